@@ -1,0 +1,184 @@
+//! The operator contract: what turns rows into rows inside one subtask, on any host.
+//!
+//! The shape is non-blocking so that a host may be a thread, a simulation or a Flink task: one thread drives an operator,
+//! no call overlaps another, no call blocks. An operator knows nothing of its host. It does no I/O of its own, reads no
+//! clock, draws no random number: all through the [`Context`].
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::task::Waker;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+
+use crate::batch::Batch;
+use crate::dead_letter::DeadLetter;
+use crate::element::Epoch;
+use crate::env::Env;
+use crate::error::Result;
+use crate::key_group::KeyGroup;
+use crate::time::{EventTime, Instant};
+
+/// Who an operator is and how it reaches the outside; cheap to clone, valid until `close`.
+#[derive(Clone)]
+pub struct Context {
+    /// Which copy of which operator.
+    pub identity: Identity,
+    /// Clock, randomness, background work.
+    pub env: Arc<dyn Env>,
+    /// Asks the host to call `poll` soon: from any thread, coalesced, harmless after `close`.
+    pub waker: Waker,
+}
+
+/// Which copy of which operator this is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Stable name of the operator in its job; state and request ids hang on it.
+    pub uid: String,
+    /// Which parallel copy, `0..parallelism`.
+    pub subtask: u16,
+    /// How many parallel copies.
+    pub parallelism: u16,
+    /// How many key groups the job has.
+    pub groups: u16,
+    /// Which run of the job; grows with every restore.
+    pub attempt: u64,
+}
+
+/// State given back to an operator: what its key groups held at `epoch`.
+#[derive(Debug, Clone, Default)]
+pub struct Restored {
+    /// The checkpoint it comes from; `None` on a fresh start.
+    pub epoch: Option<Epoch>,
+    /// State by key group, only of groups that this subtask now owns, sorted.
+    pub groups: Vec<(KeyGroup, Bytes)>,
+}
+
+/// Whether an operator takes another batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// More may come.
+    Room,
+    /// Nothing more until [`Operator::room`] answers `Room` again. The batch just given was taken.
+    Full,
+}
+
+/// What comes out of an operator.
+#[derive(Debug, Clone)]
+pub enum Out {
+    /// Rows for the next operator, never empty.
+    Batch(Batch),
+    /// Rows that cannot be processed, for the dead-letter output.
+    DeadLetters(Vec<DeadLetter>),
+    /// A watermark, after every row it covers.
+    Watermark(EventTime),
+}
+
+/// Whether an operator has let go of everything it held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// Nothing is held; every output was taken by `poll`.
+    Done,
+    /// Something is still held; ask again after the next wake, timer or `poll`.
+    Pending,
+}
+
+/// State of one operator in one subtask at a barrier.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// State by key group.
+    pub groups: BTreeMap<KeyGroup, Bytes>,
+    /// What a sink prepared and its committer must publish after the epoch record exists.
+    pub committables: Vec<Bytes>,
+}
+
+/// The slow half of a snapshot (encoding, staging files), run in the background after `snapshot` returned.
+pub type Frozen = BoxFuture<'static, Result<Snapshot>>;
+
+/// Turns rows of its input into rows of its output, inside one subtask.
+///
+/// # Order of calls
+/// `open` once. Then `on_batch` (only after `room` answered `Room`), `on_watermark`, `on_timer` and `poll` in any mix.
+/// At a barrier: `poll` until `None`, then `snapshot` at once. At the end of input: `drain` and `poll` until `Done`. Last
+/// `close`, or a plain drop when the attempt fails. Calls never overlap, and none may block or compute for more than
+/// about 10 ms.
+///
+/// # Errors
+/// Bad rows are not errors: they leave as [`Out::DeadLetters`]. An `Err` from any method fails the region, which restarts
+/// from its latest checkpoint; a panic is caught by the host and does the same as `Internal`.
+pub trait Operator: Send {
+    /// Takes identity, the way out, and restored state. Emits nothing.
+    ///
+    /// # Errors
+    /// `Corrupt` if the restored bytes cannot be read.
+    fn open(&mut self, context: Context, restored: Restored) -> Result<()>;
+
+    /// Whether `on_batch` may be called now.
+    fn room(&self) -> Room {
+        Room::Room
+    }
+
+    /// Takes ownership of `batch`, never empty.
+    ///
+    /// # Errors
+    /// Fails the region, see the trait.
+    fn on_batch(&mut self, batch: Batch) -> Result<()>;
+
+    /// Takes a watermark, which it holds until every row before it has left, then gives back through `poll`.
+    ///
+    /// # Errors
+    /// Fails the region, see the trait.
+    fn on_watermark(&mut self, watermark: EventTime) -> Result<()>;
+
+    /// The only way out. `None` means nothing now; a wake or a timer says when to ask again.
+    ///
+    /// # Errors
+    /// Fails the region, see the trait.
+    fn poll(&mut self) -> Result<Option<Out>>;
+
+    /// When `on_timer` wants to be called; the host keeps only this one timer and asks again after every call.
+    fn next_timer(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Called at or after [`Operator::next_timer`]; may also come early or for nothing.
+    ///
+    /// # Errors
+    /// Fails the region, see the trait.
+    fn on_timer(&mut self, _now: Instant) -> Result<()> {
+        Ok(())
+    }
+
+    /// Freezes state for `epoch`: everything needed to go on from here, every row taken and not yet given out included.
+    /// Must return quickly; the returned future does the rest while rows flow again.
+    ///
+    /// # Errors
+    /// Fails the region, see the trait.
+    fn snapshot(&mut self, _epoch: Epoch) -> Result<Frozen> {
+        Ok(Box::pin(async { Ok(Snapshot::default()) }))
+    }
+
+    /// The checkpoint of `epoch` is published. May be skipped by a crash and may be repeated: only a hint to let go.
+    fn on_checkpoint_complete(&mut self, _epoch: Epoch) {}
+
+    /// Flushes what is held (partial request batches, open files) and says whether all of it has left.
+    ///
+    /// # Errors
+    /// Fails the region, see the trait.
+    fn drain(&mut self) -> Result<Drained> {
+        Ok(Drained::Done)
+    }
+
+    /// Frees resources. Idempotent; nothing is called afterwards.
+    fn close(&mut self) {}
+}
+
+// === impl Identity ===
+
+impl Identity {
+    /// The key groups that this subtask owns.
+    pub fn key_groups(&self) -> Range<u16> {
+        KeyGroup::range_of(self.subtask, self.parallelism, self.groups)
+    }
+}
