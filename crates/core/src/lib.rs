@@ -17,6 +17,7 @@ pub mod error;
 pub mod function;
 pub mod hash;
 pub mod key_group;
+pub mod on_error;
 pub mod operator;
 pub mod row;
 pub mod sink;

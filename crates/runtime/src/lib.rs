@@ -1,1 +1,23 @@
-//! Placeholder.
+//! Runs a pipeline: subtasks over channels, barriers through them, checkpoints out of them.
+//!
+//! - [`channel`]: an edge at run time, with byte and row credits.
+//! - [`chain`]: operators fused in one subtask, and the ways out of it.
+//! - [`subtask`]: one parallel copy of a task, a state machine that a host calls.
+//! - [`coordinator`]: when to checkpoint, and what follows; pure.
+//! - [`attempt`]: one run of a job from start or restore to its end.
+//! - [`threads`]: the embedded host, a thread a subtask.
+//!
+//! This crate names no built-in operator, source, sink or model; it knows the traits of `forebay_core`. Nothing here
+//! reads a clock or sleeps except through `Env`, so that the simulation drives the same code.
+
+// pub mod attempt;
+pub mod chain;
+pub mod channel;
+pub mod coordinator;
+pub mod counters;
+pub mod outlet;
+pub mod subtask;
+pub mod threads;
+
+#[cfg(test)]
+mod testing;

@@ -258,7 +258,7 @@ mod tests {
                 env.spawn(Box::pin(async move { seen.lock().unwrap().push(number) }));
             }
             env.settle();
-            
+
             seen.lock().unwrap().clone()
         };
         assert_eq!(order(3), order(3));

@@ -1,0 +1,339 @@
+//! Rows to a model and back, without ever blocking the subtask.
+//!
+//! Rows wait in the in-flight [`table`]; the batcher forms request batches, the limiter says when one may be sent, and
+//! whatever answers ([`Model`]) does so in the background. Barriers, watermarks and timers pass meanwhile: a snapshot is
+//! the rows not yet given out, however long their requests run. After a restore they are asked again, and what was
+//! finished is answered from the journal without running.
+//!
+//! A request batch is only transport: every row keeps its own outcome and attempts. A row whose request batch failed is
+//! tried again alone, so that it cannot fail its neighbours twice.
+
+pub mod answer;
+pub mod codec;
+mod gather;
+pub mod table;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use forebay_core::completions::Completions;
+use forebay_core::element::Epoch;
+use forebay_core::key_group::KeyGroup;
+use forebay_core::operator::{Context, Drained, Frozen, Operator, Out, Restored, Room, Snapshot};
+use forebay_core::time::{EventTime, Instant};
+use forebay_core::{Batch, Error, Kind, Result};
+use forebay_inference::call::batcher::{Batcher, BatcherSettings, Formed};
+use forebay_inference::call::limiter::{Limiter, Permit};
+use forebay_inference::request::{Outcome, RequestBatch, RequestId};
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
+
+use answer::AnswerColumns;
+use codec::{GroupState, Waiting};
+use gather::Gather;
+use table::{Emission, Entry, Order, Table};
+
+/// Request batches that may wait for a permit, beside those in flight, before the operator takes no more rows.
+const REQUEST_BATCHES_QUEUED: usize = 2;
+
+/// What answers request batches: a model service, or a script in tests.
+pub trait Model: Send + Sync {
+    /// Runs the rows, each exactly once if it was never finished; one outcome a row, in order. The permit is dropped as soon
+    /// as the model has answered. Dropping the future does not stop the call.
+    fn submit(&self, batch: RequestBatch, permit: Permit) -> BoxFuture<'static, Vec<Outcome>>;
+
+    /// The answers to `ids` were given out in `epoch` or before, and its checkpoint is published. Completes when that is
+    /// durable.
+    fn close(&self, epoch: Epoch, ids: Vec<RequestId>) -> BoxFuture<'static, Result<()>>;
+}
+
+/// What the operator does, fixed by the plan.
+#[derive(Debug, Clone)]
+pub struct InferenceSettings {
+    /// Job name; part of every request id.
+    pub job: String,
+    /// Revision of the model; part of every request id.
+    pub model_revision: String,
+    /// Model input and the place of the column behind it.
+    pub inputs: Vec<(String, usize)>,
+    /// How answers become columns.
+    pub answers: AnswerColumns,
+    /// When a request batch is complete.
+    pub batcher: BatcherSettings,
+    /// In which order finished rows leave.
+    pub order: Order,
+    /// How often a row is tried, at least once.
+    pub attempts_max: u32,
+    /// Bugs for the simulation to find; all off in production.
+    #[doc(hidden)]
+    pub planted: Planted,
+}
+
+/// Bugs that the simulation plants to see that it finds them.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Planted {
+    /// A watermark does not wait for the rows before it.
+    pub watermark_overtakes: bool,
+    /// The snapshot leaves out rows whose request is in flight.
+    pub in_flight_forgotten: bool,
+}
+
+/// The inference operator.
+pub struct Inference {
+    settings: InferenceSettings,
+    model: Arc<dyn Model>,
+    limiter: Arc<dyn Limiter>,
+    context: Option<Context>,
+    table: Table,
+    batcher: Batcher<u64>,
+    formed: Option<Formed<u64>>,
+    completions: Completions<(Vec<u64>, Vec<Outcome>)>,
+    outs: VecDeque<Out>,
+    emitted: BTreeMap<KeyGroup, Vec<RequestId>>,
+    closing: BTreeMap<Epoch, Vec<RequestId>>,
+    closed: Option<Shared<BoxFuture<'static, Result<(), Arc<Error>>>>>,
+}
+
+// === impl Inference ===
+
+impl Inference {
+    /// The operator; `limiter` is shared by every subtask that calls the same model.
+    pub fn new(settings: InferenceSettings, model: Arc<dyn Model>, limiter: Arc<dyn Limiter>) -> Self {
+        let mut table = Table::new(settings.order);
+        table.watermark_overtakes = settings.planted.watermark_overtakes;
+        Self {
+            batcher: Batcher::new(settings.batcher.clone()),
+            settings,
+            model,
+            limiter,
+            context: None,
+            table,
+            formed: None,
+            completions: Completions::default(),
+            outs: VecDeque::new(),
+            emitted: BTreeMap::new(),
+            closing: BTreeMap::new(),
+            closed: None,
+        }
+    }
+
+    fn context(&self) -> &Context {
+        self.context.as_ref().expect("open comes first")
+    }
+
+    fn now(&self) -> Instant {
+        self.context().env.now()
+    }
+
+    fn take_row(&mut self, waiting: Waiting, bytes: usize) {
+        let Waiting { batch, place, attempts } = waiting;
+        let uid = &self.context().identity.uid;
+        let request = RequestId::new(&self.settings.job, uid, &self.settings.model_revision, batch.ids()[place]);
+        let number = self.table.push(Entry { batch, place, request, attempts, outcome: None });
+        let now = self.now();
+        self.batcher.push(number, bytes, attempts, now);
+    }
+
+    /// Bytes of one row's model inputs, on average over its batch.
+    fn row_bytes(&self, batch: &Batch) -> usize {
+        let columns = self.settings.inputs.iter().map(|(_, place)| {
+            let data = batch.rows().column(*place).to_data();
+            data.get_slice_memory_size().unwrap_or_else(|_| data.get_array_memory_size())
+        });
+        columns.sum::<usize>() / batch.len().max(1)
+    }
+
+    /// Sends request batches while there are complete ones and permits.
+    fn send(&mut self) -> Result<()> {
+        let now = self.now();
+        loop {
+            let Some(formed) = self.formed.take().or_else(|| self.batcher.take(now)) else { return Ok(()) };
+            let waker = self.context().waker.clone();
+            let Some(permit) = self.limiter.try_acquire(formed.items.len(), &waker) else {
+                self.formed = Some(formed);
+                return Ok(());
+            };
+            let request = self.request(&formed.items)?;
+            let answer = self.model.submit(request, permit);
+            let numbers = formed.items;
+            let env = Arc::clone(&self.context().env);
+            self.completions.run(&*env, waker, Box::pin(async move { (numbers, answer.await) }));
+        }
+    }
+
+    fn request(&self, numbers: &[u64]) -> Result<RequestBatch> {
+        let entries: Vec<&Entry> = numbers.iter().filter_map(|number| self.table.get(*number)).collect();
+        let mut gather = Gather::default();
+        entries.iter().for_each(|entry| gather.add(entry.batch.rows(), entry.place));
+        let rows = gather.finish(&entries[0].batch.schema())?;
+        let columns = self.settings.inputs.iter().map(|(input, place)| (input, Arc::clone(rows.column(*place)), true));
+        let rows = arrow::array::RecordBatch::try_from_iter_with_nullable(columns)
+            .map_err(|source| Error::new(Kind::Internal, "build request batch").source(source))?;
+        RequestBatch::new(entries.iter().map(|entry| entry.request).collect(), rows)
+    }
+
+    fn take_answers(&mut self) {
+        for (numbers, outcomes) in self.completions.take() {
+            let alone = numbers.len() == 1;
+            for (number, outcome) in numbers.into_iter().zip(outcomes) {
+                self.take_answer(number, outcome, alone);
+            }
+        }
+    }
+
+    /// Finishes the row, or queues it again, alone: after a failure that may pass, and after any failure that it shared
+    /// with neighbours, since only one of them need be at fault.
+    fn take_answer(&mut self, number: u64, outcome: Outcome, alone: bool) {
+        if let Outcome::Failed { kind, .. } = &outcome {
+            let attempts = self.table.count_failure(number);
+            let shared_fault = !alone && *kind == Kind::Data;
+            if attempts < self.settings.attempts_max && (kind.is_retryable() || shared_fault) {
+                let now = self.now();
+                self.batcher.push(number, 0, attempts, now);
+                return;
+            }
+        }
+        self.table.finish(number, outcome);
+    }
+
+    fn emit(&mut self) -> Result<Option<Out>> {
+        match self.table.emit() {
+            None => Ok(None),
+            Some(Emission::Watermark(watermark)) => Ok(Some(Out::Watermark(watermark))),
+            Some(Emission::Rows(entries)) => {
+                let identity = &self.context().identity;
+                let (uid, groups) = (identity.uid.clone(), identity.groups);
+                for entry in &entries {
+                    let group = entry.batch.ids()[entry.place].key_group(groups);
+                    self.emitted.entry(group).or_default().push(entry.request);
+                }
+                let assembled = self.settings.answers.assemble(&entries, &uid)?;
+                self.outs.extend(assembled.batch.map(Out::Batch));
+                if !assembled.dead_letters.is_empty() {
+                    self.outs.push_back(Out::DeadLetters(assembled.dead_letters));
+                }
+                Ok(self.outs.pop_front())
+            }
+        }
+    }
+
+    /// State by key group: rows held, and what was given out since the barrier before.
+    fn group_states(&mut self) -> BTreeMap<KeyGroup, GroupState> {
+        let groups = self.context().identity.groups;
+        let mut states: BTreeMap<KeyGroup, GroupState> = BTreeMap::new();
+        for (group, emitted) in std::mem::take(&mut self.emitted) {
+            states.entry(group).or_default().emitted = emitted;
+        }
+        let queued: Vec<u64> = self.batcher.held_items().copied().collect();
+        for (number, entry) in self.table.numbered() {
+            if self.settings.planted.in_flight_forgotten && !queued.contains(&number) {
+                continue;
+            }
+            let group = entry.batch.ids()[entry.place].key_group(groups);
+            states.entry(group).or_default().rows.push(Waiting::from(entry));
+        }
+        states
+    }
+}
+
+impl Operator for Inference {
+    fn open(&mut self, context: Context, restored: Restored) -> Result<()> {
+        self.context = Some(context);
+        let states = codec::decode(&restored)?;
+        for state in states {
+            if let Some(epoch) = restored.epoch {
+                self.closing.entry(epoch).or_default().extend(state.emitted);
+            }
+            for waiting in state.rows {
+                let bytes = self.row_bytes(&waiting.batch);
+                self.take_row(waiting, bytes);
+            }
+        }
+        if let Some(epoch) = restored.epoch {
+            self.on_checkpoint_complete(epoch);
+        }
+        Ok(())
+    }
+
+    fn room(&self) -> Room {
+        let request_batches = self.limiter.limit() + REQUEST_BATCHES_QUEUED;
+        let full = self.table.len() >= self.settings.batcher.rows_max * request_batches;
+        if full { Room::Full } else { Room::Room }
+    }
+
+    fn on_batch(&mut self, batch: Batch) -> Result<()> {
+        let (bytes, batch) = (self.row_bytes(&batch), Arc::new(batch));
+        for place in 0..batch.len() {
+            self.take_row(Waiting { batch: Arc::clone(&batch), place, attempts: 0 }, bytes);
+        }
+        self.send()
+    }
+
+    fn on_watermark(&mut self, watermark: EventTime) -> Result<()> {
+        self.table.push_watermark(watermark);
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Result<Option<Out>> {
+        self.take_answers();
+        self.send()?;
+        if let Some(out) = self.outs.pop_front() {
+            return Ok(Some(out));
+        }
+        self.emit()
+    }
+
+    fn next_timer(&self) -> Option<Instant> {
+        self.batcher.next_timer()
+    }
+
+    fn on_timer(&mut self, now: Instant) -> Result<()> {
+        self.batcher.on_timer(now);
+        self.send()
+    }
+
+    fn snapshot(&mut self, epoch: Epoch) -> Result<Frozen> {
+        let states = self.group_states();
+        let emitted = states.values().flat_map(|state| state.emitted.iter().copied()).collect();
+        self.closing.insert(epoch, emitted);
+        let closed = self.closed.clone();
+        Ok(Box::pin(async move {
+            // What the checkpoint before gave out must be known as closed before this one can replace it.
+            if let Some(closed) = closed {
+                closed.await.map_err(|error| Error::new(error.kind(), "close journal entries").source(error.chain()))?;
+            }
+            Ok(Snapshot { groups: codec::encode(states)?, committables: Vec::new() })
+        }))
+    }
+
+    fn on_checkpoint_complete(&mut self, epoch: Epoch) {
+        let later = self.closing.split_off(&epoch.next());
+        let ids: Vec<RequestId> = std::mem::replace(&mut self.closing, later).into_values().flatten().collect();
+        if ids.is_empty() {
+            return;
+        }
+        let (before, close) = (self.closed.take(), self.model.close(epoch, ids));
+        let closed: BoxFuture<'static, Result<(), Arc<Error>>> = Box::pin(async move {
+            if let Some(before) = before {
+                before.await?;
+            }
+            close.await.map_err(Arc::new)
+        });
+        let closed = closed.shared();
+        self.closed = Some(closed.clone());
+        self.context().env.spawn(Box::pin(async move {
+            // A failure is reported by the snapshot that waits for it.
+            let _ = closed.await;
+        }));
+    }
+
+    fn drain(&mut self) -> Result<Drained> {
+        self.batcher.flush();
+        self.send()?;
+        let done = self.table.is_empty() && self.outs.is_empty();
+        Ok(if done { Drained::Done } else { Drained::Pending })
+    }
+}

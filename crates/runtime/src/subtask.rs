@@ -1,0 +1,367 @@
+//! One parallel copy of a task: a state machine that its host calls until there is nothing to do, and again after a wake.
+//!
+//! It never blocks, never waits and never learns which host it runs on. Barriers are aligned: once a barrier came in on
+//! an input, nothing more is taken from that input until the barrier came in on all of them; then the chain is emptied
+//! of what it can give now, frozen, and the barrier goes on. A request in flight does not delay it, because requests are
+//! state of their operator, not of the chain.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
+
+use forebay_core::element::{Barrier, Element, Epoch};
+use forebay_core::operator::{Context, Frozen, Restored};
+use forebay_core::source::{Read, Reader, Split};
+use forebay_core::time::{EventTime, Instant};
+use forebay_core::{Error, Result};
+use futures::channel::mpsc::UnboundedSender;
+
+use crate::chain::{Chain, Progress};
+use crate::channel::Channel;
+use crate::counters::Counters;
+use crate::outlet::Outlet;
+
+/// How many elements the head takes in one turn before timers and commands are looked at again.
+const ELEMENTS_PER_TURN: usize = 8;
+
+/// Which subtask of which task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubtaskId {
+    /// Place of the task in the job graph.
+    pub task: u16,
+    /// Which parallel copy.
+    pub subtask: u16,
+}
+
+/// What the coordinator asks of a subtask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Sources only: send this barrier.
+    Barrier(Barrier),
+    /// The checkpoint is published.
+    CheckpointComplete(Epoch),
+    /// Sources only: read nothing more; what was read goes on.
+    StopReading,
+}
+
+/// What a subtask tells the coordinator.
+pub enum Report {
+    /// Frozen at a barrier, by operator uid; the futures do the rest.
+    Frozen(SubtaskId, Epoch, Vec<(String, Frozen)>),
+    /// Its input ended and everything it held has left.
+    Ended(SubtaskId),
+    /// It failed; the region with it.
+    Failed(SubtaskId, Error),
+}
+
+/// What a turn found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Something moved; call again.
+    Moved,
+    /// Nothing to do until a wake or until this moment.
+    Idle(Option<Instant>),
+}
+
+/// Commands on their way to a subtask; cheap to clone.
+#[derive(Clone)]
+pub struct CommandQueue {
+    queue: Arc<Mutex<VecDeque<Command>>>,
+    waker: Waker,
+}
+
+/// Where a subtask's rows come from.
+pub enum Head {
+    /// It reads splits itself.
+    Reader {
+        /// The reader.
+        reader: Box<dyn Reader>,
+        /// Who it is.
+        context: Context,
+        /// The splits whose key groups this subtask owns, in reading order.
+        splits: Vec<Split>,
+        /// What it goes on from.
+        restored: Restored,
+    },
+    /// It receives from the task before.
+    Inputs(Vec<Arc<Channel>>),
+}
+
+/// One parallel copy of a task.
+pub struct Subtask {
+    id: SubtaskId,
+    head: Head,
+    inputs: Vec<Input>,
+    next_input: usize,
+    chain: Chain,
+    outlet: Outlet,
+    commands: CommandQueue,
+    reports: UnboundedSender<Report>,
+    counters: Arc<Counters>,
+    waker: Waker,
+    barrier: Option<Barrier>,
+    watermark: Option<EventTime>,
+    reading: bool,
+    phase: Phase,
+}
+
+#[derive(Default)]
+struct Input {
+    barrier: Option<Barrier>,
+    watermark: Option<EventTime>,
+    ended: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Running,
+    Ending,
+    Ended,
+}
+
+/// The parts a subtask is made of.
+pub struct SubtaskParts {
+    /// Which subtask.
+    pub id: SubtaskId,
+    /// Where its rows come from.
+    pub head: Head,
+    /// Its operators.
+    pub chain: Chain,
+    /// Where its rows go.
+    pub outlet: Outlet,
+    /// Where commands come from.
+    pub commands: CommandQueue,
+    /// Where reports go.
+    pub reports: UnboundedSender<Report>,
+    /// Shared counts.
+    pub counters: Arc<Counters>,
+    /// Wakes this subtask.
+    pub waker: Waker,
+}
+
+// === impl CommandQueue ===
+
+impl CommandQueue {
+    /// An empty queue; `waker` wakes the subtask.
+    pub fn new(waker: Waker) -> Self {
+        Self { queue: Arc::default(), waker }
+    }
+
+    /// Sends a command.
+    pub fn send(&self, command: Command) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(command);
+        self.waker.wake_by_ref();
+    }
+
+    fn take(&self) -> Option<Command> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+}
+
+// === impl Subtask ===
+
+impl Subtask {
+    /// A subtask, not yet opened.
+    pub fn new(parts: SubtaskParts) -> Self {
+        let SubtaskParts { id, head, chain, outlet, commands, reports, counters, waker } = parts;
+        let inputs = match &head {
+            Head::Reader { .. } => Vec::new(),
+            Head::Inputs(channels) => channels.iter().map(|_| Input::default()).collect(),
+        };
+        Self {
+            id,
+            head,
+            inputs,
+            next_input: 0,
+            chain,
+            outlet,
+            commands,
+            reports,
+            counters,
+            waker,
+            barrier: None,
+            watermark: None,
+            reading: true,
+            phase: Phase::Running,
+        }
+    }
+
+    /// Which subtask this is.
+    pub fn id(&self) -> SubtaskId {
+        self.id
+    }
+
+    /// Opens reader and operators. Called once, first.
+    ///
+    /// # Errors
+    /// Those of the operators.
+    pub fn open(&mut self) -> Result<()> {
+        self.chain.open()?;
+        if let Head::Reader { reader, context, splits, restored } = &mut self.head {
+            reader.open(context.clone(), std::mem::take(splits), std::mem::take(restored))?;
+        }
+        Ok(())
+    }
+
+    /// Does what can be done now.
+    ///
+    /// # Errors
+    /// Those of reader and operators; the subtask is then finished and must not be called again.
+    pub fn turn(&mut self, now: Instant) -> Result<Turn> {
+        self.take_commands();
+        self.chain.on_timer(now)?;
+        let progress = self.chain.turn(&mut self.outlet)?;
+        let stepped = if self.barrier.is_some() {
+            progress == Progress::Quiet && self.pass_barrier()?
+        } else {
+            match self.phase {
+                Phase::Running | Phase::Ended => self.take_elements()?,
+                Phase::Ending => progress == Progress::Quiet && self.end()?,
+            }
+        };
+        let moved = stepped || progress == Progress::Moved;
+        Ok(if moved { Turn::Moved } else { Turn::Idle(self.chain.next_timer()) })
+    }
+
+    /// Tells the coordinator that this subtask failed.
+    pub fn report_failure(&self, error: Error) {
+        // The coordinator may be gone already; then nobody needs to know.
+        let _ = self.reports.unbounded_send(Report::Failed(self.id, error));
+    }
+
+    /// Frees resources.
+    pub fn close(&mut self) {
+        if let Head::Reader { reader, .. } = &mut self.head {
+            reader.close();
+        }
+        self.chain.close();
+    }
+
+    fn take_commands(&mut self) {
+        while self.barrier.is_none() {
+            match self.commands.take() {
+                Some(Command::Barrier(barrier)) => self.barrier = Some(barrier),
+                Some(Command::CheckpointComplete(epoch)) => self.chain.on_checkpoint_complete(epoch),
+                Some(Command::StopReading) => self.reading = false,
+                None => break,
+            }
+        }
+    }
+
+    /// Freezes the quiet chain and sends the barrier on; false while a draining chain still holds something.
+    fn pass_barrier(&mut self) -> Result<bool> {
+        let Some(barrier) = self.barrier else { return Ok(false) };
+        if barrier.drain && !self.chain.drain()? {
+            return Ok(false);
+        }
+        let mut frozen = self.chain.snapshot(barrier.epoch)?;
+        if let Head::Reader { reader, context, .. } = &mut self.head {
+            frozen.push((context.identity.uid.clone(), reader.snapshot(barrier.epoch)?));
+        }
+        self.outlet.send_barrier(barrier);
+        self.barrier = None;
+        self.inputs.iter_mut().for_each(|input| input.barrier = None);
+        let _ = self.reports.unbounded_send(Report::Frozen(self.id, barrier.epoch, frozen));
+        Ok(true)
+    }
+
+    /// Empties the chain for good; false while it still holds something.
+    fn end(&mut self) -> Result<bool> {
+        if !self.chain.drain()? {
+            return Ok(false);
+        }
+        self.outlet.send_end();
+        self.phase = Phase::Ended;
+        let _ = self.reports.unbounded_send(Report::Ended(self.id));
+        Ok(true)
+    }
+
+    fn take_elements(&mut self) -> Result<bool> {
+        let mut moved = false;
+        for _ in 0..ELEMENTS_PER_TURN {
+            let ready = self.phase != Phase::Ending && self.barrier.is_none() && self.chain.has_room(&self.outlet);
+            let took = ready
+                && match self.head {
+                    Head::Reader { .. } => self.read()?,
+                    Head::Inputs(_) => self.receive()?,
+                };
+            if !took {
+                break;
+            }
+            moved = true;
+        }
+        Ok(moved)
+    }
+
+    fn read(&mut self) -> Result<bool> {
+        let Head::Reader { reader, .. } = &mut self.head else { return Ok(false) };
+        if !self.reading || self.phase == Phase::Ended {
+            return Ok(false);
+        }
+        match reader.poll_next()? {
+            Read::Batch(batch) => {
+                Counters::add(&self.counters.rows_read, batch.len());
+                self.chain.push_batch(batch, &mut self.outlet)?;
+            }
+            Read::DeadLetters(letters) => {
+                Counters::add(&self.counters.rows_read, letters.len());
+                self.chain.push_dead_letters(&letters)?;
+            }
+            Read::Watermark(watermark) => self.chain.push_watermark(watermark, &mut self.outlet)?,
+            Read::Pending => return Ok(false),
+            Read::End => self.phase = Phase::Ending,
+        }
+        Ok(true)
+    }
+
+    /// Takes one element from an input that has one and is not held by a barrier, each input in its turn.
+    fn receive(&mut self) -> Result<bool> {
+        let Head::Inputs(channels) = &self.head else { return Ok(false) };
+        let count = channels.len();
+        let taken = (0..count)
+            .map(|step| (self.next_input + step) % count)
+            .filter(|place| self.inputs[*place].barrier.is_none())
+            .find_map(|place| channels[place].receive(&self.waker).map(|element| (place, element)));
+        let Some((place, element)) = taken else { return Ok(false) };
+        self.next_input = (place + 1) % count;
+        self.accept(place, element)?;
+        Ok(true)
+    }
+
+    fn accept(&mut self, place: usize, element: Element) -> Result<()> {
+        match element {
+            Element::Batch(batch) => self.chain.push_batch(batch, &mut self.outlet)?,
+            Element::Watermark(watermark) => {
+                self.inputs[place].watermark = self.inputs[place].watermark.max(Some(watermark));
+                self.advance_watermark()?;
+            }
+            Element::Barrier(barrier) => {
+                self.inputs[place].barrier = Some(barrier);
+                if self.inputs.iter().all(|input| input.barrier.is_some()) {
+                    self.barrier = Some(barrier);
+                }
+            }
+            Element::End => {
+                self.inputs[place].ended = true;
+                if self.inputs.iter().all(|input| input.ended) {
+                    self.phase = Phase::Ending;
+                } else {
+                    self.advance_watermark()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the chain the least watermark of the inputs that have not ended, when it grew.
+    fn advance_watermark(&mut self) -> Result<()> {
+        let least = self.inputs.iter().filter(|input| !input.ended).map(|input| input.watermark).min().flatten();
+        if least > self.watermark {
+            self.watermark = least;
+            if let Some(watermark) = least {
+                self.chain.push_watermark(watermark, &mut self.outlet)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,15 @@
+//! Small batches for this crate's tests.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use forebay_core::row::SplitId;
+use forebay_core::{Batch, RowId};
+
+/// Rows `n` in `range`, one column `n`, ids of split 1.
+pub fn batch(range: Range<i64>) -> Batch {
+    let ids: Vec<RowId> = range.clone().map(|n| RowId::new(SplitId(1), n as u64)).collect();
+    let column: ArrayRef = Arc::new(Int64Array::from_iter_values(range));
+    Batch::new(RecordBatch::try_from_iter([("n", column)]).unwrap(), ids).unwrap()
+}
