@@ -10,9 +10,10 @@ reader meets every kind:
 `number` is the image's position in the data set plus 1,797 for every further copy (`--repeat`). It names the file,
 `digit-00898.png`, so a name means the same image whatever split or count was asked for.
 
-Splits are by position, the first half against the second: `train` is 0..898, `held-out` is 898..1797. The data set is
-ordered by writer, so the second half holds hands that training did not see; taking every other image would leak them,
-and would give one half all the PNGs.
+Splits are by position, the first half against the second: `train` is 0..898, `held-out` is 898..1797. Neighbours tend
+to be by one of the 13 writers (the most similar image of the same digit lies within 70 positions for 45 % of the
+images, 8 % by chance), so the second half is mostly by hands that training did not see. Taking every other image would
+leak them, and would give one half all the PNGs.
 
 The same arguments with the same Pillow give the same bytes. Files already in the folder are overwritten, never removed.
 """
