@@ -12,5 +12,6 @@ use forebay_core::{Batch, Error, Kind, Result};
 /// `Data` if evaluation fails (a cast, a division by zero): SQL has no per-row errors, so the whole batch is at fault.
 pub fn evaluate(expression: &Arc<dyn PhysicalExpr>, batch: &Batch) -> Result<ArrayRef> {
     let evaluated = expression.evaluate(batch.rows()).and_then(|value| value.into_array(batch.len()));
-    evaluated.map_err(|source| Error::new(Kind::Data, "evaluate expression").with("expression", expression).source(source))
+    evaluated
+        .map_err(|source| Error::new(Kind::Data, "evaluate expression").with("expression", expression).source(source))
 }

@@ -14,3 +14,5 @@ pub mod project;
 pub mod stateless;
 
 mod expression;
+#[cfg(test)]
+mod tests;

@@ -100,8 +100,8 @@ impl Transform for LookupJoin {
         for place in &self.added {
             columns.push(take(self.table.column(*place), &matches, None).map_err(|source| wrong("join rows", source))?);
         }
-        let rows = RecordBatch::try_new(Arc::clone(&self.schema), columns)
-            .map_err(|source| wrong("join rows", source))?;
+        let rows =
+            RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(|source| wrong("join rows", source))?;
         Ok(Applied { batch: Some(batch.with_rows(rows)?), ..Applied::default() })
     }
 }
@@ -149,7 +149,8 @@ mod tests {
     #[test]
     fn a_key_twice_in_the_table_is_refused_by_name() {
         let schema = Arc::new(Schema::empty());
-        let error = LookupJoin::new(table(&["a", "a"]), vec![0], vec![0], vec![1], JoinKind::Left, schema).err().unwrap();
+        let error =
+            LookupJoin::new(table(&["a", "a"]), vec![0], vec![0], vec![1], JoinKind::Left, schema).err().unwrap();
         assert!(error.chain().contains("key=a"), "{}", error.chain());
     }
 }

@@ -10,7 +10,8 @@
 //! This crate names no built-in operator, source, sink or model; it knows the traits of `forebay_core`. Nothing here
 //! reads a clock or sleeps except through `Env`, so that the simulation drives the same code.
 
-// pub mod attempt;
+pub mod attempt;
+pub mod build;
 pub mod chain;
 pub mod channel;
 pub mod coordinator;

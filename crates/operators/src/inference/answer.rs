@@ -49,7 +49,9 @@ impl AnswerColumns {
                 Outcome::Failed { kind, reason } => failed.push((entry, *kind, reason)),
             }
         }
-        if self.on_error == OnError::Fail && let Some((entry, kind, reason)) = failed.first() {
+        if self.on_error == OnError::Fail
+            && let Some((entry, kind, reason)) = failed.first()
+        {
             return Err(Error::new(*kind, "infer row").with("row", row_id(entry)).source(reason.as_str()));
         }
         let mut parts = Vec::new();

@@ -303,7 +303,9 @@ impl Operator for Inference {
         Ok(Box::pin(async move {
             // What the checkpoint before gave out must be known as closed before this one can replace it.
             if let Some(closed) = closed {
-                closed.await.map_err(|error| Error::new(error.kind(), "close journal entries").source(error.chain()))?;
+                closed
+                    .await
+                    .map_err(|error| Error::new(error.kind(), "close journal entries").source(error.chain()))?;
             }
             Ok(Snapshot { groups: codec::encode(states)?, committables: Vec::new() })
         }))

@@ -1,0 +1,98 @@
+//! What a published checkpoint involves: state files, the epoch record, the commit of every sink, and letting go of what no
+//! kept checkpoint needs any more.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use forebay_core::element::Epoch;
+use forebay_core::Result;
+use forebay_inference::journal::Journal;
+use forebay_runtime::attempt::{Checkpoints, Committables, SavedState, SubtaskState};
+use forebay_state::checkpoint::{
+    CheckpointFolder, Committers, ManifestDraft, SinkCommittables, StateEntry, StateFile, SubtaskSnapshot,
+};
+use futures::future::BoxFuture;
+
+/// Checkpoints of one attempt.
+#[derive(Clone)]
+pub struct JobCheckpoints {
+    /// Where they are published.
+    pub folder: CheckpointFolder,
+    /// Who publishes the sinks.
+    pub committers: Arc<Committers>,
+    /// Committer of each writer; several writers may share one.
+    pub committer_of: Arc<BTreeMap<String, String>>,
+    /// The parts of the manifest that do not change.
+    pub draft: ManifestDraft,
+    /// The journal to trim.
+    pub journal: Option<Journal>,
+    /// How many checkpoints are kept.
+    pub keep: usize,
+}
+
+// === impl JobCheckpoints ===
+
+impl JobCheckpoints {
+    async fn publish_and_let_go(self, draft: ManifestDraft) -> Result<()> {
+        self.folder.publish(draft, &self.committers).await?;
+        // What cannot be removed now is removed after the next checkpoint; that must not fail the job.
+        match self.folder.retain(self.keep).await {
+            Ok(Some(oldest)) => self.trim(oldest).await,
+            Ok(None) => {}
+            Err(error) => tracing::warn!("old checkpoints stay for now: {}", error.chain()),
+        }
+        Ok(())
+    }
+
+    async fn trim(&self, oldest: Epoch) {
+        let Some(journal) = &self.journal else { return };
+        if let Err(error) = journal.trim(oldest).await {
+            tracing::warn!("journal entries stay for now: {}", error.chain());
+        }
+    }
+
+    fn by_committer(&self, committables: Committables) -> Vec<SinkCommittables> {
+        let mut sinks: BTreeMap<String, Vec<Bytes>> = BTreeMap::new();
+        for (writer, items) in committables {
+            let sink = self.committer_of.get(&writer).cloned().unwrap_or(writer);
+            sinks.entry(sink).or_default().extend(items);
+        }
+        sinks.into_iter().map(|(sink, items)| SinkCommittables { sink, items }).collect()
+    }
+}
+
+impl Checkpoints for JobCheckpoints {
+    fn save(&self, epoch: Epoch, state: SubtaskState) -> BoxFuture<'static, Result<SavedState>> {
+        let folder = self.folder.clone();
+        Box::pin(async move {
+            let SubtaskState { task, subtask, entries } = state;
+            let entry = |(operator, key_group, bytes)| StateEntry { operator, key_group, bytes };
+            let entries = entries.into_iter().map(entry).collect();
+            let file = folder.write_snapshot(&SubtaskSnapshot { task, subtask, epoch, entries }).await?;
+            let StateFile { task, subtask, path, size_bytes, hash } = file;
+            Ok(SavedState { task, subtask, path, size_bytes, hash })
+        })
+    }
+
+    fn publish(
+        &self,
+        epoch: Epoch,
+        saved: Vec<SavedState>,
+        committables: Committables,
+        ended: bool,
+    ) -> BoxFuture<'static, Result<()>> {
+        let file = |state: SavedState| {
+            let SavedState { task, subtask, path, size_bytes, hash } = state;
+            StateFile { task, subtask, path, size_bytes, hash }
+        };
+        let draft = ManifestDraft {
+            epoch,
+            files: saved.into_iter().map(file).collect(),
+            committables: self.by_committer(committables),
+            ended,
+            ..self.draft.clone()
+        };
+        Box::pin(self.clone().publish_and_let_go(draft))
+    }
+}

@@ -1,0 +1,307 @@
+//! Turns a job graph into what an attempt runs: operators, readers, writers, and the committers of its sinks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use forebay_connectors::files::{FilesEnumerator, ReaderSettings, read_table, reader};
+use forebay_connectors::sinks::files::{FileSink, FileSinkSettings, SinkFormat as FileSinkFormat};
+use forebay_core::on_error::OnError;
+use forebay_core::operator::Operator;
+use forebay_core::sink::Committer;
+use forebay_core::source::{Enumerator, Reader, Split};
+use forebay_core::{Error, Kind, Result, dead_letter};
+use forebay_inference::call::batcher::BatcherSettings;
+use forebay_inference::call::limiter::FixedLimiter;
+use forebay_operators::call::Call;
+use forebay_operators::filter::Filter;
+use forebay_operators::inference::answer::AnswerColumns;
+use forebay_operators::inference::table::Order;
+use forebay_operators::inference::{Inference, InferenceSettings};
+use forebay_operators::lookup_join::{JoinKind, LookupJoin};
+use forebay_operators::project::Project;
+use forebay_operators::stateless::Stateless;
+use forebay_plan::graph::{EdgeKind, Head, JobGraph, Step, StepAction, Task};
+use forebay_plan::spec::{self, InferSpec, JoinHow, LookupJoinSpec, SinkSpec, SourceSpec};
+use forebay_runtime::build::{EdgeSpec, MakeOperator, SourceSpec as ReadSpec, TaskSpec};
+use forebay_state::checkpoint::Committers;
+
+use crate::model::ServiceModel;
+use crate::outside::{Outside, Planted};
+use crate::prepare::{files, source_format, table_format};
+
+/// Most rows of a lookup table: it is held whole in memory by every subtask.
+const TABLE_ROWS_MAX: usize = 5_000_000;
+
+/// What the parts of a job share while they are made.
+pub struct Parts {
+    /// Model services by model name.
+    pub models: BTreeMap<String, ServiceModel>,
+    /// Revisions by model name.
+    pub revisions: BTreeMap<String, String>,
+    /// Lookup tables by step uid.
+    pub tables: BTreeMap<String, RecordBatch>,
+    /// Splits of the source.
+    pub splits: Vec<Split>,
+}
+
+/// The sinks of a job, opened and checked.
+pub struct Sinks {
+    by_uid: BTreeMap<String, FileSink>,
+    dead_letters: FileSink,
+    dead_letters_uid: String,
+}
+
+// === impl Sinks ===
+
+impl Sinks {
+    /// Opens every sink of `graph`.
+    ///
+    /// # Errors
+    /// `Invalid` for a column that a format cannot hold or a location that cannot be opened.
+    pub fn open(graph: &JobGraph, outside: &dyn Outside) -> Result<Self> {
+        let mut by_uid = BTreeMap::new();
+        for step in graph.tasks.iter().flat_map(|task| &task.steps) {
+            if let StepAction::Sink(spec) = &step.action {
+                by_uid.insert(spec.uid.clone(), open_sink(spec, &step.output, outside)?);
+            }
+        }
+        let letters = &graph.dead_letters;
+        let dead_letters = open_sink(letters, &dead_letter::schema(), outside)?;
+        Ok(Self { by_uid, dead_letters, dead_letters_uid: letters.uid.clone() })
+    }
+
+    /// The committers by sink uid.
+    pub fn committers(&self) -> Committers {
+        let main = self.by_uid.iter().map(|(uid, sink)| (uid.clone(), Arc::new(sink.committer()) as _));
+        let letters: Arc<dyn Committer> = Arc::new(self.dead_letters.committer());
+        main.chain([(self.dead_letters_uid.clone(), letters)]).collect()
+    }
+
+    /// Committer of each writer: every task has its own writer of dead letters, and they share one committer.
+    pub fn committer_of(&self, graph: &JobGraph) -> BTreeMap<String, String> {
+        graph.tasks.iter().map(|task| (self.letters_uid(task), self.dead_letters_uid.clone())).collect()
+    }
+
+    /// Refuses output folders that hold another job's output, before a job starts from nothing.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the folder.
+    pub async fn check_fresh(&self) -> Result<()> {
+        for sink in self.by_uid.values().chain([&self.dead_letters]) {
+            sink.committer().check_fresh().await?;
+        }
+        Ok(())
+    }
+
+    fn letters_uid(&self, task: &Task) -> String {
+        format!("{}/{}", self.dead_letters_uid, task.id)
+    }
+}
+
+fn open_sink(spec: &SinkSpec, schema: &SchemaRef, outside: &dyn Outside) -> Result<FileSink> {
+    let format = match spec.format {
+        spec::SinkFormat::Parquet => FileSinkFormat::Parquet,
+        spec::SinkFormat::Jsonl => FileSinkFormat::JsonLines,
+    };
+    let mut settings = FileSinkSettings::new(format);
+    settings.file_bytes_max = usize::try_from(spec.file_bytes).unwrap_or(usize::MAX);
+    let sink = FileSink::new(outside.store(&spec.path)?, Arc::clone(schema), settings);
+    let sink = sink.map_err(|error| Error::new(error.kind(), "set up sink").with("sink", &spec.uid).source(error))?;
+    Ok(sink.with_bug(outside.planted().sink))
+}
+
+/// The splits of the job's source, listed now.
+///
+/// # Errors
+/// `Invalid` if nothing matches; those of the store.
+pub async fn list_splits(graph: &JobGraph, outside: &dyn Outside) -> Result<Vec<Split>> {
+    let source = source(graph)?;
+    let (store, pattern) = files(outside, &source.path)?;
+    FilesEnumerator::new(source.uid.clone(), store, pattern).splits().await
+}
+
+/// The lookup tables of the job, read whole.
+///
+/// # Errors
+/// `Invalid` for a table that is too long, `Data` for rows that cannot be read.
+pub async fn read_tables(graph: &JobGraph, outside: &dyn Outside) -> Result<BTreeMap<String, RecordBatch>> {
+    let mut tables = BTreeMap::new();
+    for step in graph.tasks.iter().flat_map(|task| &task.steps) {
+        if let StepAction::LookupJoin(join) = &step.action {
+            let (store, pattern) = files(outside, &join.table.path)?;
+            let table = read_table(store, table_format(join.table.format), pattern, TABLE_ROWS_MAX).await;
+            let table = table.map_err(|error| {
+                Error::new(error.kind(), "read lookup table").with("path", &join.table.path).source(error)
+            })?;
+            tables.insert(step.uid.clone(), table);
+        }
+    }
+    Ok(tables)
+}
+
+/// The source of the job.
+///
+/// # Errors
+/// `Internal` if the graph has none.
+pub fn source(graph: &JobGraph) -> Result<&SourceSpec> {
+    let sources = graph.tasks.iter().filter_map(|task| match &task.head {
+        Head::Source(source, _) => Some(source),
+        Head::Edge(_) => None,
+    });
+    sources.into_iter().next().ok_or_else(|| Error::new(Kind::Internal, "find source of job"))
+}
+
+/// The pipelined edges between tasks, by place.
+pub fn edges(graph: &JobGraph) -> Vec<EdgeSpec> {
+    let place = |id: &str| graph.tasks.iter().position(|task| task.id == id);
+    let pipelined = graph.edges.iter().filter(|edge| edge.kind.is_pipelined());
+    let spec = pipelined.filter_map(|edge| {
+        Some(EdgeSpec { from: place(&edge.from)?, to: place(&edge.to)?, exchange: edge.kind == EdgeKind::Exchange })
+    });
+    spec.collect()
+}
+
+/// The tasks as an attempt runs them.
+///
+/// # Errors
+/// `Invalid` for what only shows now: a reader's schema, a lookup key twice in its table.
+pub fn tasks(graph: &JobGraph, parts: &Parts, sinks: &Sinks, outside: &dyn Outside) -> Result<Vec<TaskSpec>> {
+    let maker = Maker { graph, parts, sinks, outside, planted: outside.planted() };
+    graph.tasks.iter().map(|task| maker.task(task)).collect()
+}
+
+struct Maker<'a> {
+    graph: &'a JobGraph,
+    parts: &'a Parts,
+    sinks: &'a Sinks,
+    outside: &'a dyn Outside,
+    planted: Planted,
+}
+
+// === impl Maker ===
+
+impl Maker<'_> {
+    fn task(&self, task: &Task) -> Result<TaskSpec> {
+        let source = match &task.head {
+            Head::Source(source, schema) => Some(self.reader(source, schema)?),
+            Head::Edge(_) => None,
+        };
+        let operators = task.steps.iter().map(|step| Ok((step.uid.clone(), self.operator(step)?)));
+        let letters = self.sinks.dead_letters.clone().with_label(&task.id);
+        Ok(TaskSpec {
+            name: task.id.clone(),
+            parallelism: task.parallelism,
+            source,
+            operators: operators.collect::<Result<_>>()?,
+            dead_letters: Some((
+                self.sinks.letters_uid(task),
+                Box::new(move |_| Ok(Box::new(letters.writer()) as Box<dyn Operator>)),
+            )),
+            ends_in_sink: matches!(task.steps.last().map(|step| &step.action), Some(StepAction::Sink(_))),
+        })
+    }
+
+    fn reader(&self, source: &SourceSpec, schema: &SchemaRef) -> Result<ReadSpec> {
+        let (store, _) = files(self.outside, &source.path)?;
+        let settings = ReaderSettings { batch_rows: Some(source.batch_rows), ..ReaderSettings::default() };
+        let (format, schema) = (source_format(source.format), Arc::clone(schema));
+        Ok(ReadSpec {
+            uid: source.uid.clone(),
+            reader: Box::new(move |_| {
+                let reader = reader(format, Arc::clone(&store), Arc::clone(&schema), settings.clone())?;
+                Ok(Box::new(reader) as Box<dyn Reader>)
+            }),
+            splits: self.parts.splits.clone(),
+        })
+    }
+
+    fn operator(&self, step: &Step) -> Result<MakeOperator> {
+        let output = Arc::clone(&step.output);
+        match &step.action {
+            StepAction::Filter { predicate, .. } => {
+                let predicate = Arc::clone(predicate);
+                Ok(Box::new(move |_| Ok(Box::new(Stateless::new(Filter::new(Arc::clone(&predicate)))))))
+            }
+            StepAction::Project { columns } => {
+                let expressions: Vec<_> = columns.iter().map(|column| Arc::clone(&column.expr)).collect();
+                Ok(Box::new(move |_| {
+                    Ok(Box::new(Stateless::new(Project::new(expressions.clone(), Arc::clone(&output)))))
+                }))
+            }
+            StepAction::Call(call) => {
+                let (function, arguments) = (Arc::clone(&call.function), call.arguments.clone());
+                let on_error = on_error(call.on_error);
+                Ok(Box::new(move |_| {
+                    let call = Call::new(Arc::clone(&function), arguments.clone(), Arc::clone(&output), on_error);
+                    Ok(Box::new(Stateless::new(call)))
+                }))
+            }
+            StepAction::Infer(infer) => self.inference(infer, step),
+            StepAction::LookupJoin(join) => self.lookup_join(join, step),
+            StepAction::Sink(sink) => {
+                let sink = self.sinks.by_uid.get(&sink.uid).cloned().ok_or_else(|| missing("sink", &sink.uid))?;
+                Ok(Box::new(move |_| Ok(Box::new(sink.writer()))))
+            }
+        }
+    }
+
+    fn lookup_join(&self, join: &LookupJoinSpec, step: &Step) -> Result<MakeOperator> {
+        let table = self.parts.tables.get(&step.uid).cloned().ok_or_else(|| missing("lookup table", &step.uid))?;
+        let (join, output) = (join.clone(), Arc::clone(&step.output));
+        let make = move || {
+            let (stream, keys) = join.on.iter().copied().unzip();
+            let kind = match join.how {
+                JoinHow::Left => JoinKind::Left,
+                JoinHow::Inner => JoinKind::Inner,
+            };
+            LookupJoin::new(table.clone(), stream, keys, join.take.clone(), kind, Arc::clone(&output))
+        };
+        make()?;
+        Ok(Box::new(move |_| Ok(Box::new(Stateless::new(make()?)))))
+    }
+
+    fn inference(&self, infer: &InferSpec, step: &Step) -> Result<MakeOperator> {
+        let model = self.parts.models.get(&infer.model).cloned().ok_or_else(|| missing("model", &infer.model))?;
+        let revision = self.parts.revisions.get(&infer.model).cloned().unwrap_or_default();
+        let mut batcher =
+            BatcherSettings::new(infer.batch_rows, usize::try_from(infer.batch_bytes).unwrap_or(usize::MAX), infer.linger);
+        batcher.planted = self.planted.batcher;
+        let settings = InferenceSettings {
+            job: self.graph.job.clone(),
+            model_revision: revision,
+            inputs: infer.inputs.clone(),
+            answers: AnswerColumns {
+                outputs: infer.outputs.iter().map(|(output, _)| output.clone()).collect(),
+                schema: Arc::clone(&step.output),
+                kept: (0..step.input.fields().len()).collect(),
+                on_error: on_error(infer.on_error),
+            },
+            batcher,
+            order: match infer.order {
+                spec::Order::Unordered => Order::Unordered,
+                spec::Order::Ordered => Order::Ordered,
+            },
+            attempts_max: infer.attempts,
+            planted: self.planted.inference,
+        };
+        let in_flight = infer.in_flight;
+        Ok(Box::new(move |_| {
+            let limiter = Arc::new(FixedLimiter::new(in_flight));
+            Ok(Box::new(Inference::new(settings.clone(), Arc::new(model.clone()), limiter)))
+        }))
+    }
+}
+
+fn on_error(declared: spec::OnError) -> OnError {
+    match declared {
+        spec::OnError::DeadLetter => OnError::DeadLetter,
+        spec::OnError::Fail => OnError::Fail,
+        spec::OnError::Null => OnError::Null,
+    }
+}
+
+fn missing(what: &str, name: &str) -> Error {
+    Error::new(Kind::Internal, format!("find {what}")).with("name", name)
+}

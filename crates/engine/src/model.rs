@@ -1,0 +1,39 @@
+//! The model services of a job, as the inference operator sees them.
+
+use forebay_core::element::Epoch;
+use forebay_core::{Kind, Result};
+use forebay_inference::call::Permit;
+use forebay_inference::journal::Journal;
+use forebay_inference::request::{Outcome, RequestBatch, RequestId};
+use forebay_inference::service::Service;
+use forebay_operators::inference::Model;
+use futures::future::BoxFuture;
+
+/// A model service with the journal that keeps its answers.
+#[derive(Clone)]
+pub struct ServiceModel {
+    /// Runs the rows.
+    pub service: Service,
+    /// Keeps the answers; `None` if the model is declared without.
+    pub journal: Option<Journal>,
+}
+
+// === impl ServiceModel ===
+
+impl Model for ServiceModel {
+    fn submit(&self, batch: RequestBatch, permit: Permit) -> BoxFuture<'static, Result<Vec<Outcome>>> {
+        self.service.submit(batch, permit)
+    }
+
+    fn close(&self, epoch: Epoch, ids: Vec<RequestId>) -> BoxFuture<'static, Result<()>> {
+        match &self.journal {
+            Some(journal) => journal.close_rows(epoch, ids),
+            None => Box::pin(async { Ok(()) }),
+        }
+    }
+}
+
+/// Whether starting the region again can help after an error of this kind.
+pub fn restart_helps(kind: Kind) -> bool {
+    matches!(kind, Kind::Unavailable | Kind::Overload | Kind::Timeout | Kind::Internal)
+}

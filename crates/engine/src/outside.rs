@@ -1,0 +1,162 @@
+//! What a job touches beyond this process: stores, models, threads, clock.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use forebay_connectors::sinks::files::FileSinkBug;
+use forebay_core::disk::Disk;
+use forebay_core::env::Env;
+use forebay_core::store::Store;
+use forebay_core::{Error, Kind, Result};
+use forebay_inference::hosts::process::WorkerCommand;
+use forebay_inference::hosts::{Host, fake, onnx};
+use forebay_inference::{journal, service};
+use forebay_operators::inference as operator;
+use forebay_plan::spec::{Host as HostSpec, ModelSpec};
+use forebay_runtime::threads::{SubtaskHost, Threads};
+use forebay_state::checkpoint::PlantedBug as CheckpointBug;
+use forebay_state::disk::LockGuard;
+use forebay_state::store::open_store;
+use tokio::runtime::Handle;
+
+use crate::env::TokioEnv;
+
+/// The way out of a job. One value serves every attempt of a process.
+pub trait Outside: Send + Sync {
+    /// Clock, randomness, background work.
+    fn env(&self) -> Arc<dyn Env>;
+
+    /// The store at a path or URL.
+    ///
+    /// # Errors
+    /// `Invalid` if the location cannot be understood, `Unavailable` if it cannot be reached.
+    fn store(&self, location: &str) -> Result<Arc<dyn Store>>;
+
+    /// The disk folder that holds the journal.
+    ///
+    /// # Errors
+    /// `Invalid` if it is no folder.
+    fn journal_disk(&self, folder: &str) -> Result<Arc<dyn Disk>>;
+
+    /// Keeps other processes of this machine away from a journal folder until the guard is dropped.
+    ///
+    /// # Errors
+    /// `Fenced` if another process holds it.
+    fn lock(&self, folder: &str) -> Result<Option<LockGuard>>;
+
+    /// Runs a declared model.
+    ///
+    /// # Errors
+    /// `Invalid` if the model cannot be what its declaration says.
+    fn host(&self, model: &ModelSpec) -> Result<Arc<dyn Host>>;
+
+    /// A host for the subtasks of one attempt.
+    fn subtasks(&self) -> Arc<dyn SubtaskHost>;
+
+    /// Bugs for the simulation to find; none in production.
+    #[doc(hidden)]
+    fn planted(&self) -> Planted {
+        Planted::default()
+    }
+}
+
+/// Every bug that the simulation can plant, by the part it breaks.
+#[doc(hidden)]
+#[derive(Debug, Clone, Default)]
+pub struct Planted {
+    /// In the journal.
+    pub journal: Option<journal::PlantedBug>,
+    /// In the model service.
+    pub service: service::Planted,
+    /// In the batcher.
+    pub batcher: forebay_inference::call::batcher::Planted,
+    /// In the inference operator.
+    pub inference: operator::Planted,
+    /// In the sinks.
+    pub sink: Option<FileSinkBug>,
+    /// In publishing checkpoints.
+    pub checkpoint: Option<CheckpointBug>,
+}
+
+/// This machine: local disk or object stores, child processes, threads.
+pub struct Local {
+    handle: Handle,
+    env: Arc<dyn Env>,
+    worker: WorkerCommand,
+}
+
+// === impl Local ===
+
+impl Local {
+    /// This machine, with background work on the tokio runtime behind `handle`; `worker` starts model processes.
+    ///
+    /// # Errors
+    /// `Unavailable` if the current folder cannot be opened.
+    pub fn new(handle: Handle, worker: WorkerCommand) -> Result<Self> {
+        let env: Arc<dyn Env> = Arc::new(TokioEnv::new(handle.clone(), disk(Path::new("."))?));
+        Ok(Self { handle, env, worker })
+    }
+}
+
+impl Outside for Local {
+    fn env(&self) -> Arc<dyn Env> {
+        Arc::clone(&self.env)
+    }
+
+    fn store(&self, location: &str) -> Result<Arc<dyn Store>> {
+        let _entered = self.handle.enter();
+        open_store(location, &self.env)
+    }
+
+    fn journal_disk(&self, folder: &str) -> Result<Arc<dyn Disk>> {
+        disk(Path::new(folder))
+    }
+
+    fn lock(&self, folder: &str) -> Result<Option<LockGuard>> {
+        forebay_state::disk::OsDisk::open(Path::new(folder))?.lock("lock").map(Some)
+    }
+
+    fn host(&self, model: &ModelSpec) -> Result<Arc<dyn Host>> {
+        match &model.host {
+            HostSpec::Onnx { path } => {
+                let settings = onnx::OnnxSettings { log: model.log.clone().map(PathBuf::from), ..Default::default() };
+                Ok(Arc::new(onnx::host(Path::new(path), &settings, self.worker.clone())?))
+            }
+            HostSpec::Fake(fake) => {
+                let settings = fake::FakeSettings {
+                    latency: fake.latency,
+                    log: model.log.clone().map(PathBuf::from),
+                    fail_on: fake.fail_on.clone(),
+                    crash_on: fake.crash_on.clone(),
+                    ..fake::FakeSettings::default()
+                };
+                Ok(Arc::new(fake::host(&settings, self.worker.clone())?))
+            }
+        }
+    }
+
+    fn subtasks(&self) -> Arc<dyn SubtaskHost> {
+        Arc::new(Threads::new(Arc::clone(&self.env)))
+    }
+}
+
+fn disk(folder: &Path) -> Result<Arc<dyn Disk>> {
+    Ok(Arc::new(forebay_state::disk::OsDisk::open(folder)?))
+}
+
+/// The hosts of several models by name.
+///
+/// # Errors
+/// Those of [`Outside::host`], with the model's name.
+pub fn hosts(outside: &dyn Outside, models: &BTreeMap<String, ModelSpec>) -> Result<BTreeMap<String, Arc<dyn Host>>> {
+    let host = |(name, spec): (&String, &ModelSpec)| {
+        let host = outside.host(spec).map_err(|error| {
+            Error::new(if error.kind() == Kind::Data { Kind::Invalid } else { error.kind() }, "set up model")
+                .with("model", name)
+                .source(error)
+        })?;
+        Ok((name.clone(), host))
+    };
+    models.iter().map(host).collect()
+}

@@ -1,0 +1,129 @@
+//! Looks at what a job needs from the outside (schemas, tables, model signatures) and plans it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use forebay_connectors::files::{FileFormat, FilePattern, infer_schema};
+use forebay_core::model::{ModelField, ModelSignature};
+use forebay_core::store::Store;
+use forebay_core::{Error, Kind, Result};
+use forebay_inference::hosts::{Host, Signature, Slot};
+use forebay_plan::spec::{SourceFormat, TableFormat};
+use forebay_plan::{Facts, JobFile, JobFileError, Needs, Plan, build, needs};
+
+use crate::outside::{Outside, hosts};
+
+/// A job planned against what is really there.
+pub struct Prepared {
+    /// The plan.
+    pub plan: Plan,
+    /// The models, by name, not started.
+    pub hosts: BTreeMap<String, Arc<dyn Host>>,
+}
+
+/// Why a job cannot be planned: its file is wrong, or something it names cannot be looked at.
+#[derive(Debug)]
+pub enum PrepareError {
+    /// The job file, at a place.
+    File(JobFileError),
+    /// The outside.
+    Outside(Error),
+}
+
+// === impl PrepareError ===
+
+impl From<Error> for PrepareError {
+    fn from(error: Error) -> Self {
+        Self::Outside(error)
+    }
+}
+
+impl From<JobFileError> for PrepareError {
+    fn from(error: JobFileError) -> Self {
+        Self::File(error)
+    }
+}
+
+impl From<PrepareError> for Error {
+    fn from(error: PrepareError) -> Self {
+        match error {
+            PrepareError::File(error) => error.into(),
+            PrepareError::Outside(error) => error,
+        }
+    }
+}
+
+/// Looks at source, tables and models, and plans `job`. Loads each model once to read its signature.
+///
+/// # Errors
+/// [`PrepareError::File`] for what the user must change in the file, else what the outside answered.
+pub async fn prepare(job: &JobFile, outside: &dyn Outside) -> Result<Prepared, PrepareError> {
+    let needs = needs(job);
+    let hosts = hosts(outside, &needs.models)?;
+    let facts = facts(&needs, &hosts, outside).await?;
+    let plan = build(job, &facts, &forebay_functions::functions())?;
+    Ok(Prepared { plan, hosts })
+}
+
+async fn facts(needs: &Needs, hosts: &BTreeMap<String, Arc<dyn Host>>, outside: &dyn Outside) -> Result<Facts> {
+    let source = &needs.source;
+    let source_schema = schema(outside, source_format(source.format), &source.path).await?;
+    let mut tables = BTreeMap::new();
+    for (step, table) in &needs.tables {
+        tables.insert(*step, schema(outside, table_format(table.format), &table.path).await?);
+    }
+    let mut signatures = BTreeMap::new();
+    for (name, host) in hosts {
+        let signature = host.signature().await.map_err(|error| {
+            Error::new(error.kind(), "read signature of model").with("model", name).source(error)
+        })?;
+        signatures.insert(name.clone(), planned(&signature));
+    }
+    Ok(Facts { source_schema, tables, signatures })
+}
+
+async fn schema(outside: &dyn Outside, format: FileFormat, path: &str) -> Result<SchemaRef> {
+    let (store, pattern) = files(outside, path)?;
+    infer_schema(store, format, pattern).await.map_err(|error| {
+        let kind = if error.kind() == Kind::Data { Kind::Invalid } else { error.kind() };
+        Error::new(kind, "look at input").with("path", path).source(error)
+    })
+}
+
+/// The store and pattern that a path with wildcards means.
+///
+/// # Errors
+/// `Invalid` for a path that cannot be understood; those of the store.
+pub fn files(outside: &dyn Outside, path: &str) -> Result<(Arc<dyn Store>, FilePattern)> {
+    let pattern = FilePattern::parse(path)?;
+    Ok((outside.store(pattern.root())?, pattern))
+}
+
+/// The connectors' name of a source's format.
+pub fn source_format(format: SourceFormat) -> FileFormat {
+    match format {
+        SourceFormat::Images => FileFormat::Images,
+        SourceFormat::Parquet => FileFormat::Parquet,
+        SourceFormat::Jsonl => FileFormat::JsonLines,
+        SourceFormat::Csv => FileFormat::Csv,
+    }
+}
+
+/// The connectors' name of a table's format.
+pub fn table_format(format: TableFormat) -> FileFormat {
+    match format {
+        TableFormat::Parquet => FileFormat::Parquet,
+        TableFormat::Jsonl => FileFormat::JsonLines,
+        TableFormat::Csv => FileFormat::Csv,
+    }
+}
+
+/// A host's signature as the planner reads it, with the row axis in front.
+fn planned(signature: &Signature) -> ModelSignature {
+    let field = |slot: &Slot| ModelField::new(slot.name.clone(), slot.value.clone(), &slot.shape);
+    ModelSignature {
+        inputs: signature.inputs.iter().map(field).collect(),
+        outputs: signature.outputs.iter().map(field).collect(),
+    }
+}

@@ -1,0 +1,293 @@
+//! Runs a job: starts or restores an attempt, and starts it again when a failure may pass.
+//!
+//! The order at a start matters and is the same for a fresh job, a resumed one and a restarted region: claim the epoch,
+//! commit what the last checkpoint still owes, roll sinks back to it, load its state, and only then read the first row.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use forebay_core::element::Epoch;
+use forebay_core::env::Env;
+use forebay_core::source::Split;
+use forebay_core::time::Instant;
+use forebay_core::{Error, Kind, Result};
+use forebay_inference::journal::{Journal, JournalSettings};
+use forebay_inference::service::{Service, ServiceSettings};
+use forebay_plan::graph::JobGraph;
+use forebay_runtime::attempt::{self, Surroundings};
+use forebay_runtime::build::{AttemptSpec, RestoredJob};
+use forebay_runtime::channel::Window;
+use forebay_runtime::coordinator::Finish;
+use forebay_state::checkpoint::{CheckpointFolder, Committers, Manifest, ManifestDraft, Resume, Started};
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
+
+use crate::checkpoints::JobCheckpoints;
+use crate::lower::{Parts, Sinks, edges, list_splits, read_tables, source, tasks};
+use crate::model::{ServiceModel, restart_helps};
+use crate::outside::Outside;
+use crate::prepare::Prepared;
+use crate::watch::{Report, Watch};
+
+/// Restarts of the region within [`RESTARTS_WITHIN`] before the job gives up.
+const RESTARTS_MAX: usize = 5;
+/// See [`RESTARTS_MAX`]; both as in `runtime.md` row 25: a crash loop pauses instead of burning money.
+const RESTARTS_WITHIN: Duration = Duration::from_secs(600);
+/// Pause before the first restart; doubled for each further one, full jitter.
+const RESTART_BACKOFF: Duration = Duration::from_millis(200);
+
+/// How a job is run.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// Folder or URL of the checkpoints.
+    pub checkpoints: String,
+    /// Local folder of the journal.
+    pub journal: String,
+    /// Where to begin.
+    pub resume: Resume,
+    /// How many checkpoints are kept, at least 1.
+    pub keep: usize,
+}
+
+/// Runs the job to its end. `stop` completes when the user asks to drain; what the job does shows in `watch`.
+///
+/// # Errors
+/// `Invalid`, `Corrupt`, `Exhausted` and `Fenced` at once, others when restarts did not help.
+pub async fn run(
+    prepared: &Prepared,
+    options: &RunOptions,
+    outside: &dyn Outside,
+    stop: BoxFuture<'static, ()>,
+    watch: &Arc<Watch>,
+) -> Result<Report> {
+    let env = outside.env();
+    let started_at = env.now();
+    let job = Job::open(prepared, options, outside, watch).await?;
+    let finish = job.run_until_done(options.resume, stop.shared()).await?;
+    let graph = &prepared.plan.graph;
+    let sink = graph.committers.first().map(|committer| committer.sink.path.clone()).unwrap_or_default();
+    Ok(watch.report(&graph.job, &sink, finish, started_at, env.now()))
+}
+
+/// A job with everything that outlives its attempts.
+struct Job<'a> {
+    graph: &'a JobGraph,
+    prepared: &'a Prepared,
+    options: &'a RunOptions,
+    outside: &'a dyn Outside,
+    watch: &'a Arc<Watch>,
+    env: Arc<dyn Env>,
+    folder: CheckpointFolder,
+    sinks: Sinks,
+    committers: Arc<Committers>,
+}
+
+/// What outlives the attempts but needs the first one's number: journal and models.
+struct Models {
+    journal: Option<Journal>,
+    services: BTreeMap<String, ServiceModel>,
+}
+
+// === impl Job ===
+
+impl<'a> Job<'a> {
+    async fn open(
+        prepared: &'a Prepared,
+        options: &'a RunOptions,
+        outside: &'a dyn Outside,
+        watch: &'a Arc<Watch>,
+    ) -> Result<Self> {
+        let (env, graph) = (outside.env(), &prepared.plan.graph);
+        let store = outside.store(&options.checkpoints)?;
+        let folder =
+            CheckpointFolder::new(Arc::clone(&env), store, &graph.job)?.with_bug(outside.planted().checkpoint);
+        let sinks = Sinks::open(graph, outside)?;
+        let committers = Arc::new(sinks.committers());
+        Ok(Self { graph, prepared, options, outside, watch, env, folder, sinks, committers })
+    }
+
+    async fn run_until_done(&self, resume: Resume, stop: Shared<BoxFuture<'static, ()>>) -> Result<Finish> {
+        let lock = self.outside.lock(&self.options.journal)?;
+        let mut resume = resume;
+        let mut models = None;
+        let mut failures: Vec<Instant> = Vec::new();
+        loop {
+            let outcome = self.attempt(resume, &mut models, stop.clone()).await;
+            let error = match outcome {
+                Ok(finish) => {
+                    drop(lock);
+                    return Ok(finish);
+                }
+                Err(error) => error,
+            };
+            failures.retain(|at| self.env.now().since(*at) < RESTARTS_WITHIN);
+            if models.is_none() || !restart_helps(error.kind()) || failures.len() == RESTARTS_MAX {
+                return Err(error);
+            }
+            failures.push(self.env.now());
+            tracing::warn!("the region failed and restarts from its latest checkpoint: {}", error.chain());
+            self.env.sleep(self.backoff(failures.len())).await;
+            resume = Resume::Latest;
+        }
+    }
+
+    fn backoff(&self, failures: usize) -> Duration {
+        let longest = RESTART_BACKOFF.saturating_mul(1 << failures.min(8));
+        longest.mul_f64((self.env.random() % 1000) as f64 / 1000.0)
+    }
+
+    async fn attempt(
+        &self,
+        resume: Resume,
+        models: &mut Option<Models>,
+        stop: Shared<BoxFuture<'static, ()>>,
+    ) -> Result<Finish> {
+        if resume == Resume::Fresh && self.folder.list().await?.is_empty() {
+            self.sinks.check_fresh().await?;
+        }
+        let started = self.folder.restart(resume, &self.committers).await?;
+        let restored = self.restore(&started).await?;
+        self.watch.set_attempt(started.attempt);
+        self.watch.set_epoch(restored.epoch.map_or(0, |epoch| epoch.0));
+        if started.restored.as_ref().is_some_and(|manifest| manifest.ended) {
+            tracing::info!("the job has completed before; nothing is left to do");
+            return Ok(Finish::Completed);
+        }
+        let parts = self.parts(&started, restored.epoch, models).await?;
+        let spec = AttemptSpec {
+            attempt: started.attempt,
+            groups: self.graph.key_groups,
+            window: Window::default(),
+            interval: self.graph.checkpoint_interval,
+            next_epoch: started.next_epoch,
+            tasks: tasks(self.graph, &parts, &self.sinks, self.outside)?,
+            edges: edges(self.graph),
+            restored,
+        };
+        let journal = models.as_ref().and_then(|models| models.journal.clone());
+        let watch = Arc::clone(self.watch);
+        let surroundings = Surroundings {
+            env: Arc::clone(&self.env),
+            host: self.outside.subtasks(),
+            checkpoints: Arc::new(self.checkpoints(journal)),
+            stop: stop.boxed(),
+            counters: Arc::clone(&self.watch.counters),
+            on_epoch: Arc::new(move |epoch| watch.set_epoch(epoch.0)),
+        };
+        attempt::run(spec, surroundings).await
+    }
+
+    /// Rolls the sinks back to the restored checkpoint and loads its state.
+    async fn restore(&self, started: &Started) -> Result<RestoredJob> {
+        let state_of = started.restored.as_ref().and_then(|manifest| manifest.state_of);
+        for committer in self.committers.values() {
+            committer.roll_back(state_of.unwrap_or(Epoch(0)), started.next_epoch).await?;
+        }
+        let Some(manifest) = &started.restored else { return Ok(RestoredJob::default()) };
+        self.check_plan(manifest)?;
+        let mut restored = RestoredJob { epoch: state_of, entries: BTreeMap::new() };
+        for entry in self.folder.load(manifest, |_| true).await? {
+            restored.entries.entry(entry.operator).or_default().push((entry.key_group, entry.bytes));
+        }
+        Ok(restored)
+    }
+
+    fn check_plan(&self, manifest: &Manifest) -> Result<()> {
+        if manifest.state_of.is_none() {
+            return Ok(());
+        }
+        self.graph.plan_hash.check_restore(manifest.plan_hash.parse()?)
+    }
+
+    async fn parts(&self, started: &Started, epoch: Option<Epoch>, models: &mut Option<Models>) -> Result<Parts> {
+        if models.is_none() {
+            *models = Some(self.open_models(started.attempt, epoch).await?);
+        }
+        let services = models.as_ref().map(|models| models.services.clone()).unwrap_or_default();
+        let revisions = self.prepared.hosts.iter().map(|(name, host)| (name.clone(), host.revision())).collect();
+        Ok(Parts {
+            models: services,
+            revisions,
+            tables: read_tables(self.graph, self.outside).await?,
+            splits: self.splits().await?,
+        })
+    }
+
+    /// The splits as they were listed when the job first started.
+    async fn splits(&self) -> Result<Vec<Split>> {
+        let listed = list_splits(self.graph, self.outside);
+        let name = format!("splits-{}.json", source(self.graph)?.uid);
+        let kept = match self.folder.read_once(&name).await? {
+            Some(kept) => kept,
+            None => {
+                let listed = serde_json::to_vec(&listed.await?)
+                    .map_err(|source| Error::new(Kind::Internal, "encode splits").source(source))?;
+                self.folder.write_once(&name, Bytes::from(listed)).await?
+            }
+        };
+        serde_json::from_slice(&kept)
+            .map_err(|source| Error::new(Kind::Corrupt, "read list of splits").with("file", name).source(source))
+    }
+
+    async fn open_models(&self, attempt: u64, restored: Option<Epoch>) -> Result<Models> {
+        let wanted = self.graph.models.values().any(|model| model.spec.journal);
+        let journal = if wanted { Some(self.open_journal(attempt, restored).await?) } else { None };
+        let mut services = BTreeMap::new();
+        for (name, model) in &self.graph.models {
+            let journal = journal.clone().filter(|_| model.spec.journal);
+            let settings = ServiceSettings {
+                replicas: model.spec.replicas,
+                attempts_max: 1,
+                timeout: self.timeout_of(name),
+                planted: self.outside.planted().service,
+            };
+            let host = self.prepared.hosts.get(name).cloned();
+            let host = host.ok_or_else(|| Error::new(Kind::Internal, "find host of model").with("model", name))?;
+            let service = Service::new(Arc::clone(&self.env), host, journal.clone(), settings);
+            service.warm();
+            self.watch.set_service(name, service.clone());
+            services.insert(name.clone(), ServiceModel { service, journal });
+        }
+        Ok(Models { journal, services })
+    }
+
+    /// The longest timeout of the steps that ask `model`.
+    fn timeout_of(&self, model: &str) -> Duration {
+        let steps = self.graph.tasks.iter().flat_map(|task| &task.steps);
+        let timeouts = steps.filter_map(|step| match &step.action {
+            forebay_plan::graph::StepAction::Infer(infer) if infer.model == model => Some(infer.timeout),
+            _ => None,
+        });
+        timeouts.max().unwrap_or(ServiceSettings::default().timeout)
+    }
+
+    async fn open_journal(&self, attempt: u64, restored: Option<Epoch>) -> Result<Journal> {
+        let disk = self.outside.journal_disk(&self.options.journal)?;
+        let settings = JournalSettings { restored, planted: self.outside.planted().journal, ..JournalSettings::default() };
+        let (journal, report) = Journal::open(Arc::clone(&self.env), disk, "", attempt, settings).await?;
+        if let Some(torn) = &report.torn {
+            tracing::warn!("the journal ended mid-record and was cut at its last whole one: {torn}");
+        }
+        for damage in &report.corrupt {
+            tracing::warn!("the journal holds a record that cannot be read; its rows will run again: {damage}");
+        }
+        Ok(journal)
+    }
+
+    fn checkpoints(&self, journal: Option<Journal>) -> JobCheckpoints {
+        let mut draft = ManifestDraft::new(Epoch(0));
+        draft.parallelism = self.graph.tasks.iter().map(|task| (task.id.clone(), task.parallelism)).collect();
+        draft.key_groups = self.graph.key_groups;
+        draft.plan_hash = self.graph.plan_hash.to_string();
+        JobCheckpoints {
+            folder: self.folder.clone(),
+            committers: Arc::clone(&self.committers),
+            committer_of: Arc::new(self.sinks.committer_of(self.graph)),
+            draft,
+            journal,
+            keep: self.options.keep.max(1),
+        }
+    }
+}

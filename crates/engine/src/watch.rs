@@ -1,0 +1,167 @@
+//! What a running job shows: counts while it runs, a report at its end.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use forebay_core::time::Instant;
+use forebay_inference::service::Service;
+use forebay_runtime::coordinator::Finish;
+use forebay_runtime::counters::Counters;
+use serde::Serialize;
+
+/// Counts of a running job, shared between the job and whoever shows them. Rows count this process only.
+#[derive(Default)]
+pub struct Watch {
+    /// Rows read, written and dead-lettered.
+    pub counters: Arc<Counters>,
+    epoch: AtomicU64,
+    attempt: AtomicU64,
+    services: Mutex<BTreeMap<String, Service>>,
+}
+
+/// Counts of one model.
+#[derive(Debug, Clone, Serialize)]
+pub struct ModelReport {
+    /// Calls of its replicas.
+    pub calls: u64,
+    /// Rows in those calls.
+    pub rows: u64,
+    /// Rows answered from the journal, without a call.
+    pub journal_hits: u64,
+    /// Rows that joined one already open.
+    pub attached: u64,
+    /// Replicas started again.
+    pub replica_restarts: u64,
+    /// Median time of a call.
+    pub p50_seconds: f64,
+    /// 99th percentile of the time of a call.
+    pub p99_seconds: f64,
+}
+
+/// What a job did, as `--report` writes it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Its name.
+    pub job: String,
+    /// `completed` or `stopped`.
+    pub outcome: &'static str,
+    /// Which run of the job this was.
+    pub attempt: u64,
+    /// The last published checkpoint.
+    pub epoch: u64,
+    /// Rows read by this process.
+    pub rows_in: u64,
+    /// Rows given to the sink by this process.
+    pub rows_out: u64,
+    /// Rows that became dead letters in this process.
+    pub dead_letters: u64,
+    /// From start to end.
+    pub wall_seconds: f64,
+    /// From the first call of a model to its last answer; the whole run without a model.
+    pub run_seconds: f64,
+    /// Rows out by second of `run_seconds`.
+    pub rows_per_second: f64,
+    /// Where the output lies.
+    pub sink: String,
+    /// Counts by model.
+    pub models: BTreeMap<String, ModelReport>,
+}
+
+/// Counts at one moment, for a progress line.
+#[derive(Debug, Clone, Default)]
+pub struct Status {
+    /// Rows read.
+    pub rows_in: u64,
+    /// Rows given to the sink.
+    pub rows_out: u64,
+    /// Dead letters.
+    pub dead_letters: u64,
+    /// Rows with a model, queued or in flight.
+    pub open_rows: usize,
+    /// 99th percentile of model calls, the slowest model's.
+    pub p99: Duration,
+    /// The last published checkpoint.
+    pub epoch: u64,
+    /// Which run of the job.
+    pub attempt: u64,
+}
+
+// === impl Watch ===
+
+impl Watch {
+    /// Counts now.
+    pub fn status(&self) -> Status {
+        let services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        let p99 = |service: &Service| service.counters().latencies.percentile_micros(0.99).unwrap_or(0);
+        Status {
+            rows_in: Counters::get(&self.counters.rows_read),
+            rows_out: Counters::get(&self.counters.rows_written),
+            dead_letters: Counters::get(&self.counters.dead_letters),
+            open_rows: services.values().map(Service::open_rows).sum(),
+            p99: Duration::from_micros(services.values().map(p99).max().unwrap_or(0)),
+            epoch: self.epoch.load(Ordering::Relaxed),
+            attempt: self.attempt.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn set_epoch(&self, epoch: u64) {
+        self.epoch.store(epoch, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_attempt(&self, attempt: u64) {
+        self.attempt.store(attempt, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_service(&self, model: &str, service: Service) {
+        self.services.lock().unwrap_or_else(PoisonError::into_inner).insert(model.to_string(), service);
+    }
+
+    /// The report of a job that ran from `started` to `ended`.
+    pub(crate) fn report(&self, job: &str, sink: &str, finish: Finish, started: Instant, ended: Instant) -> Report {
+        let status = self.status();
+        let services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        let counters = services.values().map(Service::counters);
+        let spans = counters.filter_map(|counters| Some((counters.first_sent?, counters.last_told?)));
+        let spans: Vec<(Instant, Instant)> = spans.collect();
+        let first = spans.iter().map(|(first, _)| *first).min().unwrap_or(started);
+        let last = spans.iter().map(|(_, last)| *last).max().unwrap_or(ended);
+        let run_seconds = last.since(first).as_secs_f64();
+        Report {
+            job: job.to_string(),
+            outcome: match finish {
+                Finish::Completed => "completed",
+                Finish::Stopped => "stopped",
+            },
+            attempt: status.attempt,
+            epoch: status.epoch,
+            rows_in: status.rows_in,
+            rows_out: status.rows_out,
+            dead_letters: status.dead_letters,
+            wall_seconds: ended.since(started).as_secs_f64(),
+            run_seconds,
+            rows_per_second: if run_seconds > 0.0 { status.rows_out as f64 / run_seconds } else { 0.0 },
+            sink: sink.to_string(),
+            models: services.iter().map(|(name, service)| (name.clone(), ModelReport::of(service))).collect(),
+        }
+    }
+}
+
+// === impl ModelReport ===
+
+impl ModelReport {
+    fn of(service: &Service) -> Self {
+        let counters = service.counters();
+        let seconds = |ratio| counters.latencies.percentile_micros(ratio).unwrap_or(0) as f64 / 1e6;
+        Self {
+            calls: counters.calls,
+            rows: counters.rows,
+            journal_hits: counters.journal_hits,
+            attached: counters.attached,
+            replica_restarts: counters.replica_restarts,
+            p50_seconds: seconds(0.5),
+            p99_seconds: seconds(0.99),
+        }
+    }
+}

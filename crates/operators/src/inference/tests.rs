@@ -1,0 +1,262 @@
+//! Scripts against the inference operator: a model that answers when told, in the order told.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use forebay_core::RowId;
+use forebay_core::on_error::OnError;
+use forebay_core::row::SplitId;
+use forebay_core::testing::ManualEnv;
+use forebay_inference::call::limiter::FixedLimiter;
+use futures::channel::oneshot;
+
+use super::*;
+
+/// A model whose calls wait until [`Scripted::answer`].
+#[derive(Default)]
+struct Scripted {
+    calls: Mutex<Vec<(RequestBatch, Option<oneshot::Sender<Vec<Outcome>>>)>>,
+    closed: Mutex<Vec<(Epoch, usize)>>,
+}
+
+impl Model for Scripted {
+    fn submit(&self, batch: RequestBatch, permit: Permit) -> BoxFuture<'static, Vec<Outcome>> {
+        let (sender, receiver) = oneshot::channel();
+        self.calls.lock().unwrap().push((batch, Some(sender)));
+        Box::pin(async move {
+            let outcomes = receiver.await.unwrap();
+            drop(permit);
+            outcomes
+        })
+    }
+
+    fn close(&self, epoch: Epoch, ids: Vec<RequestId>) -> BoxFuture<'static, Result<()>> {
+        self.closed.lock().unwrap().push((epoch, ids.len()));
+        Box::pin(async { Ok(()) })
+    }
+}
+
+impl Scripted {
+    fn call_sizes(&self) -> Vec<usize> {
+        self.calls.lock().unwrap().iter().map(|(batch, _)| batch.len()).collect()
+    }
+
+    /// Answers call number `call`: ten times the input, or `failure` for every row.
+    fn answer(&self, call: usize, failure: Option<Kind>) {
+        let (batch, sender) = {
+            let mut calls = self.calls.lock().unwrap();
+            (calls[call].0.clone(), calls[call].1.take().unwrap())
+        };
+        let input = batch.rows.column(0).as_primitive::<Int64Type>();
+        let answer: ArrayRef = Arc::new(Int64Array::from_iter_values(input.values().iter().map(|n| n * 10)));
+        let rows = RecordBatch::try_from_iter([("y", answer)]).unwrap();
+        let outcome = |place| match failure {
+            Some(kind) => Outcome::Failed { kind, reason: "scripted".into() },
+            None => Outcome::Answered { rows: rows.clone(), place },
+        };
+        let _ = sender.send((0..batch.len()).map(outcome).collect());
+    }
+}
+
+/// The operator under test with its world.
+struct Bench {
+    env: ManualEnv,
+    model: Arc<Scripted>,
+    operator: Inference,
+}
+
+const LINGER: Duration = Duration::from_millis(5);
+
+fn settings(order: Order, on_error: OnError) -> InferenceSettings {
+    let fields = vec![Field::new("n", DataType::Int64, false), Field::new("y", DataType::Int64, true)];
+    InferenceSettings {
+        job: "test".into(),
+        model_revision: "1".into(),
+        inputs: vec![("x".into(), 0)],
+        answers: AnswerColumns {
+            outputs: vec!["y".into()],
+            schema: Arc::new(Schema::new(fields)),
+            kept: vec![0],
+            on_error,
+        },
+        batcher: BatcherSettings::new(4, 1 << 20, LINGER),
+        order,
+        attempts_max: 2,
+        planted: Planted::default(),
+    }
+}
+
+impl Bench {
+    fn new(order: Order) -> Self {
+        Self::restored(settings(order, OnError::DeadLetter), Restored::default())
+    }
+
+    fn restored(settings: InferenceSettings, restored: Restored) -> Self {
+        let (env, model) = (ManualEnv::new(1), Arc::new(Scripted::default()));
+        let mut operator = Inference::new(settings, model.clone(), Arc::new(FixedLimiter::new(2)));
+        operator.open(crate::tests::context(&env), restored).unwrap();
+        operator.poll().unwrap();
+        Self { env, model, operator }
+    }
+
+    fn rows(&mut self, numbers: std::ops::Range<i64>) {
+        let ids: Vec<RowId> = numbers.clone().map(|n| RowId::new(SplitId(7), n as u64)).collect();
+        let column: ArrayRef = Arc::new(Int64Array::from_iter_values(numbers));
+        let rows = RecordBatch::try_from_iter([("n", column)]).unwrap();
+        self.operator.on_batch(Batch::new(rows, ids).unwrap()).unwrap();
+    }
+
+    /// Everything that comes out now, as text.
+    fn out(&mut self) -> String {
+        self.env.settle();
+        let mut lines = Vec::new();
+        while let Some(out) = self.operator.poll().unwrap() {
+            lines.push(match out {
+                Out::Batch(batch) => {
+                    let answers = batch.rows().column(1).as_primitive::<Int64Type>();
+                    let row = |place: usize| match answers.is_null(place) {
+                        true => format!("{}=null", batch.ids()[place].ordinal),
+                        false => format!("{}={}", batch.ids()[place].ordinal, answers.value(place)),
+                    };
+                    format!("rows {}", (0..batch.len()).map(row).collect::<Vec<_>>().join(" "))
+                }
+                Out::DeadLetters(letters) => {
+                    let letter = |letter: &forebay_core::dead_letter::DeadLetter| {
+                        format!("{} {} after {}", letter.row.ordinal, letter.kind.name(), letter.attempts)
+                    };
+                    format!("dead {}", letters.iter().map(letter).collect::<Vec<_>>().join(", "))
+                }
+                Out::Watermark(watermark) => format!("watermark {}", watermark.0),
+            });
+            self.env.settle();
+        }
+        lines.join(" | ")
+    }
+
+    fn snapshot(&mut self, epoch: u64) -> Restored {
+        let frozen = self.operator.snapshot(Epoch(epoch)).unwrap();
+        let snapshot = self.env.block_on(frozen).unwrap();
+        Restored { epoch: Some(Epoch(epoch)), groups: snapshot.groups.into_iter().collect() }
+    }
+}
+
+#[test]
+fn unordered_rows_leave_as_they_finish_but_not_past_a_watermark() {
+    let mut bench = Bench::new(Order::Unordered);
+    bench.rows(0..4);
+    bench.operator.on_watermark(EventTime(10)).unwrap();
+    bench.rows(4..8);
+    assert_eq!(bench.out(), "");
+    bench.model.answer(1, None);
+    assert_eq!(bench.out(), "", "rows behind the watermark wait for it");
+    bench.model.answer(0, None);
+    assert_eq!(bench.out(), "rows 0=0 1=10 2=20 3=30 | watermark 10 | rows 4=40 5=50 6=60 7=70");
+}
+
+#[test]
+fn ordered_rows_leave_as_they_came() {
+    let mut bench = Bench::new(Order::Ordered);
+    bench.rows(0..8);
+    bench.model.answer(1, None);
+    assert_eq!(bench.out(), "");
+    bench.model.answer(0, None);
+    assert_eq!(bench.out(), "rows 0=0 1=10 2=20 3=30 4=40 5=50 6=60 7=70");
+}
+
+#[test]
+fn linger_sends_what_is_there_and_the_limit_holds_the_rest() {
+    let mut bench = Bench::new(Order::Unordered);
+    bench.rows(0..10);
+    assert_eq!(bench.model.call_sizes(), [4, 4], "two permits");
+    bench.env.advance(LINGER);
+    let now = forebay_core::env::Env::now(&bench.env);
+    bench.operator.on_timer(now).unwrap();
+    assert_eq!(bench.model.call_sizes(), [4, 4]);
+    bench.model.answer(0, None);
+    bench.out();
+    assert_eq!(bench.model.call_sizes(), [4, 4, 2]);
+}
+
+#[test]
+fn a_failed_request_batch_is_tried_row_by_row_and_the_bad_row_is_a_dead_letter() {
+    let mut bench = Bench::new(Order::Unordered);
+    bench.rows(0..2);
+    bench.operator.drain().unwrap();
+    bench.model.answer(0, Some(Kind::Unavailable));
+    assert_eq!(bench.out(), "");
+    assert_eq!(bench.model.call_sizes(), [2, 1, 1]);
+    bench.model.answer(1, Some(Kind::Unavailable));
+    bench.model.answer(2, None);
+    assert_eq!(bench.out(), "rows 1=10 | dead 0 unavailable after 2");
+    assert_eq!(bench.operator.drain().unwrap(), Drained::Done);
+}
+
+#[test]
+fn on_error_null_keeps_the_row_and_fail_fails_the_region() {
+    let mut bench = Bench::restored(settings(Order::Unordered, OnError::Null), Restored::default());
+    bench.rows(0..1);
+    bench.operator.drain().unwrap();
+    bench.model.answer(0, Some(Kind::Data));
+    assert_eq!(bench.out(), "rows 0=null");
+    let mut bench = Bench::restored(settings(Order::Unordered, OnError::Fail), Restored::default());
+    bench.rows(0..1);
+    bench.operator.drain().unwrap();
+    bench.model.answer(0, Some(Kind::Data));
+    bench.env.settle();
+    let error = bench.operator.poll().unwrap_err();
+    assert_eq!(error.chain(), "infer row (row=0000000000000007-0): scripted");
+}
+
+#[test]
+fn snapshot_holds_every_row_not_given_out_and_a_restore_asks_them_again() {
+    let mut bench = Bench::new(Order::Ordered);
+    bench.rows(0..6);
+    bench.model.answer(0, None);
+    assert_eq!(bench.out(), "rows 0=0 1=10 2=20 3=30");
+    let restored = bench.snapshot(3);
+    let mut again = Bench::restored(settings(Order::Ordered, OnError::DeadLetter), restored);
+    assert_eq!(*again.model.closed.lock().unwrap(), [(Epoch(3), 4)], "what epoch 3 gave out is closed again");
+    again.operator.drain().unwrap();
+    again.model.answer(0, None);
+    assert_eq!(again.out(), "rows 4=40 5=50");
+    assert_eq!(again.model.call_sizes(), [2]);
+}
+
+#[test]
+fn a_snapshot_waits_until_the_checkpoint_before_is_closed_in_the_journal() {
+    let mut bench = Bench::new(Order::Unordered);
+    bench.rows(0..4);
+    bench.model.answer(0, None);
+    bench.out();
+    bench.snapshot(1);
+    bench.operator.on_checkpoint_complete(Epoch(1));
+    bench.snapshot(2);
+    assert_eq!(*bench.model.closed.lock().unwrap(), [(Epoch(1), 4)]);
+}
+
+#[test]
+fn garbled_state_is_corrupt_and_names_the_key_group() {
+    let mut bench = Bench::new(Order::Unordered);
+    bench.rows(0..3);
+    let mut restored = bench.snapshot(1);
+    let (_, bytes) = &mut restored.groups[0];
+    *bytes = bytes.slice(..bytes.len() / 2);
+    let (env, model) = (ManualEnv::new(1), Arc::new(Scripted::default()));
+    let settings = settings(Order::Unordered, OnError::DeadLetter);
+    let mut operator = Inference::new(settings, model, Arc::new(FixedLimiter::new(1)));
+    let error = operator.open(crate::tests::context(&env), restored).unwrap_err();
+    assert_eq!(error.kind(), Kind::Corrupt);
+    assert!(error.to_string().contains("key_group="), "{error}");
+}
+
+#[test]
+fn full_table_refuses_rows_until_some_leave() {
+    let mut bench = Bench::new(Order::Unordered);
+    bench.rows(0..16);
+    assert_eq!(bench.operator.room(), Room::Full);
+    bench.model.answer(0, None);
+    bench.out();
+    assert_eq!(bench.operator.room(), Room::Room);
+}
