@@ -1,0 +1,27 @@
+# Thin: every chore is `cargo xtask CHORE`; see CONTRIBUTING.md. `make` alone lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test bench lint docs
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what is missing (also done by the others)
+	@scripts/setup.sh
+
+demo: setup ## build, then run the digits pipeline through a kill -9 and a restore
+	@. scripts/env.sh && cargo build --workspace --bins
+	@. scripts/env.sh && "$$FOREBAY_CACHE/venv/bin/python" examples/digits/demo.py
+
+test: ## everything that CI runs
+	@. scripts/env.sh && cargo xtask ci
+
+bench: ## run benchmarks/*/run.py
+	@. scripts/env.sh && cargo xtask bench
+
+lint: ## formats, types, tidy, licences, clippy
+	@. scripts/env.sh && cargo xtask lint
+
+docs: ## build the API pages and check links
+	@. scripts/env.sh && cargo xtask docs

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Installs what a build, the demo and the tests need on Debian 12 with Rust and Python 3.11. Idempotent; says nothing when
+# nothing is missing. What it installs: Debian packages for the C libraries that are built from source (libjpeg-turbo needs
+# cmake and nasm), and a virtual environment with the pinned tools of python/requirements-tools.txt.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/env.sh
+
+# --- Debian packages: package name and a program that proves it ---
+missing=()
+for pair in nasm:nasm cmake:cmake g++:g++ make:make pkg-config:pkg-config; do
+    command -v "${pair#*:}" >/dev/null || missing+=("${pair%%:*}")
+done
+# Debian's Python comes without the module that makes virtual environments.
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+if [ ${#missing[@]} -gt 0 ]; then
+    command -v apt-get >/dev/null || {
+        echo "setup: no apt-get here; install by hand what these hold, then run again: ${missing[*]}" >&2
+        exit 1
+    }
+    echo "setup: installing ${missing[*]}"
+    as_root=()
+    [ "$(id -u)" -eq 0 ] || as_root=(sudo)
+    "${as_root[@]}" apt-get update -qq
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+# --- Python tools, made anew when the list, the Python or the place changes ---
+list=python/requirements-tools.txt
+venv="$FOREBAY_CACHE/venv"
+mark="$venv/.made-from"
+python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+    echo "setup: Python 3.11 or later is needed, found $(python3 --version)" >&2
+    exit 1
+}
+made_from="$(cat "$list" <(python3 --version) <(echo "$venv") | sha256sum | cut -d' ' -f1)"
+if [ "$(cat "$mark" 2>/dev/null)" != "$made_from" ]; then
+    echo "setup: making $venv from $list"
+    rm -f "$mark"
+    python3 -m venv --clear "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: --requirement "$list"
+    echo "$made_from" >"$mark"
+fi
