@@ -17,6 +17,8 @@ pub struct DiskEntry {
     pub size_bytes: u64,
     /// True for a folder.
     pub is_folder: bool,
+    /// Changes whenever the file's content is replaced (inode and modification time); 0 for a folder.
+    pub version: u64,
 }
 
 /// Local files below one root folder.
@@ -30,7 +32,8 @@ pub trait Disk: Send + Sync + 'static {
     /// `length` bytes from `start`; shorter at the end of the file; `None` if there is no file.
     fn read_at(&self, path: &str, start: u64, length: usize) -> BoxFuture<'static, Result<Option<Bytes>>>;
 
-    /// Adds `bytes` at the end, creating the file and its folders. A crash may keep any prefix of unsynced bytes.
+    /// Adds `bytes` at the end, creating the file and its folders. A crash may keep any prefix of unsynced bytes. Folders
+    /// made here, or by [`Disk::link`] and [`Disk::rename`], are durable at once; the file's name is not.
     fn append(&self, path: &str, bytes: Bytes) -> BoxFuture<'static, Result<()>>;
 
     /// Makes all appended bytes durable. After an error the state of the file is unknown: stop using it.

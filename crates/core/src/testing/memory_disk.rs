@@ -159,11 +159,12 @@ impl State {
         for (name, number) in &self.names {
             let Some(rest) = name.strip_prefix(&prefix) else { continue };
             let entry = match rest.split_once('/') {
-                Some((sub, _)) => DiskEntry { name: sub.to_string(), size_bytes: 0, is_folder: true },
+                Some((sub, _)) => DiskEntry { name: sub.to_string(), size_bytes: 0, is_folder: true, version: 0 },
                 None => DiskEntry {
                     name: rest.to_string(),
                     size_bytes: self.files.get(number).map_or(0, |file| file.bytes.len() as u64),
                     is_folder: false,
+                    version: *number,
                 },
             };
             entries.insert(entry.name.clone(), entry);
