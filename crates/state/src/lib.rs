@@ -11,5 +11,6 @@ pub mod disk;
 pub mod path;
 pub mod store;
 
+pub use checkpoint::CheckpointFolder;
 pub use disk::OsDisk;
 pub use store::{LocalStore, ObjectStoreStore, open_store};

@@ -1,1 +1,48 @@
-//! Placeholder.
+//! Checkpoints of a job in a store: who may publish one, where its files lie, and what a restart must do first.
+//!
+//! ```text
+//! JOB/generation/0000000003                     claimed by a start of the job, created once
+//! JOB/once/NAME                                 values written once, such as the list of splits
+//! JOB/region-0/epoch/0000000007.json            epoch record: created once, never changed; names one manifest
+//! JOB/region-0/manifest/0000000007-3-HASH.json  immutable; lists state files and what sinks must commit
+//! JOB/region-0/state/0000000007-3/TASK-SUBTASK-HASH.snap
+//! JOB/region-0/committed/0000000007             the sinks of this epoch have committed
+//! JOB/region-0/retained.json                    the oldest epoch that is still kept
+//! ```
+//!
+//! **Publishing** ([`publish`]): state files, then manifest, then a look whether a newer generation exists, then the epoch
+//! record, if absent. The record is the commit. After it, the sinks' committers act and a marker says so.
+//!
+//! **Restarting** ([`restart`]): claim a generation; commit what the newest epoch still owes its sinks; *claim the next epoch*
+//! with the same state; only then abort what earlier attempts staged, and run. Without the claim, an earlier attempt that
+//! already passed its look at the generation could still publish an epoch that names what was aborted.
+//! A job's very first epoch is such a claim too, of the empty state, so that a stalled first attempt is fenced like any other.
+//!
+//! Both are pure state machines; [`CheckpointFolder`] carries out what they ask for. Nothing here guesses: what cannot be
+//! read is an error that names the file and the newest epoch that can. Nothing here ever changes an epoch record.
+
+mod carry_out;
+mod folder;
+mod inspect;
+mod layout;
+mod manifest;
+mod protocol;
+pub mod publish;
+mod records;
+pub mod restart;
+mod retain;
+mod sealed;
+mod snapshot_file;
+
+pub use folder::{CheckpointFolder, Committers, ManifestDraft, Published};
+pub use inspect::{CheckpointInfo, Problem};
+pub use layout::{Layout, REGION};
+pub use manifest::{EpochKind, EpochRecord, Manifest, SinkCommittables, StateFile};
+pub use protocol::{Action, Ending, Event, PlantedBug};
+pub use restart::{Resume, Started};
+pub use snapshot_file::{StateEntry, SubtaskSnapshot, content_hash};
+
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod tests;

@@ -78,9 +78,10 @@ impl OsDisk {
         Box::pin(async move {
             match runtime {
                 None => work(&files),
-                Some(runtime) => runtime.spawn_blocking(move || work(&files)).await.unwrap_or_else(|e| {
-                    Err(Error::new(Kind::Cancelled, "use disk").source(e.to_string()))
-                }),
+                Some(runtime) => runtime
+                    .spawn_blocking(move || work(&files))
+                    .await
+                    .unwrap_or_else(|e| Err(Error::new(Kind::Cancelled, "use disk").source(e.to_string()))),
             }
         })
     }

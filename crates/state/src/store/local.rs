@@ -29,6 +29,20 @@ pub struct LocalStore {
     bug: Option<PlantedStoreBug>,
 }
 
+/// Removes what dead processes left unfinished on `disk`; answers how many files.
+///
+/// Only for the holder of the folder's lock: it would also remove what a living process is writing.
+///
+/// # Errors
+/// Whatever the disk fails with.
+pub async fn remove_staged(disk: &dyn Disk) -> Result<usize> {
+    let entries = disk.list(STAGING).await?;
+    for entry in &entries {
+        disk.remove(&format!("{STAGING}/{}", entry.name)).await?;
+    }
+    Ok(entries.len())
+}
+
 /// Mistakes that the simulation plants to see that its checks find them. Never set in production.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,14 +162,11 @@ impl LocalStore {
         Ok(found)
     }
 
-    fn run<T: Send + 'static, F: Future<Output = Result<T>> + Send>(
+    fn run<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'static>(
         &self,
         paths: &[&str],
         work: impl FnOnce(LocalStore) -> F + Send + 'static,
-    ) -> BoxFuture<'static, Result<T>>
-    where
-        F: 'static,
-    {
+    ) -> BoxFuture<'static, Result<T>> {
         let checked = paths.iter().try_for_each(|path| check_object(path));
         let store = self.clone();
         Box::pin(async move {

@@ -15,7 +15,7 @@ use url::Url;
 
 use crate::disk::OsDisk;
 
-pub use local::{LocalStore, PlantedStoreBug};
+pub use local::{LocalStore, PlantedStoreBug, remove_staged};
 pub use object::ObjectStoreStore;
 
 /// Opens the store at `location`: a path or `file://` URL for a local folder (created if missing), `s3://bucket/prefix`

@@ -50,9 +50,8 @@ impl ObjectStoreStore {
     /// # Errors
     /// `Invalid` if the URL or the variables do not describe a bucket.
     pub fn s3(url: &Url) -> Result<Self> {
-        let invalid = |e| {
-            Error::new(Kind::Invalid, "open object store").with("location", without_credentials(url)).source(e)
-        };
+        let invalid =
+            |e| Error::new(Kind::Invalid, "open object store").with("location", without_credentials(url)).source(e);
         let client = AmazonS3Builder::from_env().with_url(url.as_str()).build().map_err(invalid)?;
         let prefix = Path::from_url_path(url.path()).map_err(|e| invalid(e.into()))?;
         let client: Arc<dyn ObjectStore> = match prefix.as_ref().is_empty() {

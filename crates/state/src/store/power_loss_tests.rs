@@ -79,12 +79,16 @@ fn stop_and_lose_power(bug: Option<PlantedStoreBug>, calls: usize, seed: u64) ->
     let stopping = Arc::new(StoppingDisk { inner: disk.clone(), calls_left: AtomicUsize::new(calls) });
     let store = LocalStore::new(env, stopping.clone(), "disk").with_bug(bug);
     let answered = AtomicUsize::new(0);
-    let answer = |()| answered.fetch_add(1, Ordering::SeqCst);
+    let answer = || answered.fetch_add(1, Ordering::SeqCst);
     let writes = async {
-        answer(store.create("f/created", Bytes::from_static(b"created content")).await.map(|_| ()).unwrap());
-        answer(store.put("f/replaced", Bytes::from_static(b"new content")).await.unwrap());
-        answer(store.put("staged/moved", Bytes::from_static(b"moved content")).await.unwrap());
-        answer(store.rename("staged/moved", "g/moved").await.unwrap());
+        store.create("f/created", Bytes::from_static(b"created content")).await.unwrap();
+        answer();
+        store.put("f/replaced", Bytes::from_static(b"new content")).await.unwrap();
+        answer();
+        store.put("staged/moved", Bytes::from_static(b"moved content")).await.unwrap();
+        answer();
+        store.rename("staged/moved", "g/moved").await.unwrap();
+        answer();
     };
     writes.now_or_never();
     disk.crash(seed);

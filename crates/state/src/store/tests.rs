@@ -63,8 +63,7 @@ fn of_racing_creators_exactly_one_wins_and_its_bytes_stay() {
     for case in cases() {
         let creators = (0..20).map(|i| case.store.create("race", bytes(&i.to_string())));
         let answers = block_on(join_all(creators));
-        let winners: Vec<usize> =
-            (0..20).filter(|i| matches!(answers[*i], Ok(Created::New))).collect();
+        let winners: Vec<usize> = (0..20).filter(|i| matches!(answers[*i], Ok(Created::New))).collect();
         assert_eq!(winners.len(), 1, "{}", case.name);
         assert_eq!(read(&case.store, "race").unwrap(), winners[0].to_string());
     }
@@ -180,3 +179,12 @@ fn a_full_disk_loses_nothing_and_leaves_nothing() {
     assert_eq!(block_on(store.read("kept")).unwrap().unwrap(), "kept");
 }
 
+#[test]
+fn what_a_dead_process_left_unfinished_can_be_removed() {
+    let disk = MemoryDisk::new();
+    let store = LocalStore::new(Arc::new(ManualEnv::new(1)), Arc::new(disk.clone()), "disk");
+    block_on(store.put("kept", bytes("kept"))).unwrap();
+    block_on(forebay_core::disk::Disk::append(&disk, "tmp/left", bytes("half"))).unwrap();
+    assert_eq!(block_on(remove_staged(&disk)).unwrap(), 1);
+    assert_eq!(disk.paths(), ["kept"]);
+}

@@ -1,0 +1,173 @@
+//! Looking at checkpoints without changing anything: list, show, verify, and the way out of a broken one.
+
+use forebay_core::element::Epoch;
+use forebay_core::{Error, Kind, Result};
+
+use super::folder::CheckpointFolder;
+use super::manifest::{EpochKind, Manifest};
+
+/// One epoch, as a list shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointInfo {
+    /// Its number.
+    pub epoch: Epoch,
+    /// What the manifest says, or why it cannot be read.
+    pub summary: Result<Summary, String>,
+}
+
+/// What a manifest says, in short.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// Why the epoch exists.
+    pub kind: EpochKind,
+    /// The checkpoint whose state it holds.
+    pub state_of: Option<Epoch>,
+    /// The attempt that published it.
+    pub attempt: u64,
+    /// When, microseconds since 1970.
+    pub created_wall_micros: i64,
+    /// Number of state files.
+    pub files: usize,
+    /// Bytes of state.
+    pub state_bytes: u64,
+    /// False while its sinks have still to commit.
+    pub committed: bool,
+    /// True for the last epoch of a job that has read all its input.
+    pub ended: bool,
+}
+
+/// Something wrong with an epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The epoch that needs the file.
+    pub epoch: Epoch,
+    /// The file, from the store's root.
+    pub path: String,
+    /// What is wrong with it.
+    pub what: String,
+    /// What the user can do.
+    pub to_do: String,
+}
+
+// === impl CheckpointFolder ===
+
+impl CheckpointFolder {
+    /// Epochs that are kept, oldest first; one that cannot be read is shown with the reason.
+    ///
+    /// # Errors
+    /// Whatever the store fails with.
+    pub async fn list(&self) -> Result<Vec<CheckpointInfo>> {
+        let mut found = Vec::new();
+        for epoch in self.records.kept_epochs().await? {
+            let summary = match self.records.epoch(epoch).await {
+                Ok(manifest) => Ok(self.summary(&manifest).await?),
+                Err(error) if error.kind() == Kind::Corrupt => Err(error.chain()),
+                Err(error) => return Err(error),
+            };
+            found.push(CheckpointInfo { epoch, summary });
+        }
+        Ok(found)
+    }
+
+    async fn summary(&self, manifest: &Manifest) -> Result<Summary> {
+        let marker = self.records.layout.committed(manifest.epoch);
+        let committed = !manifest.needs_commit() || self.records.store.read(&marker).await?.is_some();
+        Ok(Summary {
+            kind: manifest.kind,
+            state_of: manifest.state_of,
+            attempt: manifest.attempt,
+            created_wall_micros: manifest.created_wall_micros,
+            files: manifest.files.len(),
+            state_bytes: manifest.state_bytes(),
+            committed,
+            ended: manifest.ended,
+        })
+    }
+
+    /// The manifest of an epoch.
+    ///
+    /// # Errors
+    /// `Invalid` if there is no such epoch or it is no longer kept; `Corrupt` if it cannot be read.
+    pub async fn show(&self, epoch: Epoch) -> Result<Manifest> {
+        self.records.epoch(epoch).await
+    }
+
+    /// Reads every file of `epoch`, or of all kept epochs, and says what is wrong. Empty means restorable.
+    ///
+    /// # Errors
+    /// `Invalid` if there is no such epoch; whatever the store fails with. A broken file is no error but a problem.
+    pub async fn verify(&self, epoch: Option<Epoch>) -> Result<Vec<Problem>> {
+        let epochs = match epoch {
+            Some(epoch) => vec![epoch],
+            None => self.records.kept_epochs().await?,
+        };
+        let mut problems = Vec::new();
+        for epoch in epochs {
+            problems.extend(self.verify_epoch(epoch).await?);
+        }
+        if !problems.is_empty() {
+            let readable = self.newest_readable(None).await?;
+            problems.iter_mut().for_each(|problem| problem.to_do = to_do(problem.epoch, readable));
+        }
+        Ok(problems)
+    }
+
+    async fn verify_epoch(&self, epoch: Epoch) -> Result<Vec<Problem>> {
+        let manifest = match self.records.epoch(epoch).await {
+            Ok(manifest) => manifest,
+            Err(error) => return Ok(vec![problem(epoch, error)?]),
+        };
+        let mut problems = Vec::new();
+        for file in &manifest.files {
+            if let Err(error) = self.records.snapshot(file).await {
+                problems.push(problem(epoch, error)?);
+            }
+        }
+        Ok(problems)
+    }
+
+    /// Adds to a `Corrupt` error which epoch the user can resume from instead of `broken`.
+    pub(super) async fn with_way_out(&self, error: Error, broken: Epoch) -> Error {
+        if error.kind() != Kind::Corrupt {
+            return error;
+        }
+        match self.newest_readable(Some(broken)).await {
+            Ok(readable) => error.with("to do", to_do(broken, readable)),
+            // The store fails as well; the first error is the one to act on.
+            Err(_) => error,
+        }
+    }
+
+    /// The newest checkpoint, before `broken` if given, all of whose files verify.
+    async fn newest_readable(&self, broken: Option<Epoch>) -> Result<Option<Epoch>> {
+        let mut epochs = self.records.kept_epochs().await?;
+        epochs.retain(|epoch| broken.is_none_or(|broken| *epoch < broken));
+        while let Some(epoch) = epochs.pop() {
+            let is_checkpoint = self.records.epoch(epoch).await.is_ok_and(|found| found.kind == EpochKind::Checkpoint);
+            if is_checkpoint && self.verify_epoch(epoch).await?.is_empty() {
+                return Ok(Some(epoch));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn to_do(broken: Epoch, readable: Option<Epoch>) -> String {
+    match readable {
+        Some(newer) if newer > broken => format!("nothing for `--resume latest`; epoch {broken} itself is lost"),
+        Some(older) => format!(
+            "pass `--resume {older}`, the newest checkpoint that can be read; rows after it are processed again, and what \
+             later epochs committed to sinks stays"
+        ),
+        None => "no checkpoint can be read: restore the file from a backup, or start in another folder".to_string(),
+    }
+}
+
+/// A `Corrupt` error as a problem; other errors stay errors.
+fn problem(epoch: Epoch, error: Error) -> Result<Problem> {
+    if error.kind() != Kind::Corrupt {
+        return Err(error);
+    }
+    let path = error.context().iter().find(|(key, _)| *key == "file").map_or("", |(_, value)| value.as_str());
+    Ok(Problem { epoch, path: path.to_string(), what: error.chain(), to_do: String::new() })
+}

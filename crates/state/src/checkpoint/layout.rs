@@ -1,0 +1,142 @@
+//! Where each file of a job lies in its store, and how names are read back. See the [module header](super).
+
+use forebay_core::element::Epoch;
+use forebay_core::{Error, Kind, Result};
+
+/// The one region of today's jobs. Files carry it so that more can follow.
+pub const REGION: u32 = 0;
+
+/// Longest part of a file name taken from a task's name; the hash keeps names apart.
+const TASK_CHARS_MAX: usize = 60;
+
+/// Paths of one job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    job: String,
+}
+
+// === impl Layout ===
+
+impl Layout {
+    /// The paths of `job`.
+    ///
+    /// # Errors
+    /// `Invalid` if the name cannot be a folder's.
+    pub fn new(job: &str) -> Result<Self> {
+        crate::path::check_path(job)?;
+        if job.contains('/') || job == "tmp" {
+            return Err(Error::new(Kind::Invalid, "name job folder").with("job", job).source("not usable as a folder"));
+        }
+        Ok(Self { job: job.to_string() })
+    }
+
+    /// The job's name.
+    pub fn job(&self) -> &str {
+        &self.job
+    }
+
+    /// Folder of claimed generations.
+    pub fn generations(&self) -> String {
+        format!("{}/generation", self.job)
+    }
+
+    /// Claim of one generation.
+    pub fn generation(&self, generation: u64) -> String {
+        format!("{}/{generation:010}", self.generations())
+    }
+
+    /// Folder `name` of the region.
+    fn region(&self, name: &str) -> String {
+        format!("{}/region-{REGION}/{name}", self.job)
+    }
+
+    /// Folder of epoch records.
+    pub fn epochs(&self) -> String {
+        self.region("epoch")
+    }
+
+    /// One epoch record.
+    pub fn epoch(&self, epoch: Epoch) -> String {
+        format!("{}/{:010}.json", self.epochs(), epoch.0)
+    }
+
+    /// Folder of manifests.
+    pub fn manifests(&self) -> String {
+        self.region("manifest")
+    }
+
+    /// One manifest; its hash keeps the manifests of rivals for one epoch apart.
+    pub fn manifest(&self, epoch: Epoch, generation: u64, hash: &str) -> String {
+        format!("{}/{:010}-{generation}-{hash}.json", self.manifests(), epoch.0)
+    }
+
+    /// Folder of markers of committed epochs.
+    pub fn committed_markers(&self) -> String {
+        self.region("committed")
+    }
+
+    /// Marker of a committed epoch.
+    pub fn committed(&self, epoch: Epoch) -> String {
+        format!("{}/{:010}", self.committed_markers(), epoch.0)
+    }
+
+    /// Folder of state files.
+    pub fn states(&self) -> String {
+        self.region("state")
+    }
+
+    /// One state file; its hash keeps the files of rivals apart.
+    pub fn state(&self, epoch: Epoch, attempt: u64, task: &str, subtask: u16, hash: &str) -> String {
+        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+        let task: String = task.chars().take(TASK_CHARS_MAX).map(plain).collect();
+        format!("{}/{:010}-{attempt}/{task}-{subtask}-{hash}.snap", self.states(), epoch.0)
+    }
+
+    /// What [`CheckpointFolder::retain`](super::CheckpointFolder::retain) last decided.
+    pub fn retained(&self) -> String {
+        self.region("retained.json")
+    }
+
+    /// A value written once per job.
+    ///
+    /// # Errors
+    /// `Invalid` if `name` cannot be a path.
+    pub fn once(&self, name: &str) -> Result<String> {
+        crate::path::check_path(name)?;
+        Ok(format!("{}/once/{name}", self.job))
+    }
+}
+
+/// The number that the first name below `folder` in `path` starts with.
+pub(super) fn number_in(path: &str, folder: &str) -> Option<u64> {
+    let name = path.strip_prefix(folder)?.strip_prefix('/')?;
+    let digits = name.find(|c: char| !c.is_ascii_digit()).unwrap_or(name.len());
+    name[..digits].parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back_and_sort_by_number() {
+        let layout = Layout::new("job").unwrap();
+        let number = |path: String, folder: String| number_in(&path, &folder);
+        assert_eq!(number(layout.epoch(Epoch(12)), layout.epochs()), Some(12));
+        assert_eq!(number(layout.generation(3), layout.generations()), Some(3));
+        assert_eq!(number(layout.manifest(Epoch(9), 2, "ab"), layout.manifests()), Some(9));
+        assert_eq!(number(layout.state(Epoch(9), 2, "a/../b", 0, "ab"), layout.states()), Some(9));
+        assert!(layout.epoch(Epoch(9)) < layout.epoch(Epoch(10)));
+        assert_eq!(number_in("job/other", "job/epoch"), None);
+    }
+
+    #[test]
+    fn names_that_leave_the_job_are_refused() {
+        for bad in ["", "..", "a/b", "tmp"] {
+            assert!(Layout::new(bad).is_err(), "{bad}");
+        }
+        assert!(Layout::new("job").unwrap().once("../x").is_err());
+        let path = Layout::new("job").unwrap().state(Epoch(1), 1, "../../x", 0, "ab");
+        assert!(crate::path::check_path(&path).is_ok() && path.starts_with("job/region-0/state/"));
+    }
+}

@@ -1,0 +1,65 @@
+//! Giving up old checkpoints, so that a job's folder stays bounded.
+//!
+//! Epoch records are never removed: a stalled attempt could otherwise publish under an old number. They are small. What a kept
+//! epoch names is never removed, also if it lies in an older epoch's folder. Manifests go last, so that an interrupted call is
+//! finished by the next one; from the first removal on the epochs count as no longer kept.
+
+use std::collections::BTreeSet;
+
+use forebay_core::Result;
+use forebay_core::element::Epoch;
+
+use super::folder::CheckpointFolder;
+use super::layout::number_in;
+use super::manifest::{EpochKind, Manifest};
+use super::records::Retained;
+use super::sealed::seal;
+
+// === impl CheckpointFolder ===
+
+impl CheckpointFolder {
+    /// Removes manifests and state older than the newest `keep` checkpoints (at least 1). Answers the oldest checkpoint whose
+    /// state a kept epoch holds: nothing before it will be asked for again. `None` while there are not yet `keep`
+    /// checkpoints: everything may be.
+    ///
+    /// # Errors
+    /// `Corrupt` if an epoch that is to be kept cannot be read: nothing is removed then. Whatever the store fails with.
+    pub async fn retain(&self, keep: usize) -> Result<Option<Epoch>> {
+        let Some(kept) = self.newest_checkpoints(keep.max(1)).await? else { return Ok(None) };
+        let Some(oldest) = kept.iter().map(|manifest| manifest.epoch).min() else { return Ok(None) };
+        let named: BTreeSet<&str> =
+            kept.iter().flat_map(|manifest| &manifest.files).map(|file| file.path.as_str()).collect();
+        if self.records.oldest_kept().await? < oldest {
+            self.records.store.put(&self.records.layout.retained(), seal(&Retained { oldest })?).await?;
+        }
+        let layout = &self.records.layout;
+        self.remove_older(&layout.states(), oldest, &named).await?;
+        self.remove_older(&layout.committed_markers(), oldest, &named).await?;
+        self.remove_older(&layout.manifests(), oldest, &named).await?;
+        Ok(kept.iter().filter_map(|manifest| manifest.state_of).min())
+    }
+
+    /// The newest `keep` checkpoints and the claims among and after them; `None` if there are fewer checkpoints.
+    async fn newest_checkpoints(&self, keep: usize) -> Result<Option<Vec<Manifest>>> {
+        let (mut kept, mut checkpoints) = (Vec::new(), 0);
+        for epoch in self.records.kept_epochs().await?.into_iter().rev() {
+            let manifest = self.records.epoch(epoch).await?;
+            checkpoints += usize::from(manifest.kind == EpochKind::Checkpoint);
+            kept.push(manifest);
+            if checkpoints == keep {
+                return Ok(Some(kept));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn remove_older(&self, folder: &str, oldest: Epoch, named: &BTreeSet<&str>) -> Result<()> {
+        for entry in self.records.store.list(folder).await? {
+            let is_older = number_in(&entry.path, folder).is_some_and(|epoch| epoch < oldest.0);
+            if is_older && !named.contains(entry.path.as_str()) {
+                self.records.store.delete(&entry.path).await?;
+            }
+        }
+        Ok(())
+    }
+}

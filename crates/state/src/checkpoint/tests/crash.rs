@@ -1,0 +1,138 @@
+//! A job that is stopped after every single store call, loses power, and is started again.
+
+use std::future::poll_fn;
+use std::ops::Range;
+use std::sync::atomic::AtomicUsize;
+use std::task::Poll;
+
+use forebay_core::store::{Created, StoreEntry};
+use futures::FutureExt;
+
+use super::*;
+
+const ROWS: u64 = 4;
+
+/// A store whose process stops, or stalls until more calls are granted: a call waits, undone, while none are left.
+struct StoppingStore {
+    inner: Arc<dyn Store>,
+    calls_left: Arc<AtomicUsize>,
+}
+
+// === impl StoppingStore ===
+
+impl StoppingStore {
+    fn process(disk: &MemoryDisk, seed: u64, calls: usize) -> (Process, Arc<AtomicUsize>) {
+        let env = ManualEnv::new(seed);
+        let inner = Arc::new(LocalStore::new(Arc::new(env.clone()), Arc::new(disk.clone()), "disk"));
+        let calls_left = Arc::new(AtomicUsize::new(calls));
+        (Process::over(env, Arc::new(Self { inner, calls_left: Arc::clone(&calls_left) })), calls_left)
+    }
+
+    /// `call` does nothing before it is first polled.
+    fn call<T: Send + 'static>(&self, call: BoxFuture<'static, T>) -> BoxFuture<'static, T> {
+        let calls_left = Arc::clone(&self.calls_left);
+        let take = move || calls_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        Box::pin(async move {
+            poll_fn(|_| if take().is_ok() { Poll::Ready(()) } else { Poll::Pending }).await;
+            call.await
+        })
+    }
+}
+
+impl Store for StoppingStore {
+    fn read(&self, path: &str) -> BoxFuture<'static, Result<Option<Bytes>>> {
+        self.call(self.inner.read(path))
+    }
+    fn read_range(&self, path: &str, range: Range<u64>) -> BoxFuture<'static, Result<Option<Bytes>>> {
+        self.call(self.inner.read_range(path, range))
+    }
+    fn list(&self, prefix: &str) -> BoxFuture<'static, Result<Vec<StoreEntry>>> {
+        self.call(self.inner.list(prefix))
+    }
+    fn create(&self, path: &str, bytes: Bytes) -> BoxFuture<'static, Result<Created>> {
+        self.call(self.inner.create(path, bytes))
+    }
+    fn put(&self, path: &str, bytes: Bytes) -> BoxFuture<'static, Result<()>> {
+        self.call(self.inner.put(path, bytes))
+    }
+    fn rename(&self, from: &str, to: &str) -> BoxFuture<'static, Result<()>> {
+        self.call(self.inner.rename(from, to))
+    }
+    fn delete(&self, path: &str) -> BoxFuture<'static, Result<()>> {
+        self.call(self.inner.delete(path))
+    }
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+}
+
+/// Runs the job until it is done or has made `calls` store calls; answers how many were left.
+fn run_and_stop(disk: &MemoryDisk, seed: u64, calls: usize) -> usize {
+    let (process, calls_left) = StoppingStore::process(disk, seed, calls);
+    if let Some(result) = process.run_to(ROWS).now_or_never() {
+        result.unwrap();
+    }
+    calls_left.load(Ordering::SeqCst)
+}
+
+fn check_finished(disk: &MemoryDisk, what: &str) {
+    let last = Process::new(disk, 999);
+    block_on(last.run_to(ROWS)).unwrap();
+    assert_eq!(block_on(last.rows()), [0, 1, 2, 3], "{what}");
+    assert_eq!(block_on(last.folder.verify(None)).unwrap(), [], "{what}");
+    assert!(block_on(last.store.list("out/staged")).unwrap().is_empty(), "{what}: staged output was left behind");
+}
+
+fn calls_of_a_whole_run() -> usize {
+    10_000 - run_and_stop(&MemoryDisk::new(), 1, 10_000)
+}
+
+#[test]
+fn a_stop_after_any_store_call_loses_and_doubles_nothing() {
+    let calls = calls_of_a_whole_run();
+    assert!(calls > 60, "{calls}");
+    for stop_after in 0..=calls {
+        for power_loss in [false, true] {
+            let disk = MemoryDisk::new();
+            run_and_stop(&disk, 1, stop_after);
+            if power_loss {
+                disk.crash(stop_after as u64);
+            }
+            check_finished(&disk, &format!("stopped after {stop_after} calls, power loss {power_loss}"));
+        }
+    }
+}
+
+#[test]
+fn a_second_stop_while_starting_again_loses_and_doubles_nothing() {
+    let calls = calls_of_a_whole_run();
+    for first in (0..=calls).step_by(3) {
+        for second in 0..30 {
+            let disk = MemoryDisk::new();
+            run_and_stop(&disk, 1, first);
+            disk.crash(1);
+            run_and_stop(&disk, 2, second);
+            disk.crash(2);
+            check_finished(&disk, &format!("stopped after {first} and {second} calls"));
+        }
+    }
+}
+
+#[test]
+fn a_stalled_process_that_goes_on_after_its_successor_ran_loses_and_doubles_nothing() {
+    let mut fenced = 0;
+    for stalled_after in 0..=calls_of_a_whole_run() {
+        let disk = MemoryDisk::new();
+        let (zombie, calls_left) = StoppingStore::process(&disk, 1, stalled_after);
+        let mut work = Box::pin(zombie.run_to(ROWS));
+        let early = work.as_mut().now_or_never();
+        block_on(Process::new(&disk, 2).run_to(ROWS - 1)).unwrap();
+        calls_left.store(usize::MAX / 2, Ordering::SeqCst);
+        if early.is_none() {
+            // It ends fenced, or had not begun to restart when it stalled and is now the newest itself.
+            fenced += usize::from(block_on(work).is_err_and(|error| error.kind() == Kind::Fenced));
+        }
+        check_finished(&disk, &format!("stalled after {stalled_after} calls"));
+    }
+    assert!(fenced > 50, "{fenced}");
+}
