@@ -1,0 +1,126 @@
+//! CSV: comma-separated records under a header, quoted with `"` as RFC 4180 says; a quoted value may hold line breaks.
+//!
+//! Columns are found by their name in the header, in any order; others are skipped. An empty value is null. The ordinal of
+//! a row is its record number, from 0, header and byte order mark not counted, blank lines counted.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::csv::ReaderBuilder;
+use arrow::csv::reader::Format;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
+
+use super::format::Position;
+use super::records::{Decode, RecordFormat};
+
+/// The format `csv` with the columns to read.
+#[derive(Clone)]
+pub(super) struct Csv {
+    schema: SchemaRef,
+}
+
+/// Decodes records under one file's header.
+struct Decoder {
+    /// Every column of the file: those wanted with their type, the others as text.
+    file: SchemaRef,
+    /// Place in the file of each wanted column.
+    wanted: Vec<usize>,
+    schema: SchemaRef,
+}
+
+/// Where a scan for the end of a record stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scan {
+    ValueStart,
+    Plain,
+    Quoted,
+    /// After a quote inside a quoted value: its end, or the first half of a doubled quote.
+    Quote,
+}
+
+/// The column names of a header record.
+///
+/// # Errors
+/// Why it is none.
+pub(super) fn column_names(header: &[u8]) -> Result<Vec<String>, String> {
+    let (schema, _) = Format::default().with_header(true).infer_schema(header, Some(0)).map_err(|e| e.to_string())?;
+    Ok(schema.fields().iter().map(|field| field.name().clone()).collect())
+}
+
+// === impl Csv ===
+
+impl Csv {
+    pub fn new(schema: SchemaRef) -> Self {
+        Self { schema }
+    }
+}
+
+impl RecordFormat for Csv {
+    const HEADER: bool = true;
+
+    fn cut(&self, bytes: &[u8]) -> Option<usize> {
+        let mut scan = Scan::ValueStart;
+        for (place, byte) in bytes.iter().enumerate() {
+            scan = match (scan, byte) {
+                (Scan::Quoted, b'"') => Scan::Quote,
+                (Scan::Quoted, _) | (Scan::ValueStart | Scan::Quote, b'"') => Scan::Quoted,
+                (_, b'\n') => return Some(place + 1),
+                (_, b',') => Scan::ValueStart,
+                _ => Scan::Plain,
+            };
+        }
+        None
+    }
+
+    fn ordinal(&self, position: Position) -> u64 {
+        position.rows
+    }
+
+    fn decoder(&self, header: &[u8]) -> Result<Box<dyn Decode>, String> {
+        let names = column_names(header)?;
+        let mut wanted = Vec::new();
+        for field in self.schema.fields() {
+            let place = names.iter().position(|name| name == field.name());
+            wanted.push(
+                place
+                    .ok_or_else(|| format!("the file has no column `{}`, only: {}", field.name(), names.join(", ")))?,
+            );
+        }
+        let field = |(place, name): (usize, &String)| {
+            let found = wanted.iter().position(|wanted| *wanted == place);
+            found.map_or_else(
+                || Arc::new(Field::new(name, DataType::Utf8, true)),
+                |found| Arc::clone(&self.schema.fields()[found]),
+            )
+        };
+        let fields: Vec<Arc<Field>> = names.iter().enumerate().map(field).collect();
+        Ok(Box::new(Decoder { file: Arc::new(Schema::new(fields)), wanted, schema: Arc::clone(&self.schema) }))
+    }
+}
+
+// === impl Decoder ===
+
+impl Decode for Decoder {
+    fn decode(&self, records: &[&[u8]]) -> Result<RecordBatch, ArrowError> {
+        let mut decoder = ReaderBuilder::new(Arc::clone(&self.file))
+            .with_batch_size(records.len() + 1)
+            .with_projection(self.wanted.clone())
+            .build_decoder();
+        for record in records {
+            let mut read = 0;
+            while read < record.len() {
+                match decoder.decode(&record[read..])? {
+                    0 => break,
+                    bytes => read += bytes,
+                }
+            }
+        }
+        decoder.decode(&[])?;
+        let rows = decoder.flush()?.unwrap_or_else(|| RecordBatch::new_empty(Arc::clone(&self.schema)));
+        if rows.num_rows() != records.len() {
+            return Err(ArrowError::CsvError(format!("{} rows in {} records", rows.num_rows(), records.len())));
+        }
+        RecordBatch::try_new(Arc::clone(&self.schema), rows.columns().to_vec())
+    }
+}

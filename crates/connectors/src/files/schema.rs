@@ -1,0 +1,158 @@
+//! What the planner asks of files: their columns, and small tables as a whole.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use arrow::csv::reader::Format as CsvFormat;
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use arrow::json::reader::infer_json_schema_from_iterator;
+use forebay_core::source::{Enumerator, Split};
+use forebay_core::store::Store;
+use forebay_core::{Error, Kind, Result};
+use futures::StreamExt;
+
+use super::csv::{Csv, column_names};
+use super::format::{Content, Position};
+use super::records::RecordFormat;
+use super::{FileFormat, FilePattern, FilesEnumerator, ReaderSettings, images, parser};
+
+/// Records of the first file that decide on its columns' types.
+const RECORDS_MAX: usize = 1000;
+/// Bytes of the first file that are looked at for them.
+const SAMPLE_BYTES: u64 = 8 << 20;
+
+/// The columns of the files that `pattern` means, as the first of them (by path) has them.
+///
+/// Images have fixed columns. CSV and JSON lines are inferred from the first 1,000 good records (at most 8 MiB) of the
+/// first file, every column nullable; a column that only has nulls there is text. Parquet files say it themselves.
+///
+/// # Errors
+/// `Invalid` if no file matches or the first has no columns to find, naming it; what the store answers.
+pub async fn infer_schema(store: Arc<dyn Store>, format: FileFormat, pattern: FilePattern) -> Result<SchemaRef> {
+    let splits = FilesEnumerator::new("", Arc::clone(&store), pattern).splits().await?;
+    let Some(first) = splits.into_iter().next() else {
+        return Err(Error::new(Kind::Internal, "infer columns").source("an enumerator answered no file"));
+    };
+    let unclear = |why: String| {
+        Error::new(Kind::Invalid, "infer columns").with("format", format).with("file", &first.name).source(why)
+    };
+    match format {
+        FileFormat::Images => Ok(images::schema()),
+        FileFormat::Parquet => super::parquet::file_schema(store, first.clone())
+            .await
+            .map_err(|error| if error.kind() == Kind::Data { unclear(error.chain()) } else { error }),
+        FileFormat::JsonLines => infer_json(&sample(&store, &first).await?).map_err(unclear),
+        FileFormat::Csv => infer_csv(&sample(&store, &first).await?).map_err(unclear),
+    }
+}
+
+/// All rows of the files that `pattern` means, in path and file order, for tables small enough to hold in memory.
+///
+/// # Errors
+/// `Invalid` beyond `rows_max` rows; `Data` for a row that cannot be read, naming it, because a table with holes would
+/// give wrong answers; what the store answers.
+pub async fn read_table(
+    store: Arc<dyn Store>,
+    format: FileFormat,
+    pattern: FilePattern,
+    rows_max: usize,
+) -> Result<RecordBatch> {
+    let schema = infer_schema(Arc::clone(&store), format, pattern.clone()).await?;
+    let name = pattern.pattern().to_string();
+    let splits = FilesEnumerator::new("", Arc::clone(&store), pattern).splits().await?;
+    let parser = parser(format, Arc::clone(&schema), &ReaderSettings::default())?;
+    let (mut all, mut rows_read) = (Vec::new(), 0);
+    for split in &splits {
+        let mut chunks = parser.open(Arc::clone(&store), split, Position::default());
+        while let Some(chunk) = chunks.next().await {
+            match chunk?.content {
+                Content::Rows { rows, .. } => {
+                    rows_read += rows.num_rows();
+                    all.push(rows);
+                }
+                Content::Bad(bad) => {
+                    let (input, reason) = bad.into_iter().map(|bad| (bad.input, bad.reason)).next().unwrap_or_default();
+                    return Err(Error::new(Kind::Data, "read table").with("row", input).source(reason));
+                }
+            }
+            if rows_read > rows_max {
+                return Err(Error::new(Kind::Invalid, "read table")
+                    .with("pattern", name)
+                    .with("rows_max", rows_max)
+                    .source("the table has more rows than may be held in memory"));
+            }
+        }
+    }
+    concat_batches(&schema, &all).map_err(|source| Error::new(Kind::Internal, "read table").source(source))
+}
+
+/// The start of `split`, up to its last whole line if it is cut.
+async fn sample(store: &Arc<dyn Store>, split: &Split) -> Result<Vec<u8>> {
+    let found = store.read_range(&split.name, 0..split.size_bytes.min(SAMPLE_BYTES)).await?.unwrap_or_default();
+    let mut bytes = found.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&found).to_vec();
+    if split.size_bytes > SAMPLE_BYTES {
+        bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |place| place + 1));
+    }
+    Ok(bytes)
+}
+
+fn infer_json(sample: &[u8]) -> Result<SchemaRef, String> {
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    let mut objects = Vec::new();
+    for line in sample.split(|byte| *byte == b'\n').take(RECORDS_MAX) {
+        if let Ok(serde_json::Value::Object(object)) = serde_json::from_slice(line) {
+            for name in object.keys() {
+                let place = places.len();
+                places.entry(name.clone()).or_insert(place);
+            }
+            objects.push(serde_json::Value::Object(object));
+        }
+    }
+    if objects.is_empty() {
+        return Err("none of its first lines is a JSON object".to_string());
+    }
+    let schema = infer_json_schema_from_iterator(objects.iter().map(Ok)).map_err(|error| error.to_string())?;
+    // The inference answers in hash order; the order of first appearance is what a reader of the file expects.
+    let mut fields: Vec<Field> = schema.fields().iter().map(|field| settled(field)).collect();
+    fields.sort_by_key(|field| places.get(field.name()).copied());
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+fn infer_csv(sample: &[u8]) -> Result<SchemaRef, String> {
+    let csv = Csv::new(Arc::new(Schema::empty()));
+    let mut rest = sample;
+    let mut next = || {
+        let length = csv.cut(rest).unwrap_or(rest.len());
+        let (record, after) = rest.split_at(length);
+        rest = after;
+        (!record.is_empty()).then_some(record)
+    };
+    let header = next().ok_or("the file is empty")?;
+    let text: Vec<Field> =
+        column_names(header)?.into_iter().map(|name| Field::new(name, DataType::Utf8, true)).collect();
+    let whole = Csv::new(Arc::new(Schema::new(text))).decoder(header)?;
+    // Records of another width are dead letters later; they must not decide on types, nor stop the plan.
+    let good = |record: &&[u8]| whole.decode(&[record]).is_ok();
+    let mut kept = header.to_vec();
+    std::iter::from_fn(next).filter(good).take(RECORDS_MAX).for_each(|record| kept.extend_from_slice(record));
+    let format = CsvFormat::default().with_header(true);
+    let (schema, _) = format.infer_schema(kept.as_slice(), Some(RECORDS_MAX)).map_err(|error| error.to_string())?;
+    Ok(Arc::new(Schema::new(schema.fields().iter().map(|field| settled(field)).collect::<Vec<_>>())))
+}
+
+/// A field whose type is decided: text where only nulls were seen, members of structs in name order.
+fn settled(field: &Field) -> Field {
+    let kind = match field.data_type() {
+        DataType::Null => DataType::Utf8,
+        DataType::List(item) => DataType::List(Arc::new(settled(item))),
+        DataType::Struct(members) => {
+            let mut members: Vec<Field> = members.iter().map(|member| settled(member)).collect();
+            members.sort_by(|left, right| left.name().cmp(right.name()));
+            DataType::Struct(Fields::from(members))
+        }
+        other => other.clone(),
+    };
+    Field::new(field.name(), kind, true)
+}

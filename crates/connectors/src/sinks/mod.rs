@@ -1,0 +1,6 @@
+//! Sinks, one folder per system.
+//!
+//! Each is a writer (an operator that emits nothing) and a committer that publishes what writers staged once a
+//! checkpoint names it.
+
+pub mod files;
