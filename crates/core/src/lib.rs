@@ -1,7 +1,7 @@
 //! The vocabulary of Forebay and the traits that others implement.
 //!
 //! What lives here is shared by every other crate: rows and their ids ([`row`]), batches ([`batch`]), what an edge
-//! carries ([`element`]), errors by who must act ([`error`]), time ([`time`]), the only door to the outside ([`env`]),
+//! carries ([`element`]), errors by who must act ([`error`]), time ([`time`]), the only door to the outside ([`mod@env`]),
 //! storage ([`store`], [`disk`]), and the contracts of operators ([`operator`]), sources ([`source`]) and sinks
 //! ([`sink`]).
 //!
@@ -17,6 +17,7 @@ pub mod error;
 pub mod function;
 pub mod hash;
 pub mod key_group;
+pub mod model;
 pub mod on_error;
 pub mod operator;
 pub mod row;

@@ -1,0 +1,201 @@
+//! A job graph as text for people: tasks, edges, regions, where things run, what is promised, what a failure costs.
+//!
+//! Deterministic for a graph, so that it can be compared between two runs. It states only what the graph says; it
+//! measures and estimates nothing.
+
+use std::fmt::{Result, Write};
+
+use arrow::datatypes::{Field, Schema};
+use forebay_core::types::tensor::{FIXED_SHAPE_TENSOR, TensorType};
+use forebay_core::types::{IMAGE, OBJECT_REF, extension_name};
+use humantime::format_duration;
+
+use crate::graph::{Head, JobGraph, Step, StepAction, Task};
+use crate::job_file::units::size_text;
+use crate::spec::{Host, InferSpec, LookupJoinSpec, ModelSpec, SinkSpec, SourceSpec};
+use forebay_core::on_error::OnError;
+
+/// The plan as `forebay plan` prints it.
+pub fn explain(graph: &JobGraph) -> String {
+    let mut out = String::new();
+    write_graph(&mut out, graph).expect("writing to a string cannot fail");
+    out
+}
+
+fn write_graph(out: &mut String, graph: &JobGraph) -> Result {
+    let interval = format_duration(graph.checkpoint_interval);
+    writeln!(out, "job {}: {} key groups, checkpoint every {interval}", graph.job, graph.key_groups)?;
+    writeln!(out, "plan {}", graph.plan_hash)?;
+    writeln!(out, "\ntasks")?;
+    graph.tasks.iter().try_for_each(|task| write_task(out, task))?;
+    writeln!(out, "\nedges")?;
+    for edge in &graph.edges {
+        writeln!(out, "  {} -> {}: {}", edge.from, edge.to, edge.kind)?;
+    }
+    writeln!(out, "\nregions")?;
+    for region in &graph.regions {
+        writeln!(out, "  {}: {}", region.id, region.parts.join(", "))?;
+    }
+    write_models(out, graph)?;
+    writeln!(out, "\nguarantees")?;
+    for committer in &graph.committers {
+        writeln!(out, "  {}: {}", committer.sink.uid, committer.guarantee)?;
+        writeln!(
+            out,
+            "    {} files in {}, visible once their checkpoint is published",
+            committer.sink.format, committer.sink.path
+        )?;
+    }
+    write_failures(out, graph)
+}
+
+// === tasks ===
+
+fn write_task(out: &mut String, task: &Task) -> Result {
+    writeln!(out, "  {} x{}", task.id, task.parallelism)?;
+    if let Head::Source(source, schema) = &task.head {
+        write_source(out, source, schema)?;
+    }
+    task.steps.iter().try_for_each(|step| write_step(out, step))
+}
+
+fn write_source(out: &mut String, source: &SourceSpec, schema: &Schema) -> Result {
+    let SourceSpec { uid, format, path, batch_rows, .. } = source;
+    writeln!(out, "    {uid}: read {format} from {path}, batches of at most {batch_rows} rows")?;
+    writeln!(out, "      -> {}", columns(schema))
+}
+
+fn write_step(out: &mut String, step: &Step) -> Result {
+    let uid = &step.uid;
+    match &step.action {
+        StepAction::Filter { text, .. } => return writeln!(out, "    {uid}: keep rows where {text}"),
+        StepAction::Project { columns } => {
+            let shown: Vec<&str> = columns.iter().map(|column| column.text.as_str()).collect();
+            writeln!(out, "    {uid}: columns {}", shown.join(", "))?;
+        }
+        StepAction::Call(call) => {
+            writeln!(out, "    {uid}: call {}", call.text)?;
+            writeln!(out, "      runs in the engine; a bad row {}", bad_row(call.on_error))?;
+        }
+        StepAction::Infer(infer) => write_infer(out, uid, infer, &step.input)?,
+        StepAction::LookupJoin(join) => write_join(out, uid, join, &step.input)?,
+        StepAction::Sink(sink) => return write_sink(out, uid, sink),
+    }
+    writeln!(out, "      -> {}", columns(&step.output))
+}
+
+fn write_infer(out: &mut String, uid: &str, infer: &InferSpec, input: &Schema) -> Result {
+    let wired = |(name, place): &(String, usize)| format!("{name} = {}", input.field(*place).name());
+    let inputs: Vec<String> = infer.inputs.iter().map(wired).collect();
+    let outputs: Vec<String> = infer.outputs.iter().map(|(name, column)| format!("{name} AS {column}")).collect();
+    writeln!(out, "    {uid}: ask {}({}) for {}", infer.model, inputs.join(", "), outputs.join(", "))?;
+    writeln!(
+        out,
+        "      request batches of at most {} rows or {}, linger {}, at most {} in flight for each subtask, {}",
+        infer.batch_rows,
+        size_text(infer.batch_bytes),
+        format_duration(infer.linger),
+        infer.in_flight,
+        infer.order,
+    )?;
+    let (attempts, timeout) = (infer.attempts, format_duration(infer.timeout));
+    writeln!(out, "      at most {attempts} tries of {timeout} for each row; then the row {}", bad_row(infer.on_error))
+}
+
+fn write_join(out: &mut String, uid: &str, join: &LookupJoinSpec, input: &Schema) -> Result {
+    let key = |(left, right): &(usize, usize)| {
+        format!("{} = {}", input.field(*left).name(), join.table_schema.field(*right).name())
+    };
+    let keys: Vec<String> = join.on.iter().map(key).collect();
+    let table = &join.table;
+    writeln!(out, "    {uid}: {} join with {} {} on {}", join.how, table.format, table.path, keys.join(" and "))
+}
+
+fn write_sink(out: &mut String, uid: &str, sink: &SinkSpec) -> Result {
+    writeln!(out, "    {uid}: write {} to {}, files of about {}", sink.format, sink.path, size_text(sink.file_bytes))
+}
+
+// === models, failures ===
+
+fn write_models(out: &mut String, graph: &JobGraph) -> Result {
+    if graph.models.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nmodels")?;
+    for model in graph.models.values() {
+        let ModelSpec { host, replicas, .. } = &model.spec;
+        let copies = if *replicas == 1 { "1 child process".to_string() } else { format!("{replicas} child processes") };
+        match host {
+            Host::Onnx { path } => writeln!(out, "  {}: onnx {path}, in {copies}", model.id)?,
+            Host::Fake(fake) => {
+                writeln!(out, "  {}: fake, {} a request batch, in {copies}", model.id, format_duration(fake.latency))?;
+            }
+        }
+        writeln!(out, "    journal {}", journal(&model.spec))?;
+    }
+    Ok(())
+}
+
+fn journal(model: &ModelSpec) -> &'static str {
+    if model.journal {
+        "on: an answer is stored before it is used and never asked for twice"
+    } else {
+        "off: after a restart, answers since the latest checkpoint are asked for again"
+    }
+}
+
+fn write_failures(out: &mut String, graph: &JobGraph) -> Result {
+    let interval = format_duration(graph.checkpoint_interval);
+    writeln!(out, "\nwhat a failure costs")?;
+    for region in &graph.regions {
+        if graph.task(&region.parts[0]).is_some() {
+            writeln!(
+                out,
+                "  {} or the engine: back to its latest checkpoint; about {interval} of reading and computing is repeated",
+                region.id
+            )?;
+        } else {
+            writeln!(out, "  {}: the commit is repeated, to no further effect", region.id)?;
+        }
+    }
+    for model in graph.models.values() {
+        writeln!(
+            out,
+            "  a child process of {}: its request batches in flight are sent again; no task restarts",
+            model.id
+        )?;
+    }
+    let fails = graph.tasks.iter().flat_map(|task| &task.steps).any(|step| match &step.action {
+        StepAction::Call(call) => call.on_error == OnError::Fail,
+        StepAction::Infer(infer) => infer.on_error == OnError::Fail,
+        _ => false,
+    });
+    let rest = if fails { ", or stops the job where a step says so" } else { "" };
+    writeln!(out, "  a bad row: itself{rest}; rows of dead letters are in {}", graph.dead_letters.path)
+}
+
+// === words ===
+
+fn bad_row(on_error: OnError) -> &'static str {
+    match on_error {
+        OnError::DeadLetter => "goes to the dead letters",
+        OnError::Fail => "fails the job",
+        OnError::Null => "becomes null",
+    }
+}
+
+fn columns(schema: &Schema) -> String {
+    let shown: Vec<String> = schema.fields().iter().map(|field| column(field)).collect();
+    shown.join(", ")
+}
+
+/// A column with its type: extension types by name, `?` where null can be.
+fn column(field: &Field) -> String {
+    let kind = match (extension_name(field), TensorType::of(field)) {
+        (Some(FIXED_SHAPE_TENSOR), Some(tensor)) => format!("Tensor({} {:?})", tensor.value, tensor.shape),
+        (Some(IMAGE), _) => "Image".to_string(),
+        (Some(OBJECT_REF), _) => "ObjectRef".to_string(),
+        _ => field.data_type().to_string(),
+    };
+    format!("{} {kind}{}", field.name(), if field.is_nullable() { "?" } else { "" })
+}

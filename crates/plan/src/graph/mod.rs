@@ -1,0 +1,273 @@
+//! The job as it runs: tasks of fused steps, the edges between them, the regions that checkpoint and fail together.
+//!
+//! Four kinds of edge (`EdgeKind`); a region is a connected component over pipelined ones. Models and committers stand
+//! outside the regions of tasks: a model is asked over call edges and may die alone, a committer reads what writers
+//! prepared from the checkpoint, which is the durable edge between them.
+//!
+//! The graph is data for hosts; nothing here runs.
+
+mod cut;
+mod hash;
+mod lower;
+mod regions;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::{FieldRef, SchemaRef};
+use datafusion::physical_expr::PhysicalExpr;
+use forebay_core::function::BoundFunction;
+use forebay_core::model::ModelSignature;
+use forebay_core::sink::Guarantee;
+
+use crate::facts::Facts;
+use crate::job_file::{JobFile, JobFileError};
+use crate::logical::{Laid, internal};
+use crate::spec::{InferSpec, LookupJoinSpec, ModelSpec, SinkSpec, SourceSpec};
+use forebay_core::on_error::OnError;
+
+pub use hash::PlanHash;
+
+/// A job laid out for a host.
+#[derive(Debug, Clone)]
+pub struct JobGraph {
+    /// The job's name.
+    pub job: String,
+    /// Count of key groups, fixed for the job's life.
+    pub key_groups: u16,
+    /// Time between the starts of two checkpoints.
+    pub checkpoint_interval: Duration,
+    /// The tasks, from the source to the sink.
+    pub tasks: Vec<Task>,
+    /// Every edge, by the ids of its ends.
+    pub edges: Vec<Edge>,
+    /// Every region, those of tasks first.
+    pub regions: Vec<Region>,
+    /// The models that steps ask, by name.
+    pub models: BTreeMap<String, ModelService>,
+    /// What publishes: the sink's committer, then that of the dead letters.
+    pub committers: Vec<Committer>,
+    /// Where rows go that cannot be processed. Every subtask of every task writes its own through a writer at its side,
+    /// which commits with the same epoch.
+    pub dead_letters: SinkSpec,
+    /// What a checkpoint remembers of the plan.
+    pub plan_hash: PlanHash,
+}
+
+/// A chain of steps that run in one subtask without a channel between them.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// Unique in the job: `t1-source`.
+    pub id: String,
+    /// What it is called after: the uid of the step that it starts with.
+    pub name: String,
+    /// How many subtasks.
+    pub parallelism: u16,
+    /// Where its rows come from.
+    pub head: Head,
+    /// What it does, in order.
+    pub steps: Vec<Step>,
+}
+
+/// Where the rows of a task come from.
+#[derive(Debug, Clone)]
+pub enum Head {
+    /// It reads them.
+    Source(SourceSpec, SchemaRef),
+    /// Another task sends them; the rows have this schema.
+    Edge(SchemaRef),
+}
+
+/// One operator.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// Stable name, unique in the job; state hangs on it.
+    pub uid: String,
+    /// Schema of the rows that come in, extension metadata included.
+    pub input: SchemaRef,
+    /// Schema of the rows that go out; for a sink that of the rows written.
+    pub output: SchemaRef,
+    /// What it does.
+    pub action: StepAction,
+}
+
+/// What an operator does.
+#[derive(Debug, Clone)]
+pub enum StepAction {
+    /// Keeps the rows for which the predicate is true; null is not true.
+    Filter {
+        /// Boolean, over the input schema.
+        predicate: Arc<dyn PhysicalExpr>,
+        /// The predicate as SQL, for people.
+        text: String,
+    },
+    /// Computes every output column.
+    Project {
+        /// In the order of the output schema.
+        columns: Vec<ProjectedColumn>,
+    },
+    /// Appends the result of a row function as the last column.
+    Call(CallSpec),
+    /// Appends a model's answers as the last columns.
+    Infer(InferSpec),
+    /// Appends a table's columns.
+    LookupJoin(LookupJoinSpec),
+    /// Stages rows for its committer.
+    Sink(SinkSpec),
+}
+
+/// One column of a projection.
+#[derive(Debug, Clone)]
+pub struct ProjectedColumn {
+    /// Over the input schema.
+    pub expr: Arc<dyn PhysicalExpr>,
+    /// The field it makes, extension metadata included.
+    pub field: FieldRef,
+    /// The expression as SQL, with `AS` where it has another name, for people.
+    pub text: String,
+}
+
+/// A call of a row function.
+#[derive(Debug, Clone)]
+pub struct CallSpec {
+    /// The call as SQL, for people.
+    pub text: String,
+    /// The function with its literal arguments fixed.
+    pub function: Arc<dyn BoundFunction>,
+    /// Its column arguments over the input schema, in the order that `evaluate` takes them.
+    pub arguments: Vec<Arc<dyn PhysicalExpr>>,
+    /// The new column, the last of the output schema.
+    pub output: FieldRef,
+    /// What happens to a row that it cannot process.
+    pub on_error: OnError,
+}
+
+/// A connection, by the ids of its ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edge {
+    /// A task.
+    pub from: String,
+    /// A task, model service or committer.
+    pub to: String,
+    /// How rows cross.
+    pub kind: EdgeKind,
+}
+
+/// How rows cross an edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EdgeKind {
+    /// Pipelined, subtask to subtask of the same number.
+    Forward,
+    /// Pipelined, to the subtask that owns the row's key group.
+    Exchange,
+    /// Request and answer; either side may restart alone.
+    Call,
+    /// Through the checkpoint: visible once it is published.
+    Durable,
+}
+
+/// Parts that checkpoint and fail together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Region {
+    /// Unique in the job: `r1`.
+    pub id: String,
+    /// Ids of its tasks, or of its committer.
+    pub parts: Vec<String>,
+}
+
+/// A model as the graph has it: outside every region.
+#[derive(Debug, Clone)]
+pub struct ModelService {
+    /// Unique in the job: `model-digits`.
+    pub id: String,
+    /// Where it runs.
+    pub spec: ModelSpec,
+    /// What it takes and gives.
+    pub signature: ModelSignature,
+}
+
+/// What publishes the output of a sink.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committer {
+    /// Unique in the job: `committer-sink`.
+    pub id: String,
+    /// The sink whose committables it publishes.
+    pub sink: SinkSpec,
+    /// What it promises.
+    pub guarantee: Guarantee,
+}
+
+// === impl EdgeKind ===
+
+impl EdgeKind {
+    /// True where both ends fail together.
+    pub fn is_pipelined(self) -> bool {
+        matches!(self, EdgeKind::Forward | EdgeKind::Exchange)
+    }
+}
+
+impl fmt::Display for EdgeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            EdgeKind::Forward => "forward",
+            EdgeKind::Exchange => "exchange by key group",
+            EdgeKind::Call => "call",
+            EdgeKind::Durable => "durable, through the checkpoint",
+        })
+    }
+}
+
+// === impl Task ===
+
+impl Task {
+    /// Schema of the rows that enter the first step.
+    pub fn input(&self) -> &SchemaRef {
+        match &self.head {
+            Head::Source(_, schema) | Head::Edge(schema) => schema,
+        }
+    }
+
+    /// Schema of the rows that leave the last step.
+    pub fn output(&self) -> &SchemaRef {
+        self.steps.last().map_or(self.input(), |step| &step.output)
+    }
+}
+
+// === impl JobGraph ===
+
+impl JobGraph {
+    /// The task called `id`.
+    pub fn task(&self, id: &str) -> Option<&Task> {
+        self.tasks.iter().find(|task| task.id == id)
+    }
+
+    /// The region that the task or committer `id` belongs to; `None` for models.
+    pub fn region_of(&self, id: &str) -> Option<&Region> {
+        self.regions.iter().find(|region| region.parts.iter().any(|part| part == id))
+    }
+}
+
+/// Lays a logical plan out as tasks, edges and regions.
+pub(crate) fn build(job: &JobFile, facts: &Facts, laid: &Laid) -> Result<JobGraph, JobFileError> {
+    let steps = lower::steps(laid).map_err(|error| internal(job, &error))?;
+    let models = cut::models(job, facts)?;
+    let committers = cut::committers(job);
+    let tasks = cut::tasks(job, facts, steps);
+    let edges = cut::edges(&tasks, &models, &committers);
+    let regions = regions::of(&tasks, &committers, &edges);
+    let plan_hash = PlanHash::of(job.key_groups, &job.dead_letters, &tasks);
+    Ok(JobGraph {
+        job: job.name.clone(),
+        key_groups: job.key_groups,
+        checkpoint_interval: job.checkpoint_interval,
+        tasks,
+        edges,
+        regions,
+        models,
+        committers,
+        dead_letters: job.dead_letters.clone(),
+        plan_hash,
+    })
+}

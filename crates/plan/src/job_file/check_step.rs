@@ -1,0 +1,133 @@
+//! Checks of the steps: one action each, its keys, the model it names.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use toml::Spanned;
+
+use super::check::Checker;
+use super::tables::{InferTable, JoinTable, StepTable};
+use super::{Action, InferDecl, InferSettings, JobFileError, JoinDecl, StepDecl};
+use crate::nearest::{listed, nearest};
+use crate::spec::{ModelSpec, TableSpec};
+use forebay_core::on_error::OnError;
+
+type Result<T> = std::result::Result<T, JobFileError>;
+type Models = BTreeMap<String, Spanned<ModelSpec>>;
+
+const ACTIONS: [&str; 5] = ["filter", "select", "with", "infer", "join"];
+
+/// Checks all steps in order.
+pub(super) fn steps(checker: &Checker, tables: Vec<Spanned<StepTable>>, models: &Models) -> Result<Vec<StepDecl>> {
+    tables.into_iter().enumerate().map(|(place, table)| step(checker, place + 1, table, models)).collect()
+}
+
+fn step(checker: &Checker, number: usize, table: Spanned<StepTable>, models: &Models) -> Result<StepDecl> {
+    let span = table.span();
+    let table = table.into_inner();
+    one_action(checker, number, &span, &table)?;
+    let on_error = row_errors(checker, &table)?;
+    let mut uid = format!("step-{number}");
+    let action = if let Some(sql) = table.filter {
+        Action::Filter(sql, on_error)
+    } else if let Some(columns) = table.select {
+        Action::Select(some(checker, "select", &span, columns)?, on_error)
+    } else if let Some(columns) = table.with {
+        Action::With(some(checker, "with", &span, columns)?, on_error)
+    } else if let Some(table) = table.infer {
+        let (name, decl) = infer(checker, table.into_inner(), models)?;
+        uid = name;
+        Action::Infer(Box::new(decl))
+    } else if let Some(table) = table.join {
+        Action::Join(join(checker, table)?)
+    } else {
+        return Err(checker.error(span, format!("step {number} does nothing")));
+    };
+    Ok(StepDecl { number, uid, span, action })
+}
+
+fn one_action(checker: &Checker, number: usize, span: &Range<usize>, table: &StepTable) -> Result<()> {
+    let given = [
+        table.filter.is_some(),
+        table.select.is_some(),
+        table.with.is_some(),
+        table.infer.is_some(),
+        table.join.is_some(),
+    ];
+    let named: Vec<&str> = ACTIONS.iter().zip(given).filter(|(_, given)| *given).map(|(name, _)| *name).collect();
+    if named.len() == 1 {
+        return Ok(());
+    }
+    let has = if named.is_empty() { "nothing to do".to_string() } else { named.join(" and ") };
+    let error = checker.error(span.clone(), format!("step {number} has {has}"));
+    Err(error.with_help(format!("a step has exactly one of {}", listed(ACTIONS))))
+}
+
+fn row_errors(checker: &Checker, table: &StepTable) -> Result<OnError> {
+    match &table.on_error {
+        Some(given) if table.infer.is_some() => Err(checker
+            .error(given.span(), "on_error beside infer says nothing")
+            .with_help("write it inside: infer = { ..., on_error = \"...\" }")),
+        Some(given) if table.join.is_some() => Err(checker
+            .error(given.span(), "on_error beside join says nothing")
+            .with_help("how = \"left\" or \"inner\" says what happens to rows without a match")),
+        Some(given) => Ok(*given.get_ref()),
+        None => Ok(OnError::default()),
+    }
+}
+
+fn some(
+    checker: &Checker,
+    key: &str,
+    span: &Range<usize>,
+    columns: Vec<Spanned<String>>,
+) -> Result<Vec<Spanned<String>>> {
+    if columns.is_empty() {
+        return Err(checker.error(span.clone(), format!("{key} names no column")));
+    }
+    Ok(columns)
+}
+
+fn infer(checker: &Checker, table: InferTable, models: &Models) -> Result<(String, InferDecl)> {
+    let model = &table.model;
+    if !models.contains_key(model.get_ref()) {
+        let message = format!("there is no model \"{}\"", model.get_ref());
+        let names = models.keys().map(String::as_str);
+        let help = match nearest(model.get_ref(), names.clone()) {
+            Some(name) => format!("did you mean \"{name}\"?"),
+            None if models.is_empty() => format!("declare it as [model.{}]", model.get_ref()),
+            None => format!("declared: {}", listed(names)),
+        };
+        return Err(checker.error(model.span(), message).with_help(help));
+    }
+    if table.outputs.is_empty() {
+        return Err(checker
+            .error(model.span(), "infer takes no output of its model")
+            .with_help("outputs = { OUTPUT = \"COLUMN\" }"));
+    }
+    let settings = InferSettings {
+        batch_rows: table.batch_rows.get() as usize,
+        batch_bytes: table.batch_bytes.0,
+        linger: table.linger.0,
+        in_flight: table.in_flight.get() as usize,
+        order: table.order,
+        attempts: table.attempts.get(),
+        timeout: checker.positive("timeout", table.timeout)?,
+        on_error: table.on_error,
+        parallelism: checker.parallelism(table.parallelism.as_ref())?,
+    };
+    let uid = checker.name("uid", table.uid.as_ref().unwrap_or(&table.model))?;
+    Ok((uid, InferDecl { model: table.model, inputs: table.inputs, outputs: table.outputs, settings }))
+}
+
+fn join(checker: &Checker, table: Spanned<JoinTable>) -> Result<JoinDecl> {
+    let span = table.span();
+    let table = table.into_inner();
+    if table.on.is_empty() {
+        return Err(checker
+            .error(span, "join has no columns to join on")
+            .with_help("on = { COLUMN = \"TABLE_COLUMN\" }"));
+    }
+    let path = checker.filled("path", table.table.path)?;
+    Ok(JoinDecl { table: TableSpec { format: table.table.format, path }, on: table.on, how: table.how })
+}

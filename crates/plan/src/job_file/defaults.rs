@@ -1,0 +1,87 @@
+//! The defaults of a job file, each in one place; the JSON schema shows them.
+
+use std::num::{NonZeroU16, NonZeroU32};
+use std::time::Duration;
+
+use forebay_core::key_group::KEY_GROUPS_DEFAULT;
+use toml::Spanned;
+
+use super::units::{DurationText, SizeText};
+use crate::spec::{JoinHow, SinkFormat, SourceFormat};
+
+fn spanless<T>(value: T) -> Spanned<T> {
+    Spanned::new(0..0, value)
+}
+
+pub(super) fn one() -> NonZeroU16 {
+    NonZeroU16::MIN
+}
+
+pub(super) fn one_spanned() -> Spanned<NonZeroU16> {
+    spanless(one())
+}
+
+pub(super) fn key_groups() -> Spanned<NonZeroU16> {
+    spanless(NonZeroU16::new(KEY_GROUPS_DEFAULT).expect("the default is not zero"))
+}
+
+/// Ten seconds keep the cost of a checkpoint (files closed, one manifest) small beside the work that a restart repeats.
+pub(super) fn checkpoint_interval() -> Spanned<DurationText> {
+    spanless(DurationText(Duration::from_secs(10)))
+}
+
+pub(super) fn source_uid() -> Spanned<String> {
+    spanless("source".to_string())
+}
+
+pub(super) fn sink_uid() -> Spanned<String> {
+    spanless("sink".to_string())
+}
+
+/// Fills a small accelerator and keeps a retry short.
+pub(super) fn infer_batch_rows() -> NonZeroU32 {
+    NonZeroU32::MIN.saturating_add(63)
+}
+
+pub(super) fn infer_batch_bytes() -> SizeText {
+    SizeText(8 << 20)
+}
+
+pub(super) fn linger() -> DurationText {
+    DurationText(Duration::from_millis(5))
+}
+
+pub(super) fn in_flight() -> NonZeroU32 {
+    NonZeroU32::MIN.saturating_add(3)
+}
+
+pub(super) fn attempts() -> NonZeroU32 {
+    NonZeroU32::MIN.saturating_add(2)
+}
+
+pub(super) fn timeout() -> Spanned<DurationText> {
+    spanless(DurationText(Duration::from_secs(30)))
+}
+
+pub(super) fn left() -> JoinHow {
+    JoinHow::Left
+}
+
+pub(super) fn yes() -> bool {
+    true
+}
+
+/// Large enough for fast scans, small enough that an epoch of a slow job still closes whole files.
+pub(super) fn file_bytes() -> SizeText {
+    SizeText(32 << 20)
+}
+
+/// Dead letters are read by people first.
+pub(super) fn jsonl() -> SinkFormat {
+    SinkFormat::Jsonl
+}
+
+/// Images are large, so few of them fill a batch; other rows are small.
+pub(super) fn source_batch_rows(format: SourceFormat) -> usize {
+    if format == SourceFormat::Images { 32 } else { 1024 }
+}

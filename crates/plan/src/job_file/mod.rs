@@ -1,0 +1,175 @@
+//! The job file: a pipeline as TOML, with errors that point at the place.
+//!
+//! Parsing has four steps: TOML to a table with spans, environment variables put into its strings, the table to typed
+//! sections (`tables`), the sections to checked settings with every default filled in (`check`). Later checks, which need
+//! facts about the outside, keep using the spans, so that a missing column is reported at the expression that names it.
+//!
+//! Nothing here reads a file or the environment: text and a look-up function come from the caller.
+
+mod check;
+mod check_model;
+mod check_step;
+mod defaults;
+mod environment;
+mod error;
+mod tables;
+pub(crate) mod units;
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU16;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use toml::Spanned;
+
+use crate::spec::{JoinHow, ModelSpec, Order, SinkSpec, SourceSpec, TableSpec};
+use forebay_core::on_error::OnError;
+
+pub use error::{JobFileError, JobText};
+
+/// A job file that was read and checked on its own, before any fact about the outside is known.
+#[derive(Debug, Clone)]
+pub struct JobFile {
+    /// The text it came from, for errors.
+    pub text: Arc<JobText>,
+    /// The job's name.
+    pub name: String,
+    /// Count of key groups, fixed for the job's life.
+    pub key_groups: u16,
+    /// Time between the starts of two checkpoints.
+    pub checkpoint_interval: Duration,
+    /// Where rows come from.
+    pub source: SourceSpec,
+    /// What is done with them, in order.
+    pub steps: Vec<StepDecl>,
+    /// The declared models, each used by a step.
+    pub models: BTreeMap<String, ModelSpec>,
+    /// Where rows go.
+    pub sink: SinkSpec,
+    /// How many sink writers.
+    pub sink_parallelism: u16,
+    /// Where rows go that cannot be processed.
+    pub dead_letters: SinkSpec,
+}
+
+/// One `[[step]]` as declared.
+#[derive(Debug, Clone)]
+pub struct StepDecl {
+    /// Place in the file, from 1.
+    pub number: usize,
+    /// Stable name.
+    pub uid: String,
+    /// Where in the text the step stands.
+    pub span: Range<usize>,
+    /// What it does.
+    pub action: Action,
+}
+
+/// What a step does; SQL is not parsed yet.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Keeps the rows for which the expression is true.
+    Filter(Spanned<String>, OnError),
+    /// Replaces all columns.
+    Select(Vec<Spanned<String>>, OnError),
+    /// Adds or replaces columns.
+    With(Vec<Spanned<String>>, OnError),
+    /// Asks a model.
+    Infer(Box<InferDecl>),
+    /// Looks rows up in a table.
+    Join(JoinDecl),
+}
+
+/// An inference step as declared.
+#[derive(Debug, Clone)]
+pub struct InferDecl {
+    /// The model's name, known to be declared.
+    pub model: Spanned<String>,
+    /// Model input to column.
+    pub inputs: BTreeMap<String, Spanned<String>>,
+    /// Model output to new column.
+    pub outputs: BTreeMap<String, Spanned<String>>,
+    /// Settings that need no fact.
+    pub settings: InferSettings,
+}
+
+/// The settings of an inference step that need no fact; see [`InferSpec`](crate::spec::InferSpec).
+#[derive(Debug, Clone)]
+pub struct InferSettings {
+    /// Most rows in a request batch.
+    pub batch_rows: usize,
+    /// Most input bytes in a request batch.
+    pub batch_bytes: u64,
+    /// Longest wait of a request batch's first row.
+    pub linger: Duration,
+    /// Most request batches in flight.
+    pub in_flight: usize,
+    /// Order of the rows that leave.
+    pub order: Order,
+    /// Most tries of one row.
+    pub attempts: u32,
+    /// Longest wait for one try.
+    pub timeout: Duration,
+    /// What happens to a row without an answer.
+    pub on_error: OnError,
+    /// How many subtasks.
+    pub parallelism: u16,
+}
+
+/// A lookup join as declared.
+#[derive(Debug, Clone)]
+pub struct JoinDecl {
+    /// The table.
+    pub table: TableSpec,
+    /// Stream column to table column.
+    pub on: BTreeMap<String, Spanned<String>>,
+    /// What happens to rows without a match.
+    pub how: JoinHow,
+}
+
+/// What the command line says instead of the file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// Replaces the job's `parallelism`; parts that name their own keep it.
+    pub parallelism: Option<NonZeroU16>,
+}
+
+/// Reads and checks a job file. `file_name` is shown in errors; `environment` answers `${NAME}`.
+///
+/// # Errors
+/// What is wrong, where, and what is accepted.
+pub fn parse(
+    text: &str,
+    file_name: &str,
+    environment: impl Fn(&str) -> Option<String>,
+) -> Result<JobFile, JobFileError> {
+    parse_with(text, file_name, environment, Overrides::default())
+}
+
+/// [`parse`], with some settings from elsewhere.
+///
+/// # Errors
+/// What is wrong, where, and what is accepted.
+pub fn parse_with(
+    text: &str,
+    file_name: &str,
+    environment: impl Fn(&str) -> Option<String>,
+    overrides: Overrides,
+) -> Result<JobFile, JobFileError> {
+    let source = Arc::new(JobText { file: file_name.to_string(), text: text.to_string() });
+    let mut table = toml::de::DeTable::parse(text).map_err(|error| error::of_toml(&source, &error))?;
+    environment::substitute(&mut table, &environment)
+        .map_err(|missing| source.error(missing.span, missing.message).with_help(missing.help))?;
+    let mut tables = <tables::JobTable as serde::Deserialize>::deserialize(toml::de::Deserializer::from(table))
+        .map_err(|error| error::of_toml(&source, &error))?;
+    if let Some(parallelism) = overrides.parallelism {
+        *tables.parallelism.get_mut() = parallelism;
+    }
+    check::job(source, tables)
+}
+
+/// The JSON schema of job files, for editors and for the reference.
+pub fn json_schema() -> serde_json::Value {
+    schemars::schema_for!(tables::JobTable).to_value()
+}

@@ -1,0 +1,260 @@
+//! The tables of a job file as serde reads them; their docs are the descriptions in the JSON schema.
+//!
+//! Flat on purpose: tagged and untagged enums would lose the place of an error, so which keys go together is checked in
+//! `check`, and the defaults are in `defaults`.
+
+use std::collections::BTreeMap;
+use std::num::{NonZeroU16, NonZeroU32};
+
+use forebay_core::on_error::OnError;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::defaults;
+use super::units::{DurationText, SizeText};
+use crate::spec::{JoinHow, Order, SinkFormat, SourceFormat, TableFormat};
+
+/// A Forebay job: a source, steps in order, models, a sink.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "Forebay job file")]
+pub struct JobTable {
+    /// The job's name: letters, digits, `-` and `_`.
+    #[schemars(with = "String")]
+    pub name: Spanned<String>,
+    /// How many subtasks each task has unless it says otherwise.
+    #[serde(default = "defaults::one_spanned")]
+    #[schemars(with = "NonZeroU16")]
+    pub parallelism: Spanned<NonZeroU16>,
+    /// Units in which keyed state moves when a parallelism changes; fixed for the job's life, the most a parallelism can be.
+    #[serde(default = "defaults::key_groups")]
+    #[schemars(with = "NonZeroU16")]
+    pub key_groups: Spanned<NonZeroU16>,
+    /// Time between the starts of two checkpoints.
+    #[serde(default = "defaults::checkpoint_interval")]
+    #[schemars(with = "DurationText")]
+    pub checkpoint_interval: Spanned<DurationText>,
+    /// Where rows come from.
+    #[schemars(with = "SourceTable")]
+    pub source: Spanned<SourceTable>,
+    /// What is done with the rows, in order.
+    #[serde(default)]
+    #[schemars(with = "Vec<StepTable>")]
+    pub step: Vec<Spanned<StepTable>>,
+    /// Models by name.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, ModelTable>")]
+    pub model: BTreeMap<String, Spanned<ModelTable>>,
+    /// Where rows go.
+    #[schemars(with = "SinkTable")]
+    pub sink: Spanned<SinkTable>,
+    /// Where rows go that cannot be processed.
+    #[schemars(with = "Option<DeadLettersTable>")]
+    pub dead_letters: Option<Spanned<DeadLettersTable>>,
+}
+
+/// Where rows come from.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SourceTable {
+    /// Stable name; row ids hang on it.
+    #[serde(default = "defaults::source_uid")]
+    #[schemars(with = "String")]
+    pub uid: Spanned<String>,
+    /// How bytes become rows.
+    pub format: SourceFormat,
+    /// Local path or object store URL; may hold a glob.
+    #[schemars(with = "String")]
+    pub path: Spanned<String>,
+    /// Most rows in one batch; default 32 for images, 1024 otherwise.
+    pub batch_rows: Option<NonZeroU32>,
+    /// How many readers; default the job's parallelism.
+    #[schemars(with = "Option<NonZeroU16>")]
+    pub parallelism: Option<Spanned<NonZeroU16>>,
+}
+
+/// One step: exactly one of `filter`, `select`, `with`, `infer` and `join`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [
+    {"required": ["filter"]}, {"required": ["select"]}, {"required": ["with"]}, {"required": ["infer"]}, {"required": ["join"]},
+]))]
+pub struct StepTable {
+    /// Keeps the rows for which this SQL expression is true.
+    #[schemars(with = "Option<String>")]
+    pub filter: Option<Spanned<String>>,
+    /// Replaces all columns by these SQL expressions, each a column or `expression AS name`.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub select: Option<Vec<Spanned<String>>>,
+    /// Adds columns, or replaces those of the same name, by SQL expressions `expression AS name`.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub with: Option<Vec<Spanned<String>>>,
+    /// Asks a model about every row.
+    #[schemars(with = "Option<InferTable>")]
+    pub infer: Option<Spanned<InferTable>>,
+    /// Looks every row up in a small table.
+    #[schemars(with = "Option<JoinTable>")]
+    pub join: Option<Spanned<JoinTable>>,
+    /// What happens to a row that a function in `filter`, `select` or `with` cannot process; default `dead_letter`.
+    #[schemars(with = "Option<OnErrorText>")]
+    pub on_error: Option<Spanned<OnError>>,
+}
+
+/// Asks a model about every row.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InferTable {
+    /// Stable name; request ids and the journal hang on it; default the model's name.
+    #[schemars(with = "Option<String>")]
+    pub uid: Option<Spanned<String>>,
+    /// Which `[model.NAME]` answers.
+    #[schemars(with = "String")]
+    pub model: Spanned<String>,
+    /// Model input to column; every input of the model.
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub inputs: BTreeMap<String, Spanned<String>>,
+    /// Model output to new column; outputs that are not named are dropped.
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub outputs: BTreeMap<String, Spanned<String>>,
+    /// Most rows in a request batch.
+    #[serde(default = "defaults::infer_batch_rows")]
+    pub batch_rows: NonZeroU32,
+    /// Most bytes of input columns in a request batch; a larger single row travels alone.
+    #[serde(default = "defaults::infer_batch_bytes")]
+    pub batch_bytes: SizeText,
+    /// Longest wait of a request batch's first row for company.
+    #[serde(default = "defaults::linger")]
+    pub linger: DurationText,
+    /// Most request batches in flight, for each subtask.
+    #[serde(default = "defaults::in_flight")]
+    pub in_flight: NonZeroU32,
+    /// Order in which rows leave.
+    #[serde(default)]
+    pub order: Order,
+    /// Most tries of one row, the first included.
+    #[serde(default = "defaults::attempts")]
+    pub attempts: NonZeroU32,
+    /// Longest wait for one try.
+    #[serde(default = "defaults::timeout")]
+    #[schemars(with = "DurationText")]
+    pub timeout: Spanned<DurationText>,
+    /// What happens to a row without an answer.
+    #[serde(default)]
+    #[schemars(with = "OnErrorText")]
+    pub on_error: OnError,
+    /// How many subtasks ask; default the job's parallelism.
+    #[schemars(with = "Option<NonZeroU16>")]
+    pub parallelism: Option<Spanned<NonZeroU16>>,
+}
+
+/// Looks every row up in a small table, which is read whole before the first row.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JoinTable {
+    /// The table.
+    pub table: LookupTable,
+    /// Stream column to table column; all must be equal. A key may occur in the table once.
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub on: BTreeMap<String, Spanned<String>>,
+    /// What happens to a row that the table does not have.
+    #[serde(default = "defaults::left")]
+    pub how: JoinHow,
+}
+
+/// A small table.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LookupTable {
+    /// How bytes become rows.
+    pub format: TableFormat,
+    /// Local path or object store URL of one file.
+    #[schemars(with = "String")]
+    pub path: Spanned<String>,
+}
+
+/// A model and where it runs.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModelTable {
+    /// What runs it.
+    pub host: HostName,
+    /// `onnx`: local path of the model file.
+    #[schemars(with = "Option<String>")]
+    pub path: Option<Spanned<String>>,
+    /// How many copies are loaded, each in its own child process.
+    #[serde(default = "defaults::one")]
+    pub replicas: NonZeroU16,
+    /// Whether every answer is stored before it is used, so that a restart never asks for it again.
+    #[serde(default = "defaults::yes")]
+    pub journal: bool,
+    /// `fake`: how long one request batch takes; default no time.
+    #[schemars(with = "Option<DurationText>")]
+    pub latency: Option<Spanned<DurationText>>,
+    /// `fake`: file to which it appends a line for each row that it computed.
+    #[schemars(with = "Option<String>")]
+    pub log: Option<Spanned<String>>,
+    /// `fake`: it dies when an input text contains this.
+    #[schemars(with = "Option<String>")]
+    pub crash_on: Option<Spanned<String>>,
+    /// `fake`: it refuses a row whose input text contains this.
+    #[schemars(with = "Option<String>")]
+    pub fail_on: Option<Spanned<String>>,
+}
+
+/// What runs a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HostName {
+    /// ONNX Runtime in a child process.
+    Onnx,
+    /// A scripted model for trials and tests, in a child process.
+    Fake,
+}
+
+/// Where rows go.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SinkTable {
+    /// Stable name.
+    #[serde(default = "defaults::sink_uid")]
+    #[schemars(with = "String")]
+    pub uid: Spanned<String>,
+    /// How rows become bytes.
+    pub format: SinkFormat,
+    /// Local folder or object store URL.
+    #[schemars(with = "String")]
+    pub path: Spanned<String>,
+    /// A file is closed once it has this many bytes.
+    #[serde(default = "defaults::file_bytes")]
+    pub file_bytes: SizeText,
+    /// How many writers; default the job's parallelism.
+    #[schemars(with = "Option<NonZeroU16>")]
+    pub parallelism: Option<Spanned<NonZeroU16>>,
+}
+
+/// Where rows go that cannot be processed.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeadLettersTable {
+    /// Local folder or object store URL; default `_dead_letters` in the sink's path.
+    #[schemars(with = "Option<String>")]
+    pub path: Option<Spanned<String>>,
+    /// How they are written.
+    #[serde(default = "defaults::jsonl")]
+    pub format: SinkFormat,
+}
+
+/// What happens to a row that cannot be processed.
+#[derive(JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "OnError")]
+#[expect(dead_code, reason = "only its schema is used; core's OnError, which it mirrors, knows no schema")]
+enum OnErrorText {
+    /// It goes to the dead letters with its reason, and the job goes on.
+    DeadLetter,
+    /// The job fails.
+    Fail,
+    /// The result is null, and the job goes on.
+    Null,
+}

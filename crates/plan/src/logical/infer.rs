@@ -1,0 +1,182 @@
+//! Checks an inference step against its model's signature and makes the columns of the answers.
+//!
+//! Every input of the model is fed by a column of the same value type and shape; nothing is cast or reshaped silently.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::DFSchema;
+use forebay_core::model::{ModelField, ModelSignature};
+use forebay_core::types::tensor::TensorType;
+use toml::Spanned;
+
+use super::expression::columns_help;
+use super::{Result, internal};
+use crate::facts::Facts;
+use crate::job_file::{InferDecl, JobFile, JobFileError, StepDecl};
+use crate::nearest::{listed, nearest};
+use crate::spec::InferSpec;
+
+/// Most values of one answer that becomes one cell: a tensor column of 1024 such rows is 4 GiB of `Float32`.
+const ANSWER_VALUES_MAX: usize = 1 << 20;
+
+/// The settings of the step with columns resolved, and the schema of its output.
+pub(super) fn check(
+    job: &JobFile,
+    facts: &Facts,
+    step: &StepDecl,
+    decl: &InferDecl,
+    input: &SchemaRef,
+) -> Result<(InferSpec, SchemaRef)> {
+    let model = decl.model.get_ref();
+    let signature = facts.signatures.get(model).ok_or_else(|| internal(job, &format!("no signature of {model}")))?;
+    let wiring = Wiring { job, step, decl, signature, input };
+    let inputs = wiring.inputs()?;
+    let (outputs, added) = wiring.outputs()?;
+    let fields = input.fields().iter().cloned().chain(added.into_iter().map(Arc::new));
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let settings = decl.settings.clone();
+    let spec = InferSpec {
+        uid: step.uid.clone(),
+        model: model.clone(),
+        inputs,
+        outputs,
+        batch_rows: settings.batch_rows,
+        batch_bytes: settings.batch_bytes,
+        linger: settings.linger,
+        in_flight: settings.in_flight,
+        order: settings.order,
+        attempts: settings.attempts,
+        timeout: settings.timeout,
+        on_error: settings.on_error,
+        parallelism: settings.parallelism,
+    };
+    Ok((spec, schema))
+}
+
+/// Outputs of the model, each with the name of its column.
+type Named = Vec<(String, String)>;
+
+struct Wiring<'a> {
+    job: &'a JobFile,
+    step: &'a StepDecl,
+    decl: &'a InferDecl,
+    signature: &'a ModelSignature,
+    input: &'a SchemaRef,
+}
+
+// === impl Wiring ===
+
+impl Wiring<'_> {
+    /// The model's inputs in its order, each with the place of its column.
+    fn inputs(&self) -> Result<Vec<(String, usize)>> {
+        for (name, column) in &self.decl.inputs {
+            if self.signature.input(name).is_none() {
+                return Err(self.unknown(column, "input", name, &self.signature.inputs));
+            }
+        }
+        self.signature.inputs.iter().map(|field| Ok((field.name.clone(), self.column_for(field)?))).collect()
+    }
+
+    fn column_for(&self, field: &ModelField) -> Result<usize> {
+        let Some(column) = self.decl.inputs.get(&field.name) else {
+            let error = self.error(&self.decl.model, format!("nothing feeds the input \"{}\"", field.name));
+            return Err(error.with_help(format!("inputs = {{ {} = \"COLUMN\" }}, it takes {field}", field.name)));
+        };
+        let name = column.get_ref();
+        let Ok(place) = self.input.index_of(name) else {
+            let schema = DFSchema::try_from(self.input.as_ref().clone()).map_err(|error| internal(self.job, &error))?;
+            let message = format!("there is no column \"{name}\" for the input \"{}\"", field.name);
+            return Err(self.error(column, message).with_help(columns_help(name, &schema)));
+        };
+        if !takes(field, self.input.field(place)) {
+            let given = shown(self.input.field(place));
+            let message = format!("the input \"{}\" takes {field}, the column \"{name}\" is {given}", field.name);
+            return Err(self.error(column, message).with_help("make the column fit in an earlier select or with step"));
+        }
+        Ok(place)
+    }
+
+    /// The kept outputs in the order of the model, and their columns.
+    fn outputs(&self) -> Result<(Named, Vec<Field>)> {
+        for (name, column) in &self.decl.outputs {
+            if self.signature.output(name).is_none() {
+                return Err(self.unknown(column, "output", name, &self.signature.outputs));
+            }
+        }
+        let mut kept = Named::new();
+        let mut fields = Vec::new();
+        for field in &self.signature.outputs {
+            let Some(column) = self.decl.outputs.get(&field.name) else { continue };
+            let name = column.get_ref();
+            let taken = kept.iter().any(|(_, other)| other == name) || self.input.index_of(name).is_ok();
+            if taken || name.is_empty() {
+                let message = format!("the output \"{}\" cannot be called \"{name}\"", field.name);
+                let help = "choose a name that no other column has";
+                return Err(self.error(column, message).with_help(help));
+            }
+            fields.push(self.answer_field(column, field)?);
+            kept.push((field.name.clone(), name.clone()));
+        }
+        Ok((kept, fields))
+    }
+
+    /// The column of an output: always nullable, a row whose answer is missing may go on as null.
+    fn answer_field(&self, column: &Spanned<String>, field: &ModelField) -> Result<Field> {
+        let refused = |why: String| self.error(column, format!("the output \"{}\" is {field}: {why}", field.name));
+        if !field.has_row_axis() {
+            return Err(refused("its first axis is not the rows".to_string()));
+        }
+        let shape: Option<Vec<usize>> = field.row_shape().iter().copied().collect();
+        let Some(shape) = shape else {
+            return Err(refused("an axis other than the rows has no fixed length".to_string()));
+        };
+        if shape.is_empty() {
+            return Ok(Field::new(column.get_ref(), field.value.clone(), true));
+        }
+        if !field.value.is_primitive() {
+            return Err(refused("only numbers can be in a tensor column".to_string()));
+        }
+        let tensor = TensorType::new(field.value.clone(), shape).checked(ANSWER_VALUES_MAX);
+        tensor.map(|tensor| tensor.field(column.get_ref(), true)).map_err(|error| refused(error.chain()))
+    }
+
+    fn unknown(&self, at: &Spanned<String>, what: &str, name: &str, fields: &[ModelField]) -> JobFileError {
+        let known = fields.iter().map(|field| field.name.as_str());
+        let near = nearest(name, known.clone()).map(|near| format!("did you mean \"{near}\"? "));
+        let help = format!("{}it has {}", near.unwrap_or_default(), listed(known));
+        self.error(at, format!("there is no {what} \"{name}\"")).with_help(help)
+    }
+
+    fn error(&self, at: &Spanned<String>, message: String) -> JobFileError {
+        let place = format!("step {}, model \"{}\"", self.step.number, self.decl.model.get_ref());
+        self.job.text.error(at.span(), format!("{place}: {message}"))
+    }
+}
+
+/// Whether `column` can feed `field` as it is.
+fn takes(field: &ModelField, column: &Field) -> bool {
+    let (value, shape) = match TensorType::of(column) {
+        Some(tensor) => (tensor.value, tensor.shape),
+        None => (column.data_type().clone(), Vec::new()),
+    };
+    let wanted = field.row_shape();
+    let axes = wanted.iter().zip(&shape).all(|(wanted, given)| wanted.is_none_or(|wanted| wanted == *given));
+    same_value(&field.value, &value) && wanted.len() == shape.len() && axes && field.has_row_axis()
+}
+
+/// Text is text in each of Arrow's layouts.
+fn same_value(wanted: &DataType, given: &DataType) -> bool {
+    let text = |kind: &DataType| matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    wanted == given || (text(wanted) && text(given))
+}
+
+/// A column's type as a model would say it: `Float32 [rows, 8, 8, 1]`.
+fn shown(column: &Field) -> String {
+    let (value, shape) = match TensorType::of(column) {
+        Some(tensor) => (tensor.value, tensor.shape),
+        None => (column.data_type().clone(), Vec::new()),
+    };
+    let row_shape: Vec<Option<usize>> = shape.into_iter().map(Some).collect();
+    ModelField::new(column.name(), value, &row_shape).to_string()
+}

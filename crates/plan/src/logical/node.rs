@@ -1,0 +1,148 @@
+//! Our nodes in a DataFusion plan: source, row-function call, inference, lookup join, sink.
+//!
+//! Filters and projections are DataFusion's own nodes. One extension type holds all of ours, so that the boilerplate of
+//! the trait exists once.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use arrow::datatypes::{FieldRef, SchemaRef};
+use datafusion::common::{DFSchema, DFSchemaRef, Result, plan_err};
+use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
+use forebay_core::function::BoundFunction;
+
+use crate::spec::{InferSpec, LookupJoinSpec, SinkSpec, SourceSpec};
+use forebay_core::on_error::OnError;
+
+/// One of our nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PlanNode {
+    /// What it does.
+    pub kind: NodeKind,
+    /// What comes in: one plan, none for a source.
+    pub inputs: Vec<LogicalPlan>,
+    /// What goes out.
+    pub schema: DFSchemaRef,
+}
+
+/// What one of our nodes does.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum NodeKind {
+    /// Reads rows.
+    Source(SourceSpec),
+    /// Adds the result of a row function as the last column.
+    Call(CallNode),
+    /// Adds a model's answers as the last columns.
+    Infer(InferSpec),
+    /// Adds a table's columns.
+    LookupJoin(LookupJoinSpec),
+    /// Writes rows.
+    Sink(SinkSpec),
+}
+
+/// A call of a row function, taken out of an expression.
+#[derive(Debug, Clone)]
+pub struct CallNode {
+    /// Stable name.
+    pub uid: String,
+    /// The call as SQL, for people.
+    pub text: String,
+    /// The function with its literal arguments fixed.
+    pub function: Arc<dyn BoundFunction>,
+    /// Its column arguments, in order.
+    pub arguments: Vec<Expr>,
+    /// The new column.
+    pub output: FieldRef,
+    /// What happens to a row that it cannot process.
+    pub on_error: OnError,
+}
+
+// === impl CallNode ===
+
+impl CallNode {
+    /// All that tells two calls apart; the bound function follows from text and arguments.
+    fn identity(&self) -> (&str, &str, &[Expr], &FieldRef, OnError) {
+        (&self.uid, &self.text, &self.arguments, &self.output, self.on_error)
+    }
+}
+
+impl PartialEq for CallNode {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+}
+
+impl Eq for CallNode {}
+
+impl Hash for CallNode {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.identity().hash(state);
+    }
+}
+
+// === impl PlanNode ===
+
+impl PlanNode {
+    /// `kind` over `inputs` as a plan whose rows have `schema`.
+    pub fn plan(kind: NodeKind, inputs: Vec<LogicalPlan>, schema: SchemaRef) -> Result<LogicalPlan> {
+        let schema = Arc::new(DFSchema::try_from(schema)?);
+        Ok(LogicalPlan::Extension(Extension { node: Arc::new(Self { kind, inputs, schema }) }))
+    }
+}
+
+impl PartialOrd for PlanNode {
+    /// Nodes have no order beyond being the same.
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        (self == other).then_some(Ordering::Equal)
+    }
+}
+
+impl UserDefinedLogicalNodeCore for PlanNode {
+    fn name(&self) -> &str {
+        match self.kind {
+            NodeKind::Source(_) => "Source",
+            NodeKind::Call(_) => "Call",
+            NodeKind::Infer(_) => "Infer",
+            NodeKind::LookupJoin(_) => "LookupJoin",
+            NodeKind::Sink(_) => "Sink",
+        }
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        self.inputs.iter().collect()
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        &self.schema
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        match &self.kind {
+            NodeKind::Call(call) => call.arguments.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match &self.kind {
+            NodeKind::Source(source) => write!(f, "Source: {} {} from {}", source.uid, source.format, source.path),
+            NodeKind::Call(call) => write!(f, "Call: {} AS {}", call.text, call.output.name()),
+            NodeKind::Infer(infer) => write!(f, "Infer: {} asks {}", infer.uid, infer.model),
+            NodeKind::LookupJoin(join) => write!(f, "LookupJoin: {} {} {}", join.uid, join.how, join.table.path),
+            NodeKind::Sink(sink) => write!(f, "Sink: {} {} to {}", sink.uid, sink.format, sink.path),
+        }
+    }
+
+    fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
+        if exprs.len() != self.expressions().len() || inputs.len() != self.inputs.len() {
+            return plan_err!("{} got {} expressions and {} inputs", self.name(), exprs.len(), inputs.len());
+        }
+        let kind = match &self.kind {
+            NodeKind::Call(call) => NodeKind::Call(CallNode { arguments: exprs, ..call.clone() }),
+            other => other.clone(),
+        };
+        Ok(Self { kind, inputs, schema: Arc::clone(&self.schema) })
+    }
+}

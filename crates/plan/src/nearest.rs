@@ -1,0 +1,57 @@
+//! The nearest of a few names, for "did you mean".
+//!
+//! Plain edit distance over short lists; never used to guess on the user's behalf.
+
+/// The name nearest to `given`, if it is near enough to be a slip: at most a third of its characters differ, or only
+/// upper and lower case do.
+pub(crate) fn nearest<'a>(given: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let best = names.into_iter().map(|name| (distance(given, name), name)).min_by_key(|(distance, _)| *distance)?;
+    let longest = given.chars().count().max(best.1.chars().count());
+    (best.0 * 3 <= longest || given.eq_ignore_ascii_case(best.1)).then_some(best.1)
+}
+
+/// Insertions, deletions and replacements that turn `a` into `b` (two swapped neighbours count 2), case ignored.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.to_lowercase().chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (place, left) in a.to_lowercase().chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = place + 1;
+        for (column, right) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(left != *right);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(row[column] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// `names` as `a, b or c`; `nothing` if there are none.
+pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.into_iter().collect();
+    match names.as_slice() {
+        [] => "nothing".to_string(),
+        [one] => (*one).to_string(),
+        [most @ .., last] => format!("{} or {last}", most.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_are_found_and_strangers_are_not() {
+        assert_eq!(nearest("formt", ["path", "format"]), Some("format"));
+        assert_eq!(nearest("Path", ["path", "format"]), Some("path"));
+        assert_eq!(nearest("lniger", ["linger", "timeout"]), Some("linger"));
+        assert_eq!(nearest("colour", ["path", "format"]), None);
+        assert_eq!(nearest("x", []), None);
+    }
+
+    #[test]
+    fn lists_read_as_a_sentence() {
+        assert_eq!(listed(["a", "b", "c"]), "a, b or c");
+        assert_eq!(listed([]), "nothing");
+    }
+}

@@ -1,0 +1,216 @@
+//! What each part of a job is told: the settings of sources, inference, lookups, models and sinks.
+//!
+//! Plain values, complete (every default is filled in) and checked; they travel in the job graph to whoever builds the
+//! part. Components (functions, stores) are never in here.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+use forebay_core::model::ModelSignature;
+use forebay_core::on_error::OnError;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How the bytes of a source or a table become rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceFormat {
+    /// One row a file: columns `path` and `content` (the encoded image).
+    Images,
+    /// Apache Parquet.
+    Parquet,
+    /// One JSON object a line.
+    Jsonl,
+    /// Comma-separated values, the first line names the columns.
+    Csv,
+}
+
+/// How the rows of a lookup table are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TableFormat {
+    /// Apache Parquet.
+    Parquet,
+    /// One JSON object a line.
+    Jsonl,
+    /// Comma-separated values, the first line names the columns.
+    Csv,
+}
+
+/// How rows become the bytes of a sink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SinkFormat {
+    /// Apache Parquet.
+    Parquet,
+    /// One JSON object a line.
+    Jsonl,
+}
+
+/// In which order rows leave the inference step.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// As answers come; never past a watermark.
+    #[default]
+    Unordered,
+    /// As they came in.
+    Ordered,
+}
+
+/// What a lookup join does with a row that the table does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum JoinHow {
+    /// Keeps it; the table's columns are null.
+    Left,
+    /// Drops it.
+    Inner,
+}
+
+/// Where rows come from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SourceSpec {
+    /// Stable name; row ids hang on it.
+    pub uid: String,
+    /// How bytes become rows.
+    pub format: SourceFormat,
+    /// Local path or URL; may hold a glob.
+    pub path: String,
+    /// Most rows in one batch.
+    pub batch_rows: usize,
+    /// How many readers.
+    pub parallelism: u16,
+}
+
+/// A small table that is read whole before the first row.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TableSpec {
+    /// How bytes become rows.
+    pub format: TableFormat,
+    /// Local path or URL.
+    pub path: String,
+}
+
+/// A join of every row with at most one row of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LookupJoinSpec {
+    /// Stable name.
+    pub uid: String,
+    /// The table; a key that occurs in it twice is refused when it is read.
+    pub table: TableSpec,
+    /// The table's schema.
+    pub table_schema: SchemaRef,
+    /// Pairs of places: a column of the stream and the table's column that must equal it. The types are the same.
+    pub on: Vec<(usize, usize)>,
+    /// Places of the table's columns that are appended to the stream, in order: all but the keys.
+    pub take: Vec<usize>,
+    /// What happens to rows without a match.
+    pub how: JoinHow,
+}
+
+/// The settings of one inference step.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct InferSpec {
+    /// Stable name; request ids and the journal hang on it.
+    pub uid: String,
+    /// Which model answers, a key of [`JobGraph::models`](crate::graph::JobGraph::models).
+    pub model: String,
+    /// The model's inputs in the model's order, each with the place of the column that feeds it.
+    pub inputs: Vec<(String, usize)>,
+    /// The model's outputs that are kept, in the order of their columns at the end of the output schema, each with its
+    /// column's name.
+    pub outputs: Vec<(String, String)>,
+    /// Most rows in a request batch.
+    pub batch_rows: usize,
+    /// Most bytes of input columns in a request batch; a larger single row travels alone.
+    pub batch_bytes: u64,
+    /// Longest wait of a request batch's first row.
+    pub linger: Duration,
+    /// Most request batches in flight, for each subtask.
+    pub in_flight: usize,
+    /// Order of the rows that leave.
+    pub order: Order,
+    /// Most tries of one row, the first included.
+    pub attempts: u32,
+    /// Longest wait for one try.
+    pub timeout: Duration,
+    /// What happens to a row without an answer.
+    pub on_error: OnError,
+    /// How many subtasks call the model.
+    pub parallelism: u16,
+}
+
+/// Where a model runs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Host {
+    /// An ONNX file, in a child process.
+    Onnx {
+        /// Local path of the file.
+        path: String,
+    },
+    /// A scripted model for trials and tests, in a child process.
+    Fake(FakeSpec),
+}
+
+/// How the scripted model behaves.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct FakeSpec {
+    /// How long one request batch takes.
+    pub latency: Duration,
+    /// File to which it appends a line for each row that it computed.
+    pub log: Option<String>,
+    /// It dies when an input text contains this.
+    pub crash_on: Option<String>,
+    /// It refuses a row whose input text contains this.
+    pub fail_on: Option<String>,
+}
+
+/// A declared model.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ModelSpec {
+    /// Its name in the job file.
+    pub name: String,
+    /// Where it runs.
+    pub host: Host,
+    /// How many loaded copies.
+    pub replicas: u16,
+    /// Whether every answer is stored before it is used, so that it is never computed again.
+    pub journal: bool,
+}
+
+/// Where rows go.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SinkSpec {
+    /// Stable name.
+    pub uid: String,
+    /// How rows become bytes.
+    pub format: SinkFormat,
+    /// Local folder or URL prefix.
+    pub path: String,
+    /// A file is closed at the next batch once it has this many bytes.
+    pub file_bytes: u64,
+}
+
+/// Signatures of models by name.
+pub type Signatures = BTreeMap<String, ModelSignature>;
+
+// === names as the job file writes them ===
+
+macro_rules! shown_as {
+    ($type:ty { $($variant:ident => $text:literal),+ $(,)? }) => {
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $(Self::$variant => $text),+ })
+            }
+        }
+    };
+}
+
+shown_as!(SourceFormat { Images => "images", Parquet => "parquet", Jsonl => "jsonl", Csv => "csv" });
+shown_as!(TableFormat { Parquet => "parquet", Jsonl => "jsonl", Csv => "csv" });
+shown_as!(SinkFormat { Parquet => "parquet", Jsonl => "jsonl" });
+shown_as!(Order { Unordered => "unordered", Ordered => "ordered" });
+shown_as!(JoinHow { Left => "left", Inner => "inner" });

@@ -1,0 +1,136 @@
+//! Every mistake has its place and its advice. Each table is a snapshot: the mistake, then what people are told.
+
+use crate::support::{DIGITS, job, plan};
+
+/// Mistakes and what is said about them.
+#[derive(Default)]
+struct Said(String);
+
+impl Said {
+    /// A whole job.
+    fn case(&mut self, mistake: &str, text: &str) {
+        let said = plan(text).map(|_| "no error".to_string()).unwrap_or_else(|error| error.to_string());
+        self.0.push_str(&format!("{}\n    {said}\n", mistake.replace('\n', " | ")));
+    }
+
+    /// A step that follows the source.
+    fn step(&mut self, step: &str) {
+        self.case(step, &job(&format!("[[step]]\n{step}")));
+    }
+
+    /// The demo's job with one change.
+    fn digits(&mut self, from: &str, to: &str) {
+        assert!(DIGITS.contains(from), "{from}");
+        self.case(&format!("{from} -> {to}"), &DIGITS.replacen(from, to, 1));
+    }
+}
+
+#[test]
+fn toml_and_keys() {
+    let mut said = Said::default();
+    said.case("name = ", "name = ");
+    said.digits("uid = \"images\"", "uidd = \"images\"");
+    said.digits("format = \"csv\"", "formt = \"csv\"");
+    said.digits("format = \"images\"", "format = \"image\"");
+    said.digits("parallelism = 2", "parallelism = \"two\"");
+    said.digits("parallelism = 2", "parallelism = 0");
+    said.digits("parallelism = 2", "parallelism = 200");
+    said.digits("\"1s\"", "\"1 fortnight\"");
+    said.digits("\"1s\"", "\"0s\"");
+    said.digits("${OUT}", "${OUTT}");
+    said.digits("name = \"digits\"", "name = \"my digits\"");
+    said.digits("path = \"data/*.{png,jpg}\"\n", "");
+    said.digits("[sink]", "[sinks]");
+    said.digits("model = \"digits\", ", "");
+    said.digits("} }\n\n[[step]]\njoin", "}, batch_bytes = \"8\" }\n\n[[step]]\njoin");
+    said.digits("} }\n\n[[step]]\njoin", "}, batch_rows = 0 }\n\n[[step]]\njoin");
+    said.case("no sink", "name = \"t\"\n[source]\nformat = \"csv\"\npath = \"a\"\n");
+    insta::assert_snapshot!(said.0);
+}
+
+#[test]
+fn steps_and_models() {
+    let mut said = Said::default();
+    said.step("on_error = \"null\"");
+    said.step("filter = \"true\"\nselect = [\"path\"]");
+    said.step("select = []");
+    said.digits("model = \"digits\"", "model = \"digit\"");
+    said.digits("[model.digits]", "[model.other]\nhost = \"fake\"\n[model.digits]");
+    said.digits("path = \"digits.onnx\"", "");
+    said.digits("path = \"digits.onnx\"", "path = \"digits.onnx\"\nlatency = \"5ms\"");
+    said.digits("host = \"onnx\"", "host = \"fake\"");
+    said.digits("uid = \"images\"", "uid = \"sink\"");
+    said.digits("[model.digits]", "[dead_letters]\npath = \"out/\"\n[model.digits]");
+    insta::assert_snapshot!(said.0);
+}
+
+#[test]
+fn columns_and_functions() {
+    let mut said = Said::default();
+    said.step("filter = \"pth = 'a'\"");
+    said.step("filter = \"Path = 'a'\"");
+    said.step("filter = \"path\"");
+    said.step("filter = \"path = \"");
+    said.step("filter = \"path > 1 + true\"");
+    said.step("select = [\"*\"]");
+    said.step("select = [\"upper(path)\"]");
+    said.step("select = [\"path\", \"taken AS path\"]");
+    said.step("select = [\"image_to_tensr(content, 8, 8) AS x\"]");
+    said.step("select = [\"describe(path) AS x\"]");
+    said.step("select = [\"image_to_tensor(path, 8, 8) AS x\"]");
+    said.step("select = [\"image_to_tensor(content, NULL, 8) AS x\"]");
+    said.step("select = [\"CAST('abc' AS BIGINT) AS x\"]");
+    said.step("select = [\"upper(path, 1) AS x\"]");
+    said.step("select = [\"now() AS x\"]");
+    said.step("select = [\"count(path) AS x\"]");
+    said.step("select = [\"(SELECT 1) AS x\"]");
+    said.step("filter = \"true\"\n[[step]]\nselect = [\"taken\"]\n[[step]]\nwith = [\"path AS x\"]");
+    insta::assert_snapshot!(said.0);
+}
+
+#[test]
+fn models_and_shapes() {
+    let mut said = Said::default();
+    said.digits("8, 8) AS pixels", "8, 4) AS pixels");
+    said.digits("pixels = \"pixels\"", "pixels = \"path\"");
+    said.digits("pixels = \"pixels\"", "pixels = \"pixel\"");
+    said.digits("pixels = \"pixels\"", "");
+    said.digits("{ pixels = \"pixels\" }", "{ pixels = \"pixels\", pixls = \"pixels\" }");
+    said.digits("scores = \"scores\"", "score = \"scores\"");
+    said.digits("scores = \"scores\"", "ragged = \"scores\"");
+    said.digits("scores = \"scores\"", "scores = \"path\"");
+    said.digits("outputs = { label = \"predicted\", scores = \"scores\" }", "outputs = { }");
+    insta::assert_snapshot!(said.0);
+}
+
+#[test]
+fn joins() {
+    let mut said = Said::default();
+    said.digits("path = \"file\"", "path = \"fil\"");
+    said.digits("{ path = \"file\" }", "{ pth = \"file\" }");
+    said.digits("{ path = \"file\" }", "{ path = \"number\" }");
+    said.digits("{ path = \"file\" }", "{}");
+    said.digits("label = \"predicted\"", "label = \"ratio\"");
+    insta::assert_snapshot!(said.0);
+}
+
+#[test]
+fn spans_are_the_words_that_are_wrong() {
+    let error = plan(&job("[[step]]\nselect = [\"path || pth AS x\"]")).unwrap_err();
+    assert_eq!(&error.source.text[error.span.clone()], "pth");
+    let error: forebay_core::Error = error.into();
+    assert_eq!(error.kind(), forebay_core::Kind::Invalid);
+    assert_eq!(error.to_string(), "read job file (file=job.toml, line=6, column=20)");
+    assert!(error.chain().contains("there is no column \"pth\""), "{}", error.chain());
+}
+
+#[test]
+fn any_broken_file_is_an_error_with_a_place_in_it() {
+    for cut in 0..DIGITS.len() {
+        let without = format!("{}{}", &DIGITS[..cut], &DIGITS[cut + 1..]);
+        for text in [&DIGITS[..cut], without.as_str()] {
+            let Err(error) = forebay_plan::parse(text, "job.toml", |_| None) else { continue };
+            assert!(error.span.end <= text.len() && error.line >= 1 && error.column >= 1, "{error}");
+        }
+    }
+}

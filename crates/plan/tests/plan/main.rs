@@ -1,0 +1,10 @@
+//! Tests of the planner from job text to job graph, in one binary because linking DataFusion is slow.
+//!
+//! `UPDATE=1 cargo test` rewrites the generated schema; `INSTA_UPDATE=always` rewrites the snapshots.
+
+mod errors;
+mod explain;
+mod hoisting;
+mod layout;
+mod reference;
+mod support;
