@@ -1,0 +1,90 @@
+"""The job files of the tests, as text."""
+
+from __future__ import annotations
+
+from typing import Final
+
+FAKE_NAME: Final = "answers"
+IMAGES_NAME: Final = "pictures"
+
+# The echo comes back from the model, so a row with another row's answer is seen.
+FAKE: Final = """\
+name = "answers"
+parallelism = {parallelism}
+checkpoint_interval = "{checkpoint_interval}"
+
+[source]
+format = "jsonl"
+path = "${{INPUT}}/*.jsonl"
+batch_rows = 64
+
+[[step]]
+[step.infer]
+uid = "ask"
+model = "fake"
+inputs = {{ text = "text" }}
+outputs = {{ echo = "echo", length = "length" }}
+batch_rows = {batch_rows}
+in_flight = {in_flight}
+attempts = {attempts}
+
+[[step]]
+select = ["id", "text", "echo", "length"]
+
+[model.fake]
+host = "fake"
+latency = "{latency}"
+log = "${{EXECUTIONS}}"
+{more}
+[sink]
+format = "parquet"
+path = "${{OUT}}"
+"""
+
+IMAGES: Final = """\
+name = "pictures"
+checkpoint_interval = "200ms"
+
+[source]
+format = "images"
+path = "${INPUT}/*.{png,jpg}"
+
+[[step]]
+select = ["split_part(path, '/', -1) AS file", "image_to_tensor(content, 16, 16, 'RGB', 'float32') AS pixels"]
+
+[[step]]
+infer = { model = "digits", inputs = { pixels = "pixels" }, outputs = { label = "label" } }
+
+[[step]]
+select = ["file", "label"]
+
+[model.digits]
+host = "onnx"
+path = "examples/digits/digits.onnx"
+
+[sink]
+format = "parquet"
+path = "${OUT}"
+"""
+
+
+def fake_job(
+    *,
+    parallelism: int = 2,
+    latency: str = "20ms",
+    checkpoint_interval: str = "200ms",
+    batch_rows: int = 32,
+    in_flight: int = 3,
+    attempts: int = 3,
+    more: str = "",
+) -> str:
+    """Returns a job that asks a scripted model about every row; `more` are further lines of the model's table."""
+    return FAKE.format(
+        parallelism=parallelism,
+        latency=latency,
+        checkpoint_interval=checkpoint_interval,
+        batch_rows=batch_rows,
+        in_flight=in_flight,
+        attempts=attempts,
+        more=f"{more}\n" if more else "",
+    )
