@@ -129,8 +129,8 @@ def inspect(measured: Measured, images: Path, count: int, *, fixed_size_binary: 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    files = sorted(path for path in measured.out.rglob("*.parquet") if not path.name.startswith((".", "_")))
-    measured.output_bytes = sum(path.stat().st_size for path in measured.out.rglob("*") if path.is_file())
+    files = sorted(path for path in measured.out.rglob("*.parquet") if not is_hidden(path.relative_to(measured.out)))
+    measured.output_bytes = sum(path.stat().st_size for path in files)
     names: list[str] = []
     for path in files:
         file = pq.ParquetFile(path)
@@ -145,6 +145,11 @@ def inspect(measured: Measured, images: Path, count: int, *, fixed_size_binary: 
         measured.difference = difference(sample, images)
         if not measured.difference <= DIFFERENCE_MAX:
             measured.faults.append(f"differs from Pillow by {measured.difference:.1f} levels in the mean")
+
+
+def is_hidden(path: Path) -> bool:
+    """Says whether a path is a sink's own, such as `_staging/part-3.parquet`, and no output."""
+    return any(part.startswith((".", "_")) for part in path.parts)
 
 
 def name_of(path_or_url: str) -> str:

@@ -57,7 +57,7 @@ def dead_letters(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for path in files for line in path.read_text().splitlines()]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Balance:
     """What came out, held against what went in."""
 
@@ -65,6 +65,11 @@ class Balance:
     lost: list[Any]
     doubled: list[Any]
     strange: list[Any]
+
+    def __repr__(self) -> str:
+        """Counts, and the first few of each."""
+        parts = [("lost", self.lost), ("doubled", self.doubled), ("strange", self.strange)]
+        return f"{self.rows} rows" + "".join(f", {len(keys)} {name} {keys[:5]}" for name, keys in parts)
 
     @property
     def exact(self) -> bool:
@@ -89,10 +94,10 @@ def balance(found: list[Any], expected: set[Any]) -> Balance:
 
 
 def check_exact(out: Path, count: int) -> list[dict[str, Any]]:
-    """Fails unless rows 0..`count` are committed once each, with the right answers; returns them in the order of their ids."""
+    """Fails unless rows 0..`count` are committed once each, with the right answers; returns them by id."""
     rows = committed(out)
     found = balance([row["id"] for row in rows], set(range(count)))
-    assert found.exact, f"lost {found.lost}, doubled {found.doubled}, strange {found.strange}"
+    assert found.exact, found
     check_answers(rows)
     return sorted(rows, key=lambda row: int(row["id"]))
 

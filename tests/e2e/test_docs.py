@@ -1,4 +1,4 @@
-"""Every bash block below a line `<!-- run -->` in README.md, docs/ and examples/ runs as written, in a copy of the tree.
+"""Every bash block below a line `<!-- run -->` in README.md, docs/ and examples/ runs as written, in a copy.
 
 The copy has what git tracks, and `forebay` is on the path; blocks of one page share one copy and run in their order, so
 a later block can use what an earlier one made. Blocks without the mark are not run.
