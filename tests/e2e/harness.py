@@ -204,15 +204,21 @@ class Workspace:
         """Returns the ids of the rows that the model process computed, in order, again for every time."""
         return self.executions.read_text().split() if self.executions.exists() else []
 
+    def published(self) -> list[str]:
+        """Returns the numbers of the published epochs as they stand in file names, the newest last."""
+        return sorted(path.stem for path in self.region("epoch").glob("*.json"))
+
     def manifests(self) -> list[Path]:
-        """Returns the files that describe a checkpoint, the newest last."""
-        return sorted((path for path in self.stored() if "manifest" in str(path)), key=file_age)
+        """Returns what describes the newest published checkpoint."""
+        return sorted(self.region("manifest").glob(f"{self.published()[-1]}-*.json"))
 
     def states(self) -> list[Path]:
-        """Returns the files that hold a subtask's state, the newest last."""
-        return sorted(
-            (path for path in self.stored() if "state" in str(path.relative_to(self.checkpoints))), key=file_age
-        )
+        """Returns the files of the newest published checkpoint that hold its subtasks' state."""
+        return sorted(self.region("state").glob(f"{self.published()[-1]}-*/*.snap"))
+
+    def region(self, part: str) -> Path:
+        """Returns a folder of the job's one region."""
+        return self.checkpoints / self.job / "region-0" / part
 
     def segments(self) -> list[Path]:
         """Returns the segments of the journal, the newest last."""
@@ -226,18 +232,6 @@ class Workspace:
     def begun(self) -> bool:
         """Says whether an attempt left anything behind, so that the next one has to say `--resume`."""
         return any((self.checkpoints / self.job).rglob("*"))
-
-    def stored(self) -> list[Path]:
-        """Returns every file under the job's checkpoints but the journal's."""
-        folder = self.checkpoints / self.job
-        return [
-            path for path in folder.rglob("*") if path.is_file() and "journal" not in path.relative_to(folder).parts
-        ]
-
-
-def file_age(path: Path) -> tuple[int, str]:
-    """Orders files by when they were last written, then by name."""
-    return path.stat().st_mtime_ns, str(path)
 
 
 def session(leader: int) -> list[int]:
