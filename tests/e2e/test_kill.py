@@ -107,10 +107,14 @@ def count_executions(executed: list[str], finished_at: list[tuple[int, set[str]]
     totals.jobs += 1
     totals.executions += len(executed)
     totals.executed_again += len(executed) - len(counts)
+    finished_ever: set[str] = set()
+    again: set[str] = set()
     for length, finished in finished_at:
         assert finished <= set(executed[:length]), "the journal holds answers that were never computed"
-        totals.finished_at_kills += len(finished)
-        totals.finished_again += sorted(finished & set(executed[length:]))
+        finished_ever |= finished
+        again |= finished & set(executed[length:])
+    totals.finished_at_kills += len(finished_ever)
+    totals.finished_again += sorted(again)
 
 
 def test_fifty_kills_lose_nothing_double_nothing_and_run_nothing_finished_again(
