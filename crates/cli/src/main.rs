@@ -1,2 +1,62 @@
-//! Placeholder.
-fn main() {}
+//! The `forebay` binary: runs pipelines, shows plans, and looks at checkpoints and journals.
+//!
+//! Only arguments, signals, exit codes and printing are here; everything else is the engine's.
+
+mod arguments;
+mod inspect;
+mod problem;
+mod progress;
+mod run;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Command};
+use problem::Problem;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let mut words = std::env::args_os().skip(1);
+    // Model processes are this binary under another name; they need neither tokio nor the rest of the command line.
+    if words.next().is_some_and(|word| word == "worker") {
+        return ExitCode::from(forebay_inference::worker::main(words));
+    }
+    let arguments = Arguments::parse();
+    log_to_stderr(arguments.verbose);
+    let outcome = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(dispatch(arguments.command)),
+        Err(error) => Err(Problem::failed("start background threads", error)),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(problem) => {
+            eprintln!("{}", problem.render());
+            problem.exit_code()
+        }
+    }
+}
+
+async fn dispatch(command: Command) -> Result<ExitCode, Problem> {
+    match command {
+        Command::Run(options) => run::run(options).await,
+        Command::Plan(options) => run::plan(options).await,
+        Command::Schema => {
+            inspect::print_json(&forebay_plan::json_schema());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Checkpoints(command) => inspect::checkpoints(command).await,
+        Command::Journal(command) => inspect::journal(command).await,
+    }
+}
+
+/// Warnings by default; `RUST_LOG` says otherwise. Progress and reports do not go through the log.
+fn log_to_stderr(verbose: bool) {
+    let default = if verbose { "info" } else { "warn" };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+}

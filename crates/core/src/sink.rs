@@ -39,6 +39,14 @@ pub trait Committer: Send + Sync {
     /// Retryable kinds are tried again.
     fn abort_before(&self, attempt: u64) -> BoxFuture<'static, Result<()>>;
 
+    /// Takes back what was committed for epochs after `state_of` and before `next`: a start from an older checkpoint writes
+    /// those rows again. Called at every start, after the restart epoch `next` is claimed and before anything runs; finds
+    /// nothing to do unless the user chose an older checkpoint. Idempotent.
+    ///
+    /// # Errors
+    /// Retryable kinds are tried again.
+    fn roll_back(&self, state_of: Epoch, next: Epoch) -> BoxFuture<'static, Result<()>>;
+
     /// What this sink promises.
     fn guarantee(&self) -> Guarantee;
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use forebay_core::element::Epoch;
 use forebay_core::Result;
+use forebay_core::element::Epoch;
 use forebay_inference::journal::Journal;
 use forebay_runtime::attempt::{Checkpoints, Committables, SavedState, SubtaskState};
 use forebay_state::checkpoint::{

@@ -7,7 +7,6 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use forebay_connectors::files::{FilesEnumerator, ReaderSettings, read_table, reader};
 use forebay_connectors::sinks::files::{FileSink, FileSinkSettings, SinkFormat as FileSinkFormat};
-use forebay_core::on_error::OnError;
 use forebay_core::operator::Operator;
 use forebay_core::sink::Committer;
 use forebay_core::source::{Enumerator, Reader, Split};
@@ -232,7 +231,7 @@ impl Maker<'_> {
             }
             StepAction::Call(call) => {
                 let (function, arguments) = (Arc::clone(&call.function), call.arguments.clone());
-                let on_error = on_error(call.on_error);
+                let on_error = call.on_error;
                 Ok(Box::new(move |_| {
                     let call = Call::new(Arc::clone(&function), arguments.clone(), Arc::clone(&output), on_error);
                     Ok(Box::new(Stateless::new(call)))
@@ -265,8 +264,11 @@ impl Maker<'_> {
     fn inference(&self, infer: &InferSpec, step: &Step) -> Result<MakeOperator> {
         let model = self.parts.models.get(&infer.model).cloned().ok_or_else(|| missing("model", &infer.model))?;
         let revision = self.parts.revisions.get(&infer.model).cloned().unwrap_or_default();
-        let mut batcher =
-            BatcherSettings::new(infer.batch_rows, usize::try_from(infer.batch_bytes).unwrap_or(usize::MAX), infer.linger);
+        let mut batcher = BatcherSettings::new(
+            infer.batch_rows,
+            usize::try_from(infer.batch_bytes).unwrap_or(usize::MAX),
+            infer.linger,
+        );
         batcher.planted = self.planted.batcher;
         let settings = InferenceSettings {
             job: self.graph.job.clone(),
@@ -276,7 +278,7 @@ impl Maker<'_> {
                 outputs: infer.outputs.iter().map(|(output, _)| output.clone()).collect(),
                 schema: Arc::clone(&step.output),
                 kept: (0..step.input.fields().len()).collect(),
-                on_error: on_error(infer.on_error),
+                on_error: infer.on_error,
             },
             batcher,
             order: match infer.order {
@@ -291,14 +293,6 @@ impl Maker<'_> {
             let limiter = Arc::new(FixedLimiter::new(in_flight));
             Ok(Box::new(Inference::new(settings.clone(), Arc::new(model.clone()), limiter)))
         }))
-    }
-}
-
-fn on_error(declared: spec::OnError) -> OnError {
-    match declared {
-        spec::OnError::DeadLetter => OnError::DeadLetter,
-        spec::OnError::Fail => OnError::Fail,
-        spec::OnError::Null => OnError::Null,
     }
 }
 

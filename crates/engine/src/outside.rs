@@ -33,11 +33,11 @@ pub trait Outside: Send + Sync {
     /// `Invalid` if the location cannot be understood, `Unavailable` if it cannot be reached.
     fn store(&self, location: &str) -> Result<Arc<dyn Store>>;
 
-    /// The disk folder that holds the journal.
+    /// [`Outside::env`] with its disk rooted at the folder that holds the journal.
     ///
     /// # Errors
     /// `Invalid` if it is no folder.
-    fn journal_disk(&self, folder: &str) -> Result<Arc<dyn Disk>>;
+    fn journal_env(&self, folder: &str) -> Result<Arc<dyn Env>>;
 
     /// Keeps other processes of this machine away from a journal folder until the guard is dropped.
     ///
@@ -109,8 +109,8 @@ impl Outside for Local {
         open_store(location, &self.env)
     }
 
-    fn journal_disk(&self, folder: &str) -> Result<Arc<dyn Disk>> {
-        disk(Path::new(folder))
+    fn journal_env(&self, folder: &str) -> Result<Arc<dyn Env>> {
+        Ok(Arc::new(TokioEnv::new(self.handle.clone(), disk(Path::new(folder))?)))
     }
 
     fn lock(&self, folder: &str) -> Result<Option<LockGuard>> {
@@ -120,8 +120,8 @@ impl Outside for Local {
     fn host(&self, model: &ModelSpec) -> Result<Arc<dyn Host>> {
         match &model.host {
             HostSpec::Onnx { path } => {
-                let settings = onnx::OnnxSettings { log: model.log.clone().map(PathBuf::from), ..Default::default() };
-                Ok(Arc::new(onnx::host(Path::new(path), &settings, self.worker.clone())?))
+                let settings = onnx::OnnxSettings { path: PathBuf::from(path), library: None, threads: 1 };
+                Ok(Arc::new(onnx::host(&settings, self.worker.clone())?))
             }
             HostSpec::Fake(fake) => {
                 let settings = fake::FakeSettings {

@@ -75,9 +75,10 @@ async fn facts(needs: &Needs, hosts: &BTreeMap<String, Arc<dyn Host>>, outside: 
     }
     let mut signatures = BTreeMap::new();
     for (name, host) in hosts {
-        let signature = host.signature().await.map_err(|error| {
-            Error::new(error.kind(), "read signature of model").with("model", name).source(error)
-        })?;
+        let signature = host
+            .signature()
+            .await
+            .map_err(|error| Error::new(error.kind(), "read signature of model").with("model", name).source(error))?;
         signatures.insert(name.clone(), planned(&signature));
     }
     Ok(Facts { source_schema, tables, signatures })

@@ -13,7 +13,7 @@ use forebay_core::env::Env;
 use forebay_core::source::Split;
 use forebay_core::time::Instant;
 use forebay_core::{Error, Kind, Result};
-use forebay_inference::journal::{Journal, JournalSettings};
+use forebay_inference::journal::{Damage, Journal, JournalSettings};
 use forebay_inference::service::{Service, ServiceSettings};
 use forebay_plan::graph::JobGraph;
 use forebay_runtime::attempt::{self, Surroundings};
@@ -38,12 +38,15 @@ const RESTARTS_WITHIN: Duration = Duration::from_secs(600);
 /// Pause before the first restart; doubled for each further one, full jitter.
 const RESTART_BACKOFF: Duration = Duration::from_millis(200);
 
+/// Name of the folder that holds the journal's segments.
+pub const JOURNAL_FOLDER: &str = "journal";
+
 /// How a job is run.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
     /// Folder or URL of the checkpoints.
     pub checkpoints: String,
-    /// Local folder of the journal.
+    /// Local folder that holds the journal's folder, [`JOURNAL_FOLDER`].
     pub journal: String,
     /// Where to begin.
     pub resume: Resume,
@@ -101,8 +104,7 @@ impl<'a> Job<'a> {
     ) -> Result<Self> {
         let (env, graph) = (outside.env(), &prepared.plan.graph);
         let store = outside.store(&options.checkpoints)?;
-        let folder =
-            CheckpointFolder::new(Arc::clone(&env), store, &graph.job)?.with_bug(outside.planted().checkpoint);
+        let folder = CheckpointFolder::new(Arc::clone(&env), store, &graph.job)?.with_bug(outside.planted().checkpoint);
         let sinks = Sinks::open(graph, outside)?;
         let committers = Arc::new(sinks.committers());
         Ok(Self { graph, prepared, options, outside, watch, env, folder, sinks, committers })
@@ -265,7 +267,8 @@ impl<'a> Job<'a> {
 
     async fn open_journal(&self, attempt: u64, restored: Option<Epoch>) -> Result<Journal> {
         let disk = self.outside.journal_disk(&self.options.journal)?;
-        let settings = JournalSettings { restored, planted: self.outside.planted().journal, ..JournalSettings::default() };
+        let settings =
+            JournalSettings { restored, planted: self.outside.planted().journal, ..JournalSettings::default() };
         let (journal, report) = Journal::open(Arc::clone(&self.env), disk, "", attempt, settings).await?;
         if let Some(torn) = &report.torn {
             tracing::warn!("the journal ended mid-record and was cut at its last whole one: {torn}");

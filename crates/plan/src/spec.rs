@@ -160,8 +160,6 @@ pub enum Host {
 pub struct FakeSpec {
     /// How long one request batch takes.
     pub latency: Duration,
-    /// File to which it appends a line for each row that it computed.
-    pub log: Option<String>,
     /// It dies when an input text contains this.
     pub crash_on: Option<String>,
     /// It refuses a row whose input text contains this.
@@ -179,6 +177,8 @@ pub struct ModelSpec {
     pub replicas: u16,
     /// Whether every answer is stored before it is used, so that it is never computed again.
     pub journal: bool,
+    /// File to which the model's process appends a line, the request id, for each row that it ran.
+    pub log: Option<String>,
 }
 
 /// Where rows go.

@@ -42,7 +42,10 @@ const REQUEST_BATCHES_QUEUED: usize = 2;
 pub trait Model: Send + Sync {
     /// Runs the rows, each exactly once if it was never finished; one outcome a row, in order. The permit is dropped as soon
     /// as the model has answered. Dropping the future does not stop the call.
-    fn submit(&self, batch: RequestBatch, permit: Permit) -> BoxFuture<'static, Vec<Outcome>>;
+    ///
+    /// # Errors
+    /// Answers cannot be kept any more; the region has to restart.
+    fn submit(&self, batch: RequestBatch, permit: Permit) -> BoxFuture<'static, Result<Vec<Outcome>>>;
 
     /// The answers to `ids` were given out in `epoch` or before, and its checkpoint is published. Completes when that is
     /// durable.
@@ -90,7 +93,7 @@ pub struct Inference {
     table: Table,
     batcher: Batcher<u64>,
     formed: Option<Formed<u64>>,
-    completions: Completions<(Vec<u64>, Vec<Outcome>)>,
+    completions: Completions<(Vec<u64>, Result<Vec<Outcome>>)>,
     outs: VecDeque<Out>,
     emitted: BTreeMap<KeyGroup, Vec<RequestId>>,
     closing: BTreeMap<Epoch, Vec<RequestId>>,
@@ -175,13 +178,14 @@ impl Inference {
         RequestBatch::new(entries.iter().map(|entry| entry.request).collect(), rows)
     }
 
-    fn take_answers(&mut self) {
+    fn take_answers(&mut self) -> Result<()> {
         for (numbers, outcomes) in self.completions.take() {
             let alone = numbers.len() == 1;
-            for (number, outcome) in numbers.into_iter().zip(outcomes) {
+            for (number, outcome) in numbers.into_iter().zip(outcomes?) {
                 self.take_answer(number, outcome, alone);
             }
         }
+        Ok(())
     }
 
     /// Finishes the row, or queues it again, alone: after a failure that may pass, and after any failure that it shared
@@ -278,7 +282,7 @@ impl Operator for Inference {
     }
 
     fn poll(&mut self) -> Result<Option<Out>> {
-        self.take_answers();
+        self.take_answers()?;
         self.send()?;
         if let Some(out) = self.outs.pop_front() {
             return Ok(Some(out));

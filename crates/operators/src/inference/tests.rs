@@ -22,13 +22,13 @@ struct Scripted {
 }
 
 impl Model for Scripted {
-    fn submit(&self, batch: RequestBatch, permit: Permit) -> BoxFuture<'static, Vec<Outcome>> {
+    fn submit(&self, batch: RequestBatch, permit: Permit) -> BoxFuture<'static, Result<Vec<Outcome>>> {
         let (sender, receiver) = oneshot::channel();
         self.calls.lock().unwrap().push((batch, Some(sender)));
         Box::pin(async move {
             let outcomes = receiver.await.unwrap();
             drop(permit);
-            outcomes
+            Ok(outcomes)
         })
     }
 

@@ -191,7 +191,7 @@ pub struct ModelTable {
     /// `fake`: how long one request batch takes; default no time.
     #[schemars(with = "Option<DurationText>")]
     pub latency: Option<Spanned<DurationText>>,
-    /// `fake`: file to which it appends a line for each row that it computed.
+    /// File to which the model's own process appends a line, the request id, for each row that it ran.
     #[schemars(with = "Option<String>")]
     pub log: Option<Spanned<String>>,
     /// `fake`: it dies when an input text contains this.

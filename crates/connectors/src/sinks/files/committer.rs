@@ -128,13 +128,28 @@ impl FileCommitter {
         Ok(())
     }
 
+    /// Removes the files, then the record, of every epoch in between; repeated after a crash, it goes on where it was.
+    async fn remove_committed(&self, state_of: Epoch, next: Epoch) -> Result<()> {
+        for entry in self.store.list(COMMITS).await? {
+            let Some(epoch) = record_epoch(&entry.path) else { continue };
+            if epoch <= state_of || epoch >= next {
+                continue;
+            }
+            for file in self.read_record(&entry.path).await?.files {
+                self.store.delete(&file.staged).await?;
+                self.store.delete(&file.name).await?;
+            }
+            self.store.delete(&entry.path).await?;
+        }
+        Ok(())
+    }
+
     /// Staged paths that commit records name. A file is begun in the epoch in its name or before the one that commits
     /// it, so records of earlier epochs cannot name it.
     async fn named_since(&self, oldest: Epoch) -> Result<BTreeSet<String>> {
         let mut named = BTreeSet::new();
         for entry in self.store.list(COMMITS).await? {
-            let epoch = entry.path.strip_prefix(COMMITS).and_then(|rest| rest[1..].strip_suffix(".json"));
-            if epoch.and_then(|epoch| epoch.parse().ok()).is_some_and(|epoch: u64| epoch >= oldest.0) {
+            if record_epoch(&entry.path).is_some_and(|epoch| epoch >= oldest) {
                 named.extend(self.read_record(&entry.path).await?.files.into_iter().map(|file| file.staged));
             }
         }
@@ -153,9 +168,19 @@ impl Committer for FileCommitter {
         Box::pin(async move { committer.remove_before(attempt).await })
     }
 
+    fn roll_back(&self, state_of: Epoch, next: Epoch) -> BoxFuture<'static, Result<()>> {
+        let committer = self.clone();
+        Box::pin(async move { committer.remove_committed(state_of, next).await })
+    }
+
     fn guarantee(&self) -> Guarantee {
         Guarantee::Transactional
     }
+}
+
+/// The epoch of a commit record, by its path.
+fn record_epoch(path: &str) -> Option<Epoch> {
+    path.strip_prefix(COMMITS)?.strip_prefix('/')?.strip_suffix(".json")?.parse().ok().map(Epoch)
 }
 
 /// A staged file of an attempt before `attempt`, with the epoch in its name; `None` for anything else.

@@ -91,6 +91,7 @@ pub struct FileSink {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) schema: SchemaRef,
     pub(crate) settings: FileSinkSettings,
+    pub(crate) label: String,
     pub(crate) bug: Option<FileSinkBug>,
 }
 
@@ -115,7 +116,15 @@ impl FileSink {
     pub fn new(store: Arc<dyn Store>, schema: SchemaRef, settings: FileSinkSettings) -> Result<Self> {
         settings.check()?;
         encoder::check(&schema, &settings)?;
-        Ok(Self { store, schema, settings, bug: None })
+        Ok(Self { store, schema, settings, label: String::new(), bug: None })
+    }
+
+    /// The same sink with `label` in the names of its files, for writers of several tasks that share one folder and one
+    /// committer.
+    #[must_use]
+    pub fn with_label(mut self, label: &str) -> Self {
+        self.label = format!("{label}-");
+        self
     }
 
     /// The writer of one subtask.

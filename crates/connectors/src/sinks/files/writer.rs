@@ -121,13 +121,13 @@ impl FileWriter {
 
     fn staged_path(&self, number: u32) -> Result<String> {
         let identity = &self.context()?.identity;
-        let (epoch, format) = (self.epoch, self.sink.settings.format);
-        Ok(format!("_staging/{}/{epoch}-{}-{number}.{format}", identity.attempt, identity.subtask))
+        let (epoch, label, format) = (self.epoch, &self.sink.label, self.sink.settings.format);
+        Ok(format!("_staging/{}/{epoch}-{label}{}-{number}.{format}", identity.attempt, identity.subtask))
     }
 
     fn final_name(&self, epoch: Epoch, number: u32) -> Result<String> {
         let subtask = self.context()?.identity.subtask;
-        Ok(format!("part-{:08}-{subtask}-{number}.{}", epoch.0, self.sink.settings.format))
+        Ok(format!("part-{:08}-{}{subtask}-{number}.{}", epoch.0, self.sink.label, self.sink.settings.format))
     }
 
     fn context(&self) -> Result<&Context> {

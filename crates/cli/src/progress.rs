@@ -1,0 +1,82 @@
+//! A progress line on the standard error while a job runs.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_core::env::Env;
+use forebay_core::time::Instant;
+use forebay_engine::Watch;
+use forebay_engine::watch::Status;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::arguments::Progress;
+
+/// Shows progress until dropped.
+pub struct Shown {
+    task: Option<tokio::task::JoinHandle<()>>,
+    bar: Option<ProgressBar>,
+}
+
+// === impl Shown ===
+
+impl Shown {
+    /// Begins to show `watch` as `mode` says.
+    pub fn start(job: &str, watch: Arc<Watch>, env: Arc<dyn Env>, mode: Option<Progress>) -> Self {
+        let default = if std::io::stderr().is_terminal() { Progress::Bar } else { Progress::Plain };
+        let mode = mode.unwrap_or(default);
+        if mode == Progress::None {
+            return Self { task: None, bar: None };
+        }
+        let bar = (mode == Progress::Bar).then(|| {
+            let style = ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+            ProgressBar::new_spinner().with_style(style)
+        });
+        let task = tokio::spawn(show(job.to_string(), watch, env, bar.clone()));
+        Self { task: Some(task), bar }
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+async fn show(job: String, watch: Arc<Watch>, env: Arc<dyn Env>, bar: Option<ProgressBar>) {
+    let pause = if bar.is_some() { Duration::from_millis(250) } else { Duration::from_secs(1) };
+    let mut before = (env.now(), 0);
+    loop {
+        env.sleep(pause).await;
+        let status = watch.status();
+        let line = line(&job, &status, rate(&mut before, env.now(), status.rows_out));
+        match &bar {
+            Some(bar) => {
+                bar.set_message(line);
+                bar.tick();
+            }
+            None => eprintln!("{line}"),
+        }
+    }
+}
+
+/// Rows a second since the last look.
+fn rate(before: &mut (Instant, u64), now: Instant, rows: u64) -> f64 {
+    let (at, seen) = std::mem::replace(before, (now, rows));
+    let seconds = now.since(at).as_secs_f64();
+    if seconds > 0.0 { rows.saturating_sub(seen) as f64 / seconds } else { 0.0 }
+}
+
+fn line(job: &str, status: &Status, rate: f64) -> String {
+    let Status { rows_in, rows_out, dead_letters, open_rows, p99, epoch, .. } = status;
+    let p99 = p99.as_secs_f64() * 1e3;
+    format!(
+        "{job}: {rows_in} rows in, {rows_out} out, {dead_letters} dead, {open_rows} in flight, {rate:.0} rows/s, \
+         p99 {p99:.1} ms, epoch {epoch}"
+    )
+}

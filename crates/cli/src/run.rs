@@ -1,0 +1,103 @@
+//! `forebay run` and `forebay plan`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use forebay_engine::{Local, Outside, Prepared, Report, RunOptions, Watch};
+use forebay_inference::hosts::process::WorkerCommand;
+use forebay_plan::{JobFile, Overrides};
+use forebay_state::checkpoint::Resume;
+use tokio::runtime::Handle;
+
+use crate::arguments::{PlanArguments, RunArguments};
+use crate::problem::Problem;
+use crate::progress::Shown;
+use crate::signals;
+
+/// Exit code after a drain on request.
+const STOPPED: u8 = 3;
+
+/// Prints the plan.
+pub async fn plan(options: PlanArguments) -> Result<ExitCode, Problem> {
+    let outside = local()?;
+    let job = read_job(&options)?;
+    let prepared = forebay_engine::prepare(&job, &outside).await?;
+    print!("{}", forebay_plan::explain::explain(&prepared.plan.graph));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a job to its end.
+pub async fn run(options: RunArguments) -> Result<ExitCode, Problem> {
+    let outside = local()?;
+    let job = read_job(&options.plan)?;
+    let run_options = RunOptions {
+        checkpoints: options.checkpoints.clone(),
+        journal: journal_folder(&options.checkpoints, options.journal.as_deref(), &job.name)?,
+        resume: options.resume.unwrap_or(Resume::Fresh),
+        keep: options.keep,
+    };
+    let stop = signals::stop().map_err(|error| Problem::failed("install signal handlers", error))?;
+    let prepared: Prepared = forebay_engine::prepare(&job, &outside).await?;
+    let watch = Arc::new(Watch::default());
+    let shown = Shown::start(&job.name, Arc::clone(&watch), outside.env(), options.progress);
+    let report = forebay_engine::run(&prepared, &run_options, &outside, stop, &watch).await;
+    drop(shown);
+    let report = report?;
+    if let Some(path) = &options.report {
+        write_report(path, &report)?;
+    }
+    eprintln!(
+        "{}: {} after {:.1} s, {} rows in, {} out, {} dead letters, checkpoint {}; output in {}",
+        report.job,
+        report.outcome,
+        report.wall_seconds,
+        report.rows_in,
+        report.rows_out,
+        report.dead_letters,
+        report.epoch,
+        report.sink
+    );
+    Ok(if report.outcome == "completed" { ExitCode::SUCCESS } else { ExitCode::from(STOPPED) })
+}
+
+/// The machine that this process runs on.
+///
+/// # Errors
+/// If the program or its folder cannot be found.
+pub fn local() -> Result<Local, Problem> {
+    Ok(Local::new(Handle::current(), WorkerCommand::own()?)?)
+}
+
+fn read_job(options: &PlanArguments) -> Result<JobFile, Problem> {
+    let name = options.job.display().to_string();
+    let text = std::fs::read_to_string(&options.job)
+        .map_err(|error| Problem::invalid("read job file", format!("{name}: {error}")))?;
+    let overrides = Overrides { parallelism: options.parallelism };
+    Ok(forebay_plan::parse_with(&text, &name, |variable| std::env::var(variable).ok(), overrides)?)
+}
+
+/// The local folder that holds the journal of `job`.
+pub fn journal_folder(checkpoints: &str, journal: Option<&Path>, job: &str) -> Result<String, Problem> {
+    let base = match (journal, checkpoints.split_once("://")) {
+        (Some(folder), _) => folder.to_path_buf(),
+        (None, None) => PathBuf::from(checkpoints),
+        (None, Some(("file", path))) => PathBuf::from(path),
+        (None, Some(_)) => {
+            return Err(Problem::invalid(
+                "place journal",
+                "checkpoints are not on this machine: pass `--journal DIR` with a local folder that outlives the process",
+            ));
+        }
+    };
+    Ok(base.join(job).display().to_string())
+}
+
+/// Writes the report beside its place first, so that a reader never sees half of it.
+fn write_report(path: &Path, report: &Report) -> Result<(), Problem> {
+    let text = serde_json::to_string_pretty(report).map_err(|error| Problem::failed("encode report", error))?;
+    let staged = path.with_extension("tmp");
+    std::fs::write(&staged, text + "\n")
+        .and_then(|()| std::fs::rename(&staged, path))
+        .map_err(|error| Problem::failed("write report", error))
+}

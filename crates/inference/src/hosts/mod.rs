@@ -1,0 +1,59 @@
+//! Local models: a [`Host`] starts replicas of one model, a [`Replica`] answers request batches.
+//!
+//! A replica is a child process ([`process`]), so a crash, an out-of-memory kill or a hang of a model costs the request
+//! batch it was running and nothing else. Hosts never retry, never batch and never remember answers: the
+//! [service](crate::service) does.
+
+mod child;
+pub mod fake;
+pub mod onnx;
+pub mod process;
+pub mod protocol;
+pub mod signature;
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use forebay_core::Result;
+use futures::future::BoxFuture;
+
+pub use signature::{Signature, Slot};
+
+use crate::request::RequestBatch;
+
+/// Runs one model: says what it takes and gives, and starts copies of it.
+///
+/// # Order of calls
+/// Any, from any thread. `signature` is asked at plan time, `start` when rows come.
+pub trait Host: Send + Sync {
+    /// What the model takes and gives. May load the model to find out, so it can take seconds.
+    ///
+    /// # Errors
+    /// `Invalid` if the model cannot be loaded as it is, `Unavailable` or `Timeout` if its process could not be started.
+    fn signature(&self) -> BoxFuture<'static, Result<Signature>>;
+
+    /// Starts replica `replica`, `0..replicas`; resolves when it is loaded and takes calls.
+    ///
+    /// # Errors
+    /// As [`Host::signature`]. `Invalid` is not tried again.
+    fn start(&self, replica: u16) -> BoxFuture<'static, Result<Arc<dyn Replica>>>;
+
+    /// Names the model's content, for example a hash of its file. Request ids hang on it: the same rows asked of another
+    /// revision are other inferences.
+    fn revision(&self) -> String;
+}
+
+/// One loaded copy of a model. Dropping it ends the copy.
+pub trait Replica: Send + Sync {
+    /// Answers every row of `batch`, in its order, with columns named by the model's outputs.
+    ///
+    /// Calls do not overlap. Dropping the future gives the call up and may end the replica, which then answers
+    /// `Unavailable`.
+    ///
+    /// # Errors
+    /// - `Unavailable`: the process died; the replica is of no more use.
+    /// - `Data`: the model refuses these rows, and would again.
+    /// - `Exhausted`: too much for its memory; fewer rows may do.
+    /// - `Invalid`: rows do not have the type the model takes.
+    fn call(&self, batch: RequestBatch) -> BoxFuture<'static, Result<RecordBatch>>;
+}

@@ -1,0 +1,231 @@
+//! Models in supervised child processes: started, spoken to over a private Unix socket, listened to, and ended.
+//!
+//! A crash, an out-of-memory kill or a hang of a model is an error of one call here, never more. The child cannot outlive
+//! its parent: the kernel kills it when the parent dies, and it leaves by itself when the socket closes. What it prints
+//! goes to the log and is never read for meaning. This file never retries and never restarts: the service does.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::buffer::MutableBuffer;
+use forebay_core::{Error, Kind, Result};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+
+use super::child::Child;
+use super::protocol::{HEADER_BYTES, Message, read_header};
+use super::{Host, Replica, Signature};
+use crate::request::RequestBatch;
+
+/// Longest time from starting a child to its loaded model. Large models take most of a minute from a cold disk.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How a child is started: `program arguments... KIND --socket PATH`. It has to end in [`worker::main`](crate::worker::main).
+#[derive(Debug, Clone)]
+pub struct WorkerCommand {
+    /// The program.
+    pub program: PathBuf,
+    /// What comes before the kind.
+    pub arguments: Vec<OsString>,
+}
+
+/// A model that runs in child processes, one a replica.
+#[derive(Clone)]
+pub struct ProcessHost {
+    settings: Arc<ProcessSettings>,
+}
+
+/// Which model, and how its children are started.
+#[derive(Debug, Clone)]
+pub struct ProcessSettings {
+    /// What the child runs: `onnx`, `fake`.
+    pub kind: &'static str,
+    /// The model as logs and errors name it.
+    pub model: String,
+    /// See [`Host::revision`].
+    pub revision: String,
+    /// JSON that the child opens its model with.
+    pub open: String,
+    /// How the child is started.
+    pub command: WorkerCommand,
+    /// Longest time until the model is loaded.
+    pub start_timeout: Duration,
+}
+
+/// One child with its model loaded.
+struct ProcessReplica {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    model: String,
+    child: Child,
+    /// `None` while a call has it, and for ever once a call did not come to its end.
+    socket: Mutex<Option<UnixStream>>,
+}
+
+/// Ends the child unless the call that holds it came to its end: half a frame may be on the way.
+struct EndIfDropped<'a> {
+    child: Option<&'a Child>,
+}
+
+// === impl WorkerCommand ===
+
+impl WorkerCommand {
+    /// This program's own `worker` subcommand.
+    ///
+    /// # Errors
+    /// `Unavailable` if the path of this program cannot be found out.
+    pub fn own() -> Result<Self> {
+        let program = std::env::current_exe()
+            .map_err(|source| Error::new(Kind::Unavailable, "find own program").source(source))?;
+        Ok(Self { program, arguments: vec!["worker".into()] })
+    }
+}
+
+// === impl ProcessSettings ===
+
+impl ProcessSettings {
+    /// Settings with the usual start timeout.
+    pub fn new(kind: &'static str, model: &str, revision: String, open: String, command: WorkerCommand) -> Self {
+        Self { kind, model: model.to_string(), revision, open, command, start_timeout: START_TIMEOUT }
+    }
+}
+
+// === impl ProcessHost ===
+
+impl ProcessHost {
+    /// A host; starts nothing.
+    pub fn new(settings: ProcessSettings) -> Self {
+        Self { settings: Arc::new(settings) }
+    }
+}
+
+impl Host for ProcessHost {
+    fn signature(&self) -> BoxFuture<'static, Result<Signature>> {
+        let settings = Arc::clone(&self.settings);
+        async move { Ok(start(&settings, 0).await?.1) }.boxed()
+    }
+
+    fn start(&self, replica: u16) -> BoxFuture<'static, Result<Arc<dyn Replica>>> {
+        let settings = Arc::clone(&self.settings);
+        async move {
+            let replica: Arc<dyn Replica> = Arc::new(start(&settings, replica).await?.0);
+            Ok(replica)
+        }
+        .boxed()
+    }
+
+    fn revision(&self) -> String {
+        self.settings.revision.clone()
+    }
+}
+
+/// Starts a child, waits for it to connect, and has it load its model.
+async fn start(settings: &ProcessSettings, replica: u16) -> Result<(ProcessReplica, Signature)> {
+    let failed = |kind, source: Box<dyn std::error::Error + Send + Sync>| {
+        Error::new(kind, "start model process").with("model", &settings.model).source(source)
+    };
+    let folder = private_folder().map_err(|source| failed(Kind::Unavailable, source.into()))?;
+    let path = folder.path().join("socket");
+    let listener = UnixListener::bind(&path).map_err(|source| failed(Kind::Unavailable, source.into()))?;
+    let child = Child::spawn(settings, &path, replica).await?;
+    let opened = async {
+        let (mut socket, _) = tokio::select! {
+            accepted = listener.accept() => accepted.map_err(|source| failed(Kind::Unavailable, source.into()))?,
+            exit = child.exited() => return Err(child.describe(failed(Kind::Unavailable, "it ended".into()), &exit)),
+        };
+        let answer = exchange(&mut socket, &Message::Open(settings.open.clone())).await;
+        Ok((socket, answer))
+    };
+    let (socket, answer) = match tokio::time::timeout(settings.start_timeout, opened).await {
+        Ok(opened) => opened?,
+        Err(_) => return Err(failed(Kind::Timeout, format!("not loaded after {:?}", settings.start_timeout).into())),
+    };
+    let signature = match answer {
+        Ok(Message::Ready(signature)) => signature,
+        Ok(Message::Failure { kind, reason }) => return Err(failed(kind, reason.into())),
+        Ok(_) => return Err(failed(Kind::Internal, "unexpected message".into())),
+        Err(error) => return Err(child.describe(failed(Kind::Unavailable, error.into()), &child.last_words().await)),
+    };
+    let shared = Shared { model: settings.model.clone(), child, socket: Mutex::new(Some(socket)) };
+    Ok((ProcessReplica { shared: Arc::new(shared) }, signature))
+}
+
+/// A folder that only this user can enter, removed when dropped; by then the child has connected.
+fn private_folder() -> std::io::Result<tempfile::TempDir> {
+    use std::os::unix::fs::PermissionsExt;
+    tempfile::Builder::new().prefix("forebay-").permissions(std::fs::Permissions::from_mode(0o700)).tempdir()
+}
+
+// === impl ProcessReplica ===
+
+impl Replica for ProcessReplica {
+    fn call(&self, batch: RequestBatch) -> BoxFuture<'static, Result<RecordBatch>> {
+        let shared = Arc::clone(&self.shared);
+        async move { shared.call(batch).await }.boxed()
+    }
+}
+
+impl Drop for ProcessReplica {
+    fn drop(&mut self) {
+        self.shared.child.end();
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    async fn call(&self, batch: RequestBatch) -> Result<RecordBatch> {
+        let failed = |kind| Error::new(kind, "call model process").with("model", &self.model);
+        let message = Message::Call(batch);
+        let frame = message.encode()?;
+        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut socket = socket.ok_or_else(|| failed(Kind::Unavailable).source("an earlier call was given up"))?;
+        let mut guard = EndIfDropped { child: Some(&self.child) };
+        let answer = match exchange_frame(&mut socket, &frame).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let exit = self.child.last_words().await;
+                return Err(self.child.describe(failed(Kind::Unavailable).source(error), &exit));
+            }
+        };
+        guard.child = None;
+        *self.socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket);
+        match answer {
+            Message::Answer(rows) => Ok(rows),
+            Message::Failure { kind, reason } => Err(failed(kind).source(reason)),
+            _ => Err(failed(Kind::Internal).source("unexpected message")),
+        }
+    }
+}
+
+// === impl EndIfDropped ===
+
+impl Drop for EndIfDropped<'_> {
+    fn drop(&mut self) {
+        if let Some(child) = self.child {
+            child.end();
+        }
+    }
+}
+
+async fn exchange(socket: &mut UnixStream, message: &Message) -> Result<Message> {
+    exchange_frame(socket, &message.encode()?).await
+}
+
+async fn exchange_frame(socket: &mut UnixStream, frame: &[u8]) -> Result<Message> {
+    let lost = |source| Error::new(Kind::Unavailable, "exchange frames with model process").source(source);
+    socket.write_all(frame).await.map_err(lost)?;
+    let mut header = [0; HEADER_BYTES];
+    socket.read_exact(&mut header).await.map_err(lost)?;
+    let (code, length) = read_header(header)?;
+    let mut payload = MutableBuffer::from_len_zeroed(length);
+    socket.read_exact(&mut payload).await.map_err(lost)?;
+    Message::decode(code, payload.into())
+}

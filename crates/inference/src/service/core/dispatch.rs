@@ -1,0 +1,131 @@
+//! The half of the core that faces replicas: sending rows, and what follows from an answer, a refusal or a death.
+
+use std::collections::BTreeMap;
+
+use arrow::array::RecordBatch;
+use forebay_core::Kind;
+use forebay_core::time::Instant;
+
+use super::super::events::{Action, DispatchId, Failure};
+use super::super::slots::AfterFailure;
+use super::{Core, Running, Work};
+use crate::request::{Outcome, RequestBatch};
+
+// === impl Core ===
+
+impl Core {
+    pub(super) fn on_replica_failed(&mut self, replica: u16, failure: &Failure, now: Instant) {
+        let final_ = !failure.kind.is_retryable();
+        if self.slots.failed(replica, final_, self.settings.attempts_max) == AfterFailure::GiveUp {
+            for work in std::mem::take(&mut self.queue) {
+                self.fail(work, failure, now);
+            }
+        }
+    }
+
+    pub(super) fn on_replica_lost(&mut self, replica: u16, failure: &Failure, now: Instant) {
+        self.actions.push(Action::Discard { replica });
+        if let Some(running) = self.slots.lost(replica).and_then(|dispatch| self.running.remove(&dispatch)) {
+            self.try_again(running.work, failure, now);
+        }
+    }
+
+    pub(super) fn on_answered(&mut self, dispatch: DispatchId, result: Result<RecordBatch, Failure>, now: Instant) {
+        let gone = matches!(&result, Err(failure) if replica_is_gone(failure.kind));
+        let replica = if gone { self.slots.lost_with(dispatch) } else { self.slots.idle_after(dispatch) };
+        if let (true, Some(replica)) = (gone, replica) {
+            self.actions.push(Action::Discard { replica });
+        }
+        let Some(Running { work, sent }) = self.running.remove(&dispatch) else {
+            self.counters.late_dropped += 1;
+            return;
+        };
+        match result {
+            Ok(rows) if rows.num_rows() == work.batch.len() => {
+                self.counters.latencies.record(now.since(sent));
+                self.store_answers(dispatch, work, rows, now);
+            }
+            Ok(rows) => {
+                let reason = format!("model answered {} rows to {}", rows.num_rows(), work.batch.len());
+                self.refuse(dispatch, work, Failure { kind: Kind::Data, reason }, now);
+            }
+            Err(failure) if failure.kind == Kind::Data => self.refuse(dispatch, work, failure, now),
+            Err(failure) if failure.kind == Kind::Exhausted && work.batch.len() > 1 => self.split(work, 2),
+            Err(failure) if failure.kind.is_retryable() => self.try_again(work, &failure, now),
+            Err(failure) => self.fail(work, &failure, now),
+        }
+    }
+
+    /// The model will not answer these rows: one by one to find which, and a single row is a failure for good.
+    fn refuse(&mut self, dispatch: DispatchId, work: Work, failure: Failure, now: Instant) {
+        if work.batch.len() > 1 {
+            self.split(work, usize::MAX);
+            return;
+        }
+        let outcome = Outcome::Failed { kind: failure.kind, reason: failure.reason.clone() };
+        let storing = Storing { ids: work.batch.ids, outcomes: vec![outcome] };
+        let append = Action::AppendFailure { dispatch, ids: storing.ids.clone(), failure };
+        self.store(dispatch, work.submission, storing, append, now);
+    }
+
+    /// Sends rows again, each alone, or gives them up when they were tried often enough.
+    fn try_again(&mut self, mut work: Work, failure: &Failure, now: Instant) {
+        work.attempts += 1;
+        if work.attempts >= self.settings.attempts_max.max(1) {
+            self.fail(work, failure, now);
+        } else {
+            self.split(work, usize::MAX);
+        }
+    }
+
+    /// Puts `work` back at the head of the queue, in at most `parts` pieces of equal size.
+    fn split(&mut self, work: Work, parts: usize) {
+        let rows = work.batch.len();
+        let size = rows.div_ceil(parts.min(rows)).max(1);
+        for start in (0..rows).step_by(size).rev() {
+            let length = size.min(rows - start);
+            let ids = work.batch.ids[start..start + length].to_vec();
+            let batch = RequestBatch { ids, rows: work.batch.rows.slice(start, length) };
+            self.queue.push_front(Work { batch, ..work });
+        }
+    }
+
+    /// Gives rows up without a record: another attempt of the job may try them again.
+    fn fail(&mut self, work: Work, failure: &Failure, now: Instant) {
+        self.model_done(work.submission, work.batch.len());
+        let outcome = Outcome::Failed { kind: failure.kind, reason: failure.reason.clone() };
+        for id in work.batch.ids {
+            self.settle(id, &outcome, now);
+        }
+    }
+
+    pub(super) fn start_replicas(&mut self) {
+        for (replica, after, again) in self.slots.start_stopped() {
+            self.counters.replica_restarts += u64::from(again);
+            self.actions.push(Action::Start { replica, after });
+        }
+    }
+
+    pub(super) fn send_queued(&mut self, now: Instant) {
+        if !self.queue.is_empty() {
+            self.start_replicas();
+        }
+        while self.slots.has_idle()
+            && let Some(work) = self.queue.pop_front()
+        {
+            self.dispatches += 1;
+            let dispatch = DispatchId(self.dispatches);
+            let replica = self.slots.take_idle(dispatch).expect("a replica was idle a moment ago");
+            self.counters.calls += 1;
+            self.counters.rows += work.batch.len() as u64;
+            self.counters.first_sent.get_or_insert(now);
+            self.actions.push(Action::Dispatch { dispatch, replica, batch: work.batch.clone() });
+            self.running.insert(dispatch, Running { work, sent: now });
+        }
+    }
+}
+
+/// A call that ends so leaves no replica behind.
+fn replica_is_gone(kind: Kind) -> bool {
+    matches!(kind, Kind::Unavailable | Kind::Timeout)
+}

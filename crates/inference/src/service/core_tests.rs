@@ -1,0 +1,283 @@
+//! The promises of the open table, one script of events each.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array};
+
+use super::super::events::Planted;
+use super::*;
+
+struct Script {
+    core: Core,
+    now: u64,
+    submissions: u64,
+}
+
+impl Script {
+    fn new(attempts_max: u32, journal: bool, planted: Planted) -> Self {
+        let settings = CoreSettings { replicas: 1, attempts_max, journal, planted };
+        Self { core: Core::new(settings), now: 0, submissions: 0 }
+    }
+
+    fn with_journal() -> Self {
+        Self::new(3, true, Planted::default())
+    }
+
+    fn step(&mut self, event: Event) -> Vec<String> {
+        self.now += 1;
+        self.core.step(event, Instant(self.now)).iter().map(shown).collect()
+    }
+
+    fn submit(&mut self, ids: &[u128]) -> Vec<String> {
+        self.submissions += 1;
+        let batch = RequestBatch { ids: ids.iter().map(|id| RequestId(*id)).collect(), rows: rows(ids.len()) };
+        self.step(Event::Submit { submission: SubmissionId(self.submissions), batch })
+    }
+
+    fn unknown(&mut self, submission: u64, count: usize) -> Vec<String> {
+        self.step(Event::Known { submission: SubmissionId(submission), known: vec![None; count] })
+    }
+
+    fn ready(&mut self) -> Vec<String> {
+        self.step(Event::ReplicaReady { replica: 0 })
+    }
+
+    fn answer(&mut self, dispatch: u64, count: usize) -> Vec<String> {
+        self.step(Event::Answered { dispatch: DispatchId(dispatch), result: Ok(rows(count)) })
+    }
+
+    fn error(&mut self, dispatch: u64, kind: Kind) -> Vec<String> {
+        self.step(Event::Answered { dispatch: DispatchId(dispatch), result: Err(failure(kind)) })
+    }
+
+    fn durable(&mut self, dispatch: u64) -> Vec<String> {
+        self.step(Event::Durable { dispatch: DispatchId(dispatch), first: Vec::new() })
+    }
+}
+
+fn rows(count: usize) -> RecordBatch {
+    let values: ArrayRef = Arc::new(Int64Array::from_iter_values(0..count as i64));
+    RecordBatch::try_from_iter([("x", values)]).unwrap()
+}
+
+fn failure(kind: Kind) -> Failure {
+    Failure { kind, reason: "because".into() }
+}
+
+fn outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Answered { place, .. } => format!("@{place}"),
+        Outcome::Failed { kind, .. } => kind.name().to_string(),
+    }
+}
+
+fn listed(ids: &[RequestId]) -> String {
+    ids.iter().map(|id| id.0.to_string()).collect::<Vec<_>>().join(",")
+}
+
+fn shown(action: &Action) -> String {
+    match action {
+        Action::Start { replica, after } => format!("start {replica} after {after:?}"),
+        Action::Discard { replica } => format!("discard {replica}"),
+        Action::Lookup { submission, ids } => format!("lookup {} [{}]", submission.0, listed(ids)),
+        Action::Dispatch { dispatch, batch, .. } => {
+            assert_eq!(batch.ids.len(), batch.rows.num_rows());
+            format!("dispatch {} [{}]", dispatch.0, listed(&batch.ids))
+        }
+        Action::Append { dispatch, ids, .. } => format!("append {} [{}]", dispatch.0, listed(ids)),
+        Action::AppendFailure { dispatch, ids, failure } => {
+            format!("append failure {} [{}] {}", dispatch.0, listed(ids), failure.kind.name())
+        }
+        Action::Release { submission } => format!("release {}", submission.0),
+        Action::Tell { submission, result: Ok(outcomes) } => {
+            format!("tell {} {}", submission.0, outcomes.iter().map(outcome).collect::<Vec<_>>().join(" "))
+        }
+        Action::Tell { submission, result: Err(failure) } => {
+            format!("tell {} error {}", submission.0, failure.kind.name())
+        }
+    }
+}
+
+const NOTHING: [&str; 0] = [];
+
+#[test]
+fn an_answer_is_told_after_it_is_durable_and_its_permit_goes_back_before() {
+    let mut script = Script::with_journal();
+    assert_eq!(script.submit(&[7, 8]), ["lookup 1 [7,8]"]);
+    assert_eq!(script.unknown(1, 2), ["start 0 after 0ns"]);
+    assert_eq!(script.ready(), ["dispatch 1 [7,8]"]);
+    assert_eq!(script.answer(1, 2), ["release 1", "append 1 [7,8]"]);
+    assert_eq!(script.durable(1), ["tell 1 @0 @1"]);
+    assert_eq!(script.core.open_rows(), 0);
+    assert_eq!(script.core.counters().latencies.count(), 1);
+}
+
+#[test]
+fn a_journalled_row_is_told_and_never_run() {
+    let mut script = Script::with_journal();
+    script.submit(&[7, 8, 9]);
+    let known = Outcome::Answered { rows: rows(5), place: 4 };
+    let known = vec![None, Some(known), None];
+    assert_eq!(script.step(Event::Known { submission: SubmissionId(1), known }), ["start 0 after 0ns"]);
+    assert_eq!(script.ready(), ["dispatch 1 [7,9]"]);
+    script.answer(1, 2);
+    assert_eq!(script.durable(1), ["tell 1 @0 @4 @1"]);
+    assert_eq!(script.core.counters().journal_hits, 1);
+}
+
+#[test]
+fn a_submission_known_in_full_needs_no_replica() {
+    let mut script = Script::with_journal();
+    script.submit(&[7]);
+    let known = vec![Some(Outcome::Failed { kind: Kind::Data, reason: "bad".into() })];
+    let actions = script.step(Event::Known { submission: SubmissionId(1), known });
+    assert_eq!(actions, ["release 1", "tell 1 data"]);
+}
+
+#[test]
+fn a_row_asked_for_twice_runs_once_and_both_are_told() {
+    let mut script = Script::with_journal();
+    script.submit(&[7, 8]);
+    assert_eq!(script.submit(&[8, 9, 8]), ["lookup 2 [9]"], "rows being looked up are attached to");
+    script.unknown(1, 2);
+    assert_eq!(script.ready(), ["dispatch 1 [7,8]"]);
+    assert_eq!(script.submit(&[7]), ["release 3"], "running rows are attached to");
+    script.unknown(2, 1);
+    assert_eq!(script.answer(1, 2), ["release 1", "append 1 [7,8]", "dispatch 2 [9]"]);
+    assert_eq!(script.submit(&[7]), ["release 4"], "rows on their way into the journal are attached to");
+    assert_eq!(script.durable(1), ["tell 3 @0", "tell 4 @0", "tell 1 @0 @1"]);
+    assert_eq!(script.answer(2, 1), ["release 2", "append 2 [9]"]);
+    assert_eq!(script.durable(2), ["tell 2 @1 @0 @1"]);
+    assert_eq!(script.core.counters().attached, 4);
+}
+
+#[test]
+fn rows_of_a_lost_replica_run_again_alone_and_the_poisonous_one_is_given_up() {
+    let mut script = Script::with_journal();
+    script.submit(&[7, 8]);
+    script.unknown(1, 2);
+    script.ready();
+    assert_eq!(script.error(1, Kind::Unavailable), ["discard 0", "start 0 after 0ns"]);
+    assert_eq!(script.ready(), ["dispatch 2 [7]"]);
+    assert_eq!(script.error(2, Kind::Unavailable), ["discard 0", "start 0 after 0ns"]);
+    assert_eq!(script.ready(), ["dispatch 3 [7]"]);
+    assert_eq!(script.error(3, Kind::Timeout), ["discard 0", "start 0 after 0ns"], "the other row still waits");
+    assert_eq!(script.ready(), ["dispatch 4 [8]"]);
+    assert_eq!(script.answer(4, 1), ["release 1", "append 4 [8]"], "nothing is journalled of the one given up");
+    assert_eq!(script.durable(4), ["tell 1 timeout @0"]);
+    assert_eq!(script.core.counters().replica_restarts, 3);
+}
+
+#[test]
+fn a_late_answer_of_a_lost_call_is_dropped_and_counted() {
+    let mut script = Script::with_journal();
+    script.submit(&[7]);
+    script.unknown(1, 1);
+    script.ready();
+    let lost = script.step(Event::ReplicaLost { replica: 0, failure: failure(Kind::Unavailable) });
+    assert_eq!(lost, ["discard 0", "start 0 after 0ns"]);
+    assert_eq!(script.ready(), ["dispatch 2 [7]"]);
+    assert_eq!(script.answer(1, 1), NOTHING);
+    assert_eq!(script.core.counters().late_dropped, 1);
+    assert_eq!(script.answer(2, 1), ["release 1", "append 2 [7]"]);
+}
+
+#[test]
+fn an_answer_of_another_length_fails_only_rows_that_get_it_alone() {
+    let mut script = Script::with_journal();
+    script.submit(&[7, 8]);
+    script.unknown(1, 2);
+    script.ready();
+    assert_eq!(script.answer(1, 3), ["dispatch 2 [7]"]);
+    assert_eq!(script.answer(2, 1), ["append 2 [7]", "dispatch 3 [8]"]);
+    assert_eq!(script.answer(3, 0), ["release 1", "append failure 3 [8] data"]);
+    assert_eq!(script.durable(2), NOTHING);
+    assert_eq!(script.durable(3), ["tell 1 @0 data"], "a refusal is durable before it is told");
+}
+
+#[test]
+fn rows_too_many_for_memory_are_halved() {
+    let mut script = Script::with_journal();
+    script.submit(&[1, 2, 3, 4, 5]);
+    script.unknown(1, 5);
+    script.ready();
+    assert_eq!(script.error(1, Kind::Exhausted), ["dispatch 2 [1,2,3]"]);
+    assert_eq!(script.answer(2, 3), ["append 2 [1,2,3]", "dispatch 3 [4,5]"]);
+}
+
+#[test]
+fn wrong_types_fail_at_once_and_leave_no_record() {
+    let mut script = Script::with_journal();
+    script.submit(&[7, 8]);
+    script.unknown(1, 2);
+    script.ready();
+    assert_eq!(script.error(1, Kind::Invalid), ["release 1", "tell 1 invalid invalid"]);
+}
+
+#[test]
+fn a_replica_that_cannot_start_is_tried_and_then_fails_what_waits() {
+    let mut script = Script::with_journal();
+    script.submit(&[7]);
+    script.unknown(1, 1);
+    let failed = |kind| Event::ReplicaFailed { replica: 0, failure: failure(kind) };
+    assert_eq!(script.step(failed(Kind::Unavailable)), ["start 0 after 100ms"]);
+    assert_eq!(script.step(failed(Kind::Unavailable)), ["start 0 after 200ms"]);
+    assert_eq!(script.step(failed(Kind::Unavailable)), ["release 1", "tell 1 unavailable"]);
+    script.submit(&[8]);
+    assert_eq!(script.unknown(2, 1), ["start 0 after 400ms"], "new rows give it another chance");
+    assert_eq!(script.step(failed(Kind::Invalid)), ["release 2", "tell 2 invalid"], "no use in trying that again");
+}
+
+#[test]
+fn a_failed_journal_tells_everyone_and_takes_nothing_more() {
+    let mut script = Script::with_journal();
+    script.submit(&[7]);
+    script.unknown(1, 1);
+    script.ready();
+    script.answer(1, 1);
+    let broken = script.step(Event::JournalFailed { failure: failure(Kind::Exhausted) });
+    assert_eq!(broken, ["tell 1 error exhausted"]);
+    assert_eq!(script.durable(1), NOTHING);
+    assert_eq!(script.submit(&[8]), ["tell 2 error exhausted"]);
+}
+
+#[test]
+fn the_first_outcome_in_the_journal_is_the_one_told() {
+    let mut script = Script::with_journal();
+    script.submit(&[7, 8]);
+    script.unknown(1, 2);
+    script.ready();
+    script.answer(1, 2);
+    let first = vec![(1, Outcome::Answered { rows: rows(10), place: 9 })];
+    assert_eq!(script.step(Event::Durable { dispatch: DispatchId(1), first }), ["tell 1 @0 @9"]);
+}
+
+#[test]
+fn without_a_journal_answers_are_told_at_once() {
+    let mut script = Script::new(3, false, Planted::default());
+    assert_eq!(script.submit(&[7]), ["start 0 after 0ns"]);
+    assert_eq!(script.ready(), ["dispatch 1 [7]"]);
+    assert_eq!(script.answer(1, 1), ["release 1", "tell 1 @0"]);
+}
+
+#[test]
+fn planted_bugs_do_what_they_say() {
+    let mut script = Script::new(3, true, Planted { tell_before_durable: true, ..Planted::default() });
+    script.submit(&[7]);
+    script.unknown(1, 1);
+    script.ready();
+    assert_eq!(script.answer(1, 1), ["release 1", "tell 1 @0", "append 1 [7]"]);
+    assert_eq!(script.durable(1), NOTHING);
+
+    let mut script = Script::new(3, true, Planted { no_lookup: true, ..Planted::default() });
+    assert_eq!(script.submit(&[7]), ["start 0 after 0ns"]);
+
+    let mut script = Script::new(3, true, Planted { cancel_on_drop: true, ..Planted::default() });
+    script.submit(&[7]);
+    script.unknown(1, 1);
+    script.ready();
+    assert_eq!(script.step(Event::Cancel { submission: SubmissionId(1) }), ["discard 0"]);
+    assert_eq!(script.submit(&[7]), ["lookup 2 [7]"]);
+    script.unknown(2, 1);
+    assert_eq!(script.ready(), ["dispatch 2 [7]"], "the row runs twice");
+}

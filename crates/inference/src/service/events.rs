@@ -1,0 +1,124 @@
+//! What happens to the open table, what it asks for, what it counts and how it is set. The machine itself is
+//! [`core`](super::core).
+
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use forebay_core::Kind;
+use forebay_core::time::Instant;
+
+use super::latency::Latencies;
+use crate::request::{Outcome, RequestBatch, RequestId};
+
+/// One request batch as it was submitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SubmissionId(pub u64);
+
+/// One call of a replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DispatchId(pub u64);
+
+/// Why something failed: who must act, and the reason for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Why, by kind.
+    pub kind: Kind,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event {
+    /// Replicas are wanted before rows come.
+    Warm,
+    /// Rows came. `submission` is new.
+    Submit { submission: SubmissionId, batch: RequestBatch },
+    /// The journal answered [`Action::Lookup`], in the order of its ids.
+    Known { submission: SubmissionId, known: Vec<Option<Outcome>> },
+    /// A replica is loaded.
+    ReplicaReady { replica: u16 },
+    /// A replica could not be started.
+    ReplicaFailed { replica: u16, failure: Failure },
+    /// A replica is gone, whatever it was doing.
+    ReplicaLost { replica: u16, failure: Failure },
+    /// A call ended.
+    Answered { dispatch: DispatchId, result: Result<RecordBatch, Failure> },
+    /// The journal holds what [`Action::Append`] or [`Action::AppendFailure`] of `dispatch` gave it. `first` are the rows,
+    /// by place, that someone else had finished before: their outcome is the truth.
+    Durable { dispatch: DispatchId, first: Vec<(usize, Outcome)> },
+    /// The journal refuses work, now and from now on.
+    JournalFailed { failure: Failure },
+    /// The submitter is gone. Only a planted bug sends this: running calls are worth their answer to the journal.
+    Cancel { submission: SubmissionId },
+}
+
+/// What to do, in this order.
+#[derive(Debug)]
+pub enum Action {
+    /// Start a replica after a pause; then `ReplicaReady` or `ReplicaFailed`.
+    Start { replica: u16, after: Duration },
+    /// Let go of a replica that is of no more use, with the call it may be running.
+    Discard { replica: u16 },
+    /// Ask the journal; then `Known` or `JournalFailed`.
+    Lookup { submission: SubmissionId, ids: Vec<RequestId> },
+    /// Call a replica; then `Answered`.
+    Dispatch { dispatch: DispatchId, replica: u16, batch: RequestBatch },
+    /// Make answers durable; then `Durable` or `JournalFailed`.
+    Append { dispatch: DispatchId, ids: Vec<RequestId>, rows: RecordBatch },
+    /// Make the permanent failure of rows durable; then `Durable` or `JournalFailed`.
+    AppendFailure { dispatch: DispatchId, ids: Vec<RequestId>, failure: Failure },
+    /// The model is done with the rows of a submission; its permit goes back.
+    Release { submission: SubmissionId },
+    /// Every row of a submission is settled, or the journal failed.
+    Tell { submission: SubmissionId, result: Result<Vec<Outcome>, Failure> },
+}
+
+/// What the core counts since it was made.
+#[derive(Debug, Clone, Default)]
+pub struct Counters {
+    /// Calls of replicas, repeated ones included.
+    pub calls: u64,
+    /// Rows in those calls.
+    pub rows: u64,
+    /// Rows answered from the journal.
+    pub journal_hits: u64,
+    /// Rows that joined one already open.
+    pub attached: u64,
+    /// Replicas started again after they had been ready.
+    pub replica_restarts: u64,
+    /// Answers of calls that had been given up.
+    pub late_dropped: u64,
+    /// How long answered calls took.
+    pub latencies: Latencies,
+    /// When the first call was sent.
+    pub first_sent: Option<Instant>,
+    /// When the last submission was told.
+    pub last_told: Option<Instant>,
+}
+
+/// Bugs that the simulation plants to see that it finds them; all off in production.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Planted {
+    /// Answers are told before they are durable.
+    pub tell_before_durable: bool,
+    /// The journal is not asked before rows are sent.
+    pub no_lookup: bool,
+    /// A submitter that goes away takes its running calls along.
+    pub cancel_on_drop: bool,
+}
+
+/// The settings of [`Core`].
+#[derive(Debug, Clone)]
+pub struct CoreSettings {
+    /// How many replicas, at least 1.
+    pub replicas: u16,
+    /// How often a row is tried when replicas die or cannot be started, at least 1.
+    pub attempts_max: u32,
+    /// Whether there is a journal.
+    pub journal: bool,
+    /// See [`Planted`].
+    #[doc(hidden)]
+    pub planted: Planted,
+}

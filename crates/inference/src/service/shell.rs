@@ -1,0 +1,284 @@
+//! Carries out what the core decides: asks the journal, starts and calls replicas, tells callers. Decides nothing itself.
+//!
+//! The lock is held only while the core steps; permits, answers and replicas are dropped outside of it, because others'
+//! code runs then.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use forebay_core::env::Env;
+use forebay_core::{Error, Kind, Result};
+use futures::FutureExt;
+use futures::channel::oneshot;
+use futures::future::{AbortHandle, Abortable, BoxFuture, Either, select};
+
+use super::core::Core;
+use super::events::{Action, Counters, DispatchId, Event, Failure, SubmissionId};
+use crate::call::Permit;
+use crate::hosts::{Host, Replica};
+use crate::journal::{Appended, Journal};
+use crate::request::{Outcome, RequestBatch, RequestId};
+
+pub(super) type Told = Result<Vec<Outcome>, Failure>;
+
+/// The service's inside, shared by clones and background work.
+pub(super) struct Shell {
+    pub(super) env: Arc<dyn Env>,
+    pub(super) host: Arc<dyn Host>,
+    pub(super) journal: Option<Journal>,
+    pub(super) timeout: Duration,
+    pub(super) state: Mutex<State>,
+}
+
+pub(super) struct State {
+    core: Core,
+    replicas: BTreeMap<u16, Loaded>,
+    callers: BTreeMap<SubmissionId, Caller>,
+    submissions: u64,
+    cancel_on_drop: bool,
+}
+
+/// A replica and the way to give up its running call.
+struct Loaded {
+    replica: Arc<dyn Replica>,
+    call: Option<AbortHandle>,
+}
+
+struct Caller {
+    permit: Option<Permit>,
+    tell: Option<oneshot::Sender<Told>>,
+}
+
+/// The planted bug `cancel_on_drop`: dropping the caller's future cancels its rows.
+pub(super) struct CancelOnDrop {
+    shell: Option<Arc<Shell>>,
+    submission: SubmissionId,
+}
+
+// === impl State ===
+
+impl State {
+    pub(super) fn new(core: Core) -> Self {
+        let cancel_on_drop = core.cancels_on_drop();
+        Self { core, replicas: BTreeMap::new(), callers: BTreeMap::new(), submissions: 0, cancel_on_drop }
+    }
+}
+
+// === impl Shell ===
+
+impl Shell {
+    pub(super) fn register(&self, permit: Permit, tell: oneshot::Sender<Told>) -> SubmissionId {
+        let mut state = self.lock();
+        state.submissions += 1;
+        let submission = SubmissionId(state.submissions);
+        state.callers.insert(submission, Caller { permit: Some(permit), tell: Some(tell) });
+        submission
+    }
+
+    pub(super) fn cancel_on_drop(self: &Arc<Self>, submission: SubmissionId) -> Option<CancelOnDrop> {
+        let wanted = self.lock().cancel_on_drop;
+        wanted.then(|| CancelOnDrop { shell: Some(Arc::clone(self)), submission })
+    }
+
+    pub(super) fn counters(&self) -> Counters {
+        self.lock().core.counters().clone()
+    }
+
+    pub(super) fn open_rows(&self) -> usize {
+        self.lock().core.open_rows()
+    }
+
+    /// Steps the core and carries out what it says.
+    pub(super) fn drive(self: &Arc<Self>, event: Event) {
+        let actions = {
+            let now = self.env.now();
+            self.lock().core.step(event, now)
+        };
+        for action in actions {
+            self.carry_out(action);
+        }
+    }
+
+    fn carry_out(self: &Arc<Self>, action: Action) {
+        match action {
+            Action::Start { replica, after } => self.start(replica, after),
+            Action::Discard { replica } => self.discard(replica),
+            Action::Lookup { submission, ids } => self.lookup(submission, ids),
+            Action::Dispatch { dispatch, replica, batch } => self.call(dispatch, replica, batch),
+            Action::Append { dispatch, ids, rows } => {
+                self.append(dispatch, ids, move |journal, ids| journal.append_answers(ids, rows));
+            }
+            Action::AppendFailure { dispatch, ids, failure } => {
+                let Failure { kind, reason } = failure;
+                self.append(dispatch, ids, move |journal, ids| journal.append_failures(ids, kind, &reason));
+            }
+            Action::Release { submission } => {
+                let permit = self.lock().callers.get_mut(&submission).and_then(|caller| caller.permit.take());
+                drop(permit);
+            }
+            Action::Tell { submission, result } => {
+                let caller = self.lock().callers.remove(&submission);
+                if let Some(Caller { tell: Some(tell), permit }) = caller {
+                    drop(permit);
+                    // The caller may be gone; the journal keeps the answer for whoever asks again.
+                    let _ = tell.send(result);
+                }
+            }
+        }
+    }
+
+    fn start(self: &Arc<Self>, replica: u16, after: Duration) {
+        let shell = Arc::clone(self);
+        self.env.spawn(Box::pin(async move {
+            if !after.is_zero() {
+                shell.env.sleep(after).await;
+            }
+            let start = shell.host.start(replica);
+            match caught("start replica", start).await {
+                Ok(loaded) => {
+                    shell.lock().replicas.insert(replica, Loaded { replica: loaded, call: None });
+                    shell.drive(Event::ReplicaReady { replica });
+                }
+                Err(error) => {
+                    tracing::warn!(replica, error = error.chain(), "replica could not be started");
+                    shell.drive(Event::ReplicaFailed { replica, failure: failure_of(&error) });
+                }
+            }
+        }));
+    }
+
+    fn discard(&self, replica: u16) {
+        let loaded = self.lock().replicas.remove(&replica);
+        if let Some(call) = loaded.as_ref().and_then(|loaded| loaded.call.as_ref()) {
+            call.abort();
+        }
+        drop(loaded);
+    }
+
+    fn lookup(self: &Arc<Self>, submission: SubmissionId, ids: Vec<RequestId>) {
+        let Some(journal) = self.journal.clone() else { return };
+        let shell = Arc::clone(self);
+        self.env.spawn(Box::pin(async move {
+            let event = match journal.lookup(&ids).await {
+                Ok(known) => Event::Known { submission, known },
+                Err(error) => Event::JournalFailed { failure: failure_of(&error) },
+            };
+            shell.drive(event);
+        }));
+    }
+
+    fn call(self: &Arc<Self>, dispatch: DispatchId, replica: u16, batch: RequestBatch) {
+        let (abort, registration) = AbortHandle::new_pair();
+        let loaded = self.lock().replicas.get_mut(&replica).map(|loaded| {
+            loaded.call = Some(abort);
+            Arc::clone(&loaded.replica)
+        });
+        let shell = Arc::clone(self);
+        self.env.spawn(Box::pin(async move {
+            let answer = match loaded {
+                Some(loaded) => Abortable::new(shell.timed(loaded, batch), registration).await,
+                None => Ok(Err(Error::new(Kind::Unavailable, "call replica").source("it is gone"))),
+            };
+            // An aborted call was given up by the core, which waits for nothing from it.
+            let Ok(answer) = answer else { return };
+            shell.drive(match answer {
+                Ok(rows) => Event::Answered { dispatch, result: Ok(rows) },
+                Err(error) => {
+                    tracing::debug!(replica, error = error.chain(), "call failed");
+                    let failure = failure_of(&error);
+                    match failure.kind {
+                        Kind::Timeout => Event::ReplicaLost { replica, failure },
+                        _ => Event::Answered { dispatch, result: Err(failure) },
+                    }
+                }
+            });
+        }));
+    }
+
+    async fn timed(&self, replica: Arc<dyn Replica>, batch: RequestBatch) -> Result<RecordBatch> {
+        let rows = batch.len();
+        let call = caught("call replica", replica.call(batch));
+        match select(call, self.env.sleep(self.timeout)).await {
+            Either::Left((answer, _)) => answer,
+            Either::Right(_) => Err(Error::new(Kind::Timeout, "call replica")
+                .with("rows", rows)
+                .with("timeout", format!("{:?}", self.timeout))),
+        }
+    }
+
+    fn append(
+        self: &Arc<Self>,
+        dispatch: DispatchId,
+        ids: Vec<RequestId>,
+        append: impl FnOnce(&Journal, Vec<RequestId>) -> BoxFuture<'static, Result<Appended>>,
+    ) {
+        let Some(journal) = self.journal.clone() else { return };
+        // Made here and not in the background, so that appends take effect in the order of answers.
+        let appended = append(&journal, ids.clone());
+        let shell = Arc::clone(self);
+        self.env.spawn(Box::pin(async move {
+            let first = match appended.await {
+                Ok(Appended { duplicates }) => first_outcomes(&journal, &ids, duplicates).await,
+                Err(error) => Err(error),
+            };
+            shell.drive(match first {
+                Ok(first) => Event::Durable { dispatch, first },
+                Err(error) => Event::JournalFailed { failure: failure_of(&error) },
+            });
+        }));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl CancelOnDrop ===
+
+impl CancelOnDrop {
+    pub(super) fn disarm(mut self) {
+        self.shell = None;
+    }
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        if let Some(shell) = self.shell.take() {
+            shell.drive(Event::Cancel { submission: self.submission });
+        }
+    }
+}
+
+/// What the journal holds for the rows at `duplicates`, which someone else finished first.
+async fn first_outcomes(journal: &Journal, ids: &[RequestId], duplicates: Vec<usize>) -> Result<Vec<(usize, Outcome)>> {
+    if duplicates.is_empty() {
+        return Ok(Vec::new());
+    }
+    let asked: Vec<RequestId> = duplicates.iter().filter_map(|place| ids.get(*place).copied()).collect();
+    let known = journal.lookup(&asked).await?;
+    Ok(duplicates.into_iter().zip(known).filter_map(|(place, outcome)| Some((place, outcome?))).collect())
+}
+
+/// `work`, with a panic turned into an error, so that a bug in a host costs a call and not the service.
+fn caught<T: Send + 'static>(
+    attempted: &'static str,
+    work: BoxFuture<'static, Result<T>>,
+) -> BoxFuture<'static, Result<T>> {
+    Box::pin(AssertUnwindSafe(work).catch_unwind().map(move |result| match result {
+        Ok(result) => result,
+        Err(panic) => Err(Error::new(Kind::Internal, attempted).source(panic_text(panic.as_ref()))),
+    }))
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panic".to_string())
+}
+
+fn failure_of(error: &Error) -> Failure {
+    Failure { kind: error.kind(), reason: error.chain() }
+}

@@ -1,0 +1,144 @@
+//! Which replicas are starting, idle or busy; when to start one again. Pure bookkeeping for [`core`](super::core).
+
+use std::time::Duration;
+
+use super::events::DispatchId;
+
+/// First pause before a replica that could not be started is tried again; doubles with every failure.
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+/// Longest such pause: short enough that a repaired model is back before anyone restarts the job.
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+/// The replicas of one model.
+#[derive(Debug)]
+pub(super) struct Slots {
+    slots: Vec<Slot>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Slot {
+    state: State,
+    /// Starts that failed since the last that went well.
+    failures: u32,
+    was_ready: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Stopped,
+    Starting,
+    Idle,
+    Busy(DispatchId),
+}
+
+/// What follows from a start that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AfterFailure {
+    /// Another try, or another replica, may still serve what is queued.
+    Wait,
+    /// Nothing is left that could serve what is queued.
+    GiveUp,
+}
+
+// === impl Slots ===
+
+impl Slots {
+    pub(super) fn new(replicas: u16) -> Self {
+        Self { slots: vec![Slot::default(); usize::from(replicas.max(1))] }
+    }
+
+    /// Marks every stopped replica as starting: its number, the pause before, and whether it had been ready before.
+    pub(super) fn start_stopped(&mut self) -> Vec<(u16, Duration, bool)> {
+        let stopped = self.slots.iter_mut().enumerate().filter(|(_, slot)| slot.state == State::Stopped);
+        stopped
+            .map(|(number, slot)| {
+                slot.state = State::Starting;
+                (number as u16, backoff(slot.failures), slot.was_ready)
+            })
+            .collect()
+    }
+
+    pub(super) fn ready(&mut self, replica: u16) {
+        if let Some(slot) = self.slots.get_mut(usize::from(replica)) {
+            *slot = Slot { state: State::Idle, failures: 0, was_ready: true };
+        }
+    }
+
+    /// A start failed; `final_` if trying again cannot help.
+    pub(super) fn failed(&mut self, replica: u16, final_: bool, attempts_max: u32) -> AfterFailure {
+        let Some(slot) = self.slots.get_mut(usize::from(replica)) else { return AfterFailure::Wait };
+        slot.state = State::Stopped;
+        slot.failures += 1;
+        let tried_enough = final_ || slot.failures.is_multiple_of(attempts_max.max(1));
+        let others_may_serve = self.slots.iter().any(|slot| slot.state != State::Stopped);
+        if tried_enough && !others_may_serve { AfterFailure::GiveUp } else { AfterFailure::Wait }
+    }
+
+    /// Marks an idle replica as busy with `dispatch`.
+    pub(super) fn take_idle(&mut self, dispatch: DispatchId) -> Option<u16> {
+        let number = self.slots.iter().position(|slot| slot.state == State::Idle)?;
+        self.slots[number].state = State::Busy(dispatch);
+        Some(number as u16)
+    }
+
+    pub(super) fn has_idle(&self) -> bool {
+        self.slots.iter().any(|slot| slot.state == State::Idle)
+    }
+
+    /// The replica that ran `dispatch` is idle again; `None` if none runs it.
+    pub(super) fn idle_after(&mut self, dispatch: DispatchId) -> Option<u16> {
+        self.move_from(State::Busy(dispatch), State::Idle)
+    }
+
+    /// The replica that ran `dispatch` is gone; `None` if none runs it.
+    pub(super) fn lost_with(&mut self, dispatch: DispatchId) -> Option<u16> {
+        self.move_from(State::Busy(dispatch), State::Stopped)
+    }
+
+    /// `replica` is gone; what it was running, if anything.
+    pub(super) fn lost(&mut self, replica: u16) -> Option<DispatchId> {
+        let slot = self.slots.get_mut(usize::from(replica))?;
+        match std::mem::take(&mut slot.state) {
+            State::Busy(dispatch) => Some(dispatch),
+            _ => None,
+        }
+    }
+
+    fn move_from(&mut self, from: State, to: State) -> Option<u16> {
+        let number = self.slots.iter().position(|slot| slot.state == from)?;
+        self.slots[number].state = to;
+        Some(number as u16)
+    }
+}
+
+fn backoff(failures: u32) -> Duration {
+    match failures {
+        0 => Duration::ZERO,
+        more => BACKOFF_FIRST.saturating_mul(1 << (more - 1).min(10)).min(BACKOFF_MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_that_cannot_start_waits_longer_each_time() {
+        let mut slots = Slots::new(1);
+        let mut pauses = Vec::new();
+        for _ in 0..9 {
+            pauses.extend(slots.start_stopped().into_iter().map(|(_, pause, _)| pause.as_millis()));
+            slots.failed(0, false, 100);
+        }
+        assert_eq!(pauses, [0, 100, 200, 400, 800, 1600, 3200, 6400, 10_000]);
+    }
+
+    #[test]
+    fn giving_up_needs_every_replica_to_be_down() {
+        let mut slots = Slots::new(2);
+        slots.start_stopped();
+        assert_eq!(slots.failed(0, true, 3), AfterFailure::Wait);
+        assert_eq!(slots.failed(1, true, 3), AfterFailure::GiveUp);
+    }
+}

@@ -1,0 +1,167 @@
+//! The service over a host in memory, in virtual time.
+
+use std::collections::VecDeque;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use forebay_core::Kind;
+use forebay_core::testing::ManualEnv;
+
+use super::*;
+use crate::call::{FixedLimiter, Limiter};
+use crate::hosts::{Replica, Signature};
+use crate::request::RequestId;
+
+/// What a scripted replica does with its next call, after 10 ms.
+#[derive(Clone, Copy)]
+enum Mood {
+    Answer,
+    Hang,
+    Panic,
+    Fail(Kind),
+}
+
+#[derive(Clone)]
+struct Scripted {
+    env: ManualEnv,
+    moods: Arc<Mutex<VecDeque<Mood>>>,
+    run: Arc<Mutex<Vec<u128>>>,
+    starts: Arc<Mutex<u32>>,
+}
+
+impl Scripted {
+    fn new(env: &ManualEnv, moods: &[Mood]) -> Self {
+        let moods = Arc::new(Mutex::new(moods.iter().copied().collect()));
+        Self { env: env.clone(), moods, run: Arc::default(), starts: Arc::default() }
+    }
+
+    fn run(&self) -> Vec<u128> {
+        self.run.lock().unwrap().clone()
+    }
+}
+
+impl Host for Scripted {
+    fn signature(&self) -> BoxFuture<'static, Result<Signature>> {
+        Box::pin(async { Ok(Signature::default()) })
+    }
+
+    fn start(&self, _replica: u16) -> BoxFuture<'static, Result<Arc<dyn Replica>>> {
+        let copy: Arc<dyn Replica> = Arc::new(self.clone());
+        *self.starts.lock().unwrap() += 1;
+        Box::pin(async move { Ok(copy) })
+    }
+
+    fn revision(&self) -> String {
+        "scripted".into()
+    }
+}
+
+impl Replica for Scripted {
+    fn call(&self, batch: RequestBatch) -> BoxFuture<'static, Result<RecordBatch>> {
+        let mood = self.moods.lock().unwrap().pop_front().unwrap_or(Mood::Answer);
+        let this = self.clone();
+        Box::pin(async move {
+            this.env.sleep(Duration::from_millis(10)).await;
+            match mood {
+                Mood::Answer => {
+                    this.run.lock().unwrap().extend(batch.ids.iter().map(|id| id.0));
+                    Ok(batch.rows)
+                }
+                Mood::Hang => futures::future::pending().await,
+                Mood::Panic => panic!("out of range"),
+                Mood::Fail(kind) => Err(Error::new(kind, "call model")),
+            }
+        })
+    }
+}
+
+fn batch(ids: &[u128]) -> RequestBatch {
+    let values: ArrayRef = Arc::new(Int64Array::from_iter_values(ids.iter().map(|id| *id as i64)));
+    let rows = RecordBatch::try_from_iter([("x", values)]).unwrap();
+    RequestBatch { ids: ids.iter().map(|id| RequestId(*id)).collect(), rows }
+}
+
+fn value(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Answered { rows, place } => {
+            let values = rows.column(0).as_any().downcast_ref::<Int64Array>().unwrap();
+            values.value(*place).to_string()
+        }
+        Outcome::Failed { kind, .. } => kind.name().to_string(),
+    }
+}
+
+fn values(result: Result<Vec<Outcome>>) -> Vec<String> {
+    result.unwrap().iter().map(value).collect()
+}
+
+fn service(moods: &[Mood]) -> (ManualEnv, Scripted, Service) {
+    let env = ManualEnv::new(1);
+    let host = Scripted::new(&env, moods);
+    let settings = ServiceSettings { timeout: Duration::from_secs(1), ..ServiceSettings::default() };
+    let service = Service::new(Arc::new(env.clone()), Arc::new(host.clone()), None, settings);
+    (env, host, service)
+}
+
+#[test]
+fn rows_are_answered_in_their_order_and_the_call_is_measured() {
+    let (env, host, service) = service(&[]);
+    let told = env.block_on(service.submit(batch(&[3, 1, 2]), Permit::unlimited()));
+    assert_eq!(values(told), ["3", "1", "2"]);
+    let counters = service.counters();
+    assert_eq!((counters.calls, counters.rows, *host.starts.lock().unwrap()), (1, 3, 1));
+    let micros = counters.latencies.percentile_micros(0.5).unwrap();
+    assert!((10_000..=11_250).contains(&micros), "{micros}");
+    assert!(counters.last_told > counters.first_sent);
+}
+
+#[test]
+fn a_dropped_submit_goes_on_and_is_joined_by_the_next() {
+    let (env, host, service) = service(&[]);
+    drop(service.submit(batch(&[1]), Permit::unlimited()));
+    env.settle();
+    assert_eq!(values(env.block_on(service.submit(batch(&[1]), Permit::unlimited()))), ["1"]);
+    assert_eq!(host.run(), [1], "run once");
+    assert_eq!(service.counters().attached, 1);
+}
+
+#[test]
+fn a_permit_goes_back_when_the_model_has_answered() {
+    let (env, _, service) = service(&[]);
+    let limiter = FixedLimiter::new(1);
+    let permit = limiter.try_acquire(1, std::task::Waker::noop()).unwrap();
+    let told = service.submit(batch(&[1]), permit);
+    assert_eq!(limiter.in_flight(), 1);
+    env.settle();
+    assert_eq!(limiter.in_flight(), 1, "the model is still at it");
+    env.block_on(told).unwrap();
+    assert_eq!(limiter.in_flight(), 0);
+}
+
+#[test]
+fn a_replica_that_dies_costs_one_more_try() {
+    let (env, host, service) = service(&[Mood::Fail(Kind::Unavailable)]);
+    assert_eq!(values(env.block_on(service.submit(batch(&[1, 2]), Permit::unlimited()))), ["1", "2"]);
+    assert_eq!((service.counters().replica_restarts, *host.starts.lock().unwrap()), (1, 2));
+}
+
+#[test]
+fn a_replica_that_hangs_is_given_up_after_the_timeout() {
+    let (env, _, service) = service(&[Mood::Hang, Mood::Hang, Mood::Hang]);
+    assert_eq!(values(env.block_on(service.submit(batch(&[1]), Permit::unlimited()))), ["timeout"]);
+    assert_eq!(service.counters().calls, 3);
+}
+
+#[test]
+fn a_panic_in_a_host_fails_its_rows_and_not_the_service() {
+    let (env, _, service) = service(&[Mood::Panic]);
+    assert_eq!(values(env.block_on(service.submit(batch(&[1]), Permit::unlimited()))), ["internal"]);
+    assert_eq!(values(env.block_on(service.submit(batch(&[1]), Permit::unlimited()))), ["1"]);
+}
+
+#[test]
+fn warm_starts_replicas_without_rows() {
+    let (env, host, service) = service(&[]);
+    service.warm();
+    env.settle();
+    assert_eq!((*host.starts.lock().unwrap(), service.counters().calls), (1, 0));
+}
