@@ -35,9 +35,9 @@ mod sealed;
 mod snapshot_file;
 
 pub use folder::{CheckpointFolder, Committers, ManifestDraft, Published};
-pub use inspect::{CheckpointInfo, Problem};
+pub use inspect::{CheckpointInfo, Problem, Summary};
 pub use layout::{Layout, REGION};
-pub use manifest::{EpochKind, EpochRecord, Manifest, SinkCommittables, StateFile};
+pub use manifest::{Encoded, EpochKind, EpochRecord, FORMAT, Manifest, SinkCommittables, StateFile};
 pub use protocol::{Action, Ending, Event, PlantedBug};
 pub use restart::{Resume, Started};
 pub use snapshot_file::{StateEntry, SubtaskSnapshot, content_hash};
