@@ -11,11 +11,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use arrow::array::{RecordBatch, UInt64Array};
 use arrow::compute::take_record_batch;
-use forebay_core::Kind;
 use forebay_core::time::Instant;
 
 use super::events::{Action, CoreSettings, Counters, DispatchId, Event, Failure, SubmissionId};
-use super::slots::{AfterFailure, Slots};
+use super::slots::Slots;
 use crate::request::{Outcome, RequestBatch, RequestId};
 
 /// The open table of one model. See the file's header for its promises.
@@ -267,7 +266,6 @@ impl Core {
             self.actions.push(Action::Release { submission });
         }
     }
-
 }
 
 /// The rows of `batch` at `places`, ascending; a run of neighbours is not copied.
@@ -283,5 +281,7 @@ fn select(batch: &RequestBatch, places: &[usize]) -> RequestBatch {
     RequestBatch { ids, rows }
 }
 
+#[cfg(test)]
+mod property;
 #[cfg(test)]
 mod tests;

@@ -1,14 +1,12 @@
 //! The half of the core that faces replicas: sending rows, and what follows from an answer, a refusal or a death.
 
-use std::collections::BTreeMap;
-
 use arrow::array::RecordBatch;
 use forebay_core::Kind;
 use forebay_core::time::Instant;
 
 use super::super::events::{Action, DispatchId, Failure};
 use super::super::slots::AfterFailure;
-use super::{Core, Running, Work};
+use super::{Core, Running, Storing, Work};
 use crate::request::{Outcome, RequestBatch};
 
 // === impl Core ===

@@ -1,0 +1,237 @@
+//! The promises of the open table under any order of events: a world in which lookups, calls, appends and starts finish in
+//! an order, and with a result, that the test draws.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Int64Array};
+use arrow::datatypes::Int64Type;
+use forebay_core::Kind;
+use proptest::prelude::*;
+
+use super::super::events::Planted;
+use super::*;
+
+/// Work that the core asked for and that has not come back.
+#[derive(Debug)]
+enum Pending {
+    Lookup(SubmissionId, Vec<RequestId>),
+    Call { dispatch: DispatchId, replica: u16, batch: RequestBatch, given_up: bool },
+    Append(DispatchId, Vec<(RequestId, Outcome)>),
+    Start(u16),
+}
+
+struct World {
+    core: Core,
+    now: u64,
+    pending: Vec<Pending>,
+    journal: BTreeMap<RequestId, Outcome>,
+    asked: BTreeMap<SubmissionId, Vec<RequestId>>,
+    released: BTreeSet<SubmissionId>,
+    told: BTreeSet<SubmissionId>,
+}
+
+type Checked = Result<(), TestCaseError>;
+
+fn rows(ids: &[RequestId]) -> RecordBatch {
+    let values: ArrayRef = Arc::new(Int64Array::from_iter_values(ids.iter().map(|id| id.0 as i64)));
+    RecordBatch::try_from_iter([("id", values)]).unwrap()
+}
+
+// === impl World ===
+
+impl World {
+    fn new(planted: Planted) -> Self {
+        let settings = CoreSettings { replicas: 2, attempts_max: 3, journal: true, planted };
+        Self {
+            core: Core::new(settings),
+            now: 0,
+            pending: Vec::new(),
+            journal: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            released: BTreeSet::new(),
+            told: BTreeSet::new(),
+        }
+    }
+
+    fn submit(&mut self, ids: Vec<RequestId>) -> Checked {
+        let submission = SubmissionId(self.asked.len() as u64);
+        self.asked.insert(submission, ids.clone());
+        let rows = rows(&ids);
+        self.step(Event::Submit { submission, batch: RequestBatch { ids, rows } })
+    }
+
+    /// Lets the pending work number `which` end; `how` draws the result, 0 is the good one.
+    fn finish(&mut self, which: usize, how: u8) -> Checked {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let event = match self.pending.swap_remove(which % self.pending.len()) {
+            Pending::Lookup(submission, ids) => {
+                let known = ids.iter().map(|id| self.journal.get(id).cloned()).collect();
+                Event::Known { submission, known }
+            }
+            Pending::Append(dispatch, outcomes) => {
+                for (id, outcome) in outcomes {
+                    prop_assert!(self.journal.insert(id, outcome).is_none(), "{:?} is journalled twice", id);
+                }
+                Event::Durable { dispatch, first: Vec::new() }
+            }
+            Pending::Start(replica) if how % 4 == 3 => {
+                Event::ReplicaFailed { replica, failure: failure(Kind::Unavailable) }
+            }
+            Pending::Start(replica) => Event::ReplicaReady { replica },
+            Pending::Call { dispatch, replica, batch, given_up } => match how % 8 {
+                3 if !given_up => {
+                    let call = Pending::Call { dispatch, replica, batch, given_up: true };
+                    self.pending.push(call);
+                    Event::ReplicaLost { replica, failure: failure(Kind::Timeout) }
+                }
+                4 => Event::Answered { dispatch, result: Err(failure(Kind::Unavailable)) },
+                5 => Event::Answered { dispatch, result: Err(failure(Kind::Exhausted)) },
+                6 => Event::Answered { dispatch, result: Err(failure(Kind::Data)) },
+                7 => Event::Answered { dispatch, result: Ok(rows(&batch.ids[1..])) },
+                _ => Event::Answered { dispatch, result: Ok(batch.rows) },
+            },
+        };
+        self.step(event)
+    }
+
+    fn step(&mut self, event: Event) -> Checked {
+        self.now += 1;
+        for action in self.core.step(event, Instant(self.now)) {
+            self.carry_out(action)?;
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, action: Action) -> Checked {
+        match action {
+            Action::Start { replica, .. } => self.pending.push(Pending::Start(replica)),
+            Action::Discard { replica: gone } => {
+                for pending in &mut self.pending {
+                    if let Pending::Call { replica, given_up, .. } = pending {
+                        *given_up |= *replica == gone;
+                    }
+                }
+            }
+            Action::Lookup { submission, ids } => self.pending.push(Pending::Lookup(submission, ids)),
+            Action::Dispatch { dispatch, replica, batch } => self.check_call(dispatch, replica, batch)?,
+            Action::Append { dispatch, ids, rows } => {
+                let outcome = |place| Outcome::Answered { rows: rows.clone(), place };
+                let outcomes = ids.into_iter().enumerate().map(|(place, id)| (id, outcome(place))).collect();
+                self.pending.push(Pending::Append(dispatch, outcomes));
+            }
+            Action::AppendFailure { dispatch, ids, failure } => {
+                let outcome = Outcome::Failed { kind: failure.kind, reason: failure.reason };
+                let outcomes = ids.into_iter().map(|id| (id, outcome.clone())).collect();
+                self.pending.push(Pending::Append(dispatch, outcomes));
+            }
+            Action::Release { submission } => {
+                prop_assert!(self.released.insert(submission), "released twice");
+                prop_assert!(!self.told.contains(&submission), "released after it was told");
+            }
+            Action::Tell { submission, result } => {
+                prop_assert!(self.told.insert(submission), "told twice");
+                prop_assert!(self.released.contains(&submission), "told before its permit went back");
+                let outcomes = result.map_err(|failure| TestCaseError::fail(failure.reason))?;
+                self.check_told(submission, &outcomes)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_call(&mut self, dispatch: DispatchId, replica: u16, batch: RequestBatch) -> Checked {
+        for id in &batch.ids {
+            prop_assert!(!self.journal.contains_key(id), "{:?} runs though it is finished", id);
+        }
+        for pending in &self.pending {
+            if let Pending::Call { batch: other, replica: busy, given_up: false, .. } = pending {
+                prop_assert!(*busy != replica, "two calls at once of one replica");
+                prop_assert!(other.ids.iter().all(|id| !batch.ids.contains(id)), "a row runs twice at once");
+            }
+        }
+        self.pending.push(Pending::Call { dispatch, replica, batch, given_up: false });
+        Ok(())
+    }
+
+    fn check_told(&self, submission: SubmissionId, outcomes: &[Outcome]) -> Checked {
+        let ids = &self.asked[&submission];
+        prop_assert_eq!(ids.len(), outcomes.len());
+        for (id, outcome) in ids.iter().zip(outcomes) {
+            match outcome {
+                Outcome::Answered { rows, place } => {
+                    let value = rows.column(0).as_primitive::<Int64Type>().value(*place);
+                    prop_assert_eq!(value, id.0 as i64, "another row's answer");
+                    prop_assert!(self.journal.contains_key(id), "told before it is durable");
+                }
+                Outcome::Failed { kind: Kind::Data, .. } => {
+                    prop_assert!(self.journal.contains_key(id), "told before it is durable");
+                }
+                // No record of it: another submission may have had more luck since.
+                Outcome::Failed { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets everything pending end well; then everyone must have been told.
+    fn settle(&mut self) -> Checked {
+        while !self.pending.is_empty() {
+            self.finish(0, 0)?;
+        }
+        prop_assert_eq!(self.told.len(), self.asked.len(), "someone was never told");
+        prop_assert_eq!(self.core.open_rows(), 0);
+        Ok(())
+    }
+}
+
+fn failure(kind: Kind) -> Failure {
+    Failure { kind, reason: "because".into() }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Submit(Vec<RequestId>),
+    Finish(usize, u8),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let ids = prop::collection::vec((0u128..12).prop_map(RequestId), 1..6);
+    let step = prop_oneof![
+        1 => ids.prop_map(Step::Submit),
+        4 => (any::<usize>(), any::<u8>()).prop_map(|(which, how)| Step::Finish(which, how)),
+    ];
+    prop::collection::vec(step, 0..150)
+}
+
+fn run(planted: Planted, steps: Vec<Step>) -> Checked {
+    let mut world = World::new(planted);
+    for step in steps {
+        match step {
+            Step::Submit(ids) => world.submit(ids)?,
+            Step::Finish(which, how) => world.finish(which, how)?,
+        }
+    }
+    world.settle()
+}
+
+proptest! {
+    #[test]
+    fn promises_hold_in_any_order_of_events(steps in steps()) {
+        run(Planted::default(), steps)?;
+    }
+}
+
+/// True if some drawn order of events breaks a promise.
+fn is_caught(planted: Planted) -> bool {
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    let mut runner = proptest::test_runner::TestRunner::new(config);
+    runner.run(&steps(), |steps| run(planted, steps)).is_err()
+}
+
+#[test]
+fn planted_bugs_are_caught() {
+    assert!(is_caught(Planted { tell_before_durable: true, ..Planted::default() }));
+    assert!(is_caught(Planted { no_lookup: true, ..Planted::default() }));
+}
