@@ -6,6 +6,7 @@
 use std::fmt::{Result, Write};
 
 use arrow::datatypes::{Field, Schema};
+use forebay_core::on_error::OnError;
 use forebay_core::types::tensor::{FIXED_SHAPE_TENSOR, TensorType};
 use forebay_core::types::{IMAGE, OBJECT_REF, extension_name};
 use humantime::format_duration;
@@ -13,7 +14,6 @@ use humantime::format_duration;
 use crate::graph::{Head, JobGraph, Step, StepAction, Task};
 use crate::job_file::units::size_text;
 use crate::spec::{Host, InferSpec, LookupJoinSpec, ModelSpec, SinkSpec, SourceSpec};
-use forebay_core::on_error::OnError;
 
 /// The plan as `forebay plan` prints it.
 pub fn explain(graph: &JobGraph) -> String {

@@ -20,13 +20,13 @@ use arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 use forebay_core::function::BoundFunction;
 use forebay_core::model::ModelSignature;
+use forebay_core::on_error::OnError;
 use forebay_core::sink::Guarantee;
 
 use crate::facts::Facts;
 use crate::job_file::{JobFile, JobFileError};
 use crate::logical::{Laid, internal};
 use crate::spec::{InferSpec, LookupJoinSpec, ModelSpec, SinkSpec, SourceSpec};
-use forebay_core::on_error::OnError;
 
 pub use hash::PlanHash;
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use forebay_core::on_error::OnError;
 use toml::Spanned;
 
 use super::check::Checker;
@@ -10,7 +11,6 @@ use super::tables::{InferTable, JoinTable, StepTable};
 use super::{Action, InferDecl, InferSettings, JobFileError, JoinDecl, StepDecl};
 use crate::nearest::{listed, nearest};
 use crate::spec::{ModelSpec, TableSpec};
-use forebay_core::on_error::OnError;
 
 type Result<T> = std::result::Result<T, JobFileError>;
 type Models = BTreeMap<String, Spanned<ModelSpec>>;

@@ -21,10 +21,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use forebay_core::on_error::OnError;
 use toml::Spanned;
 
 use crate::spec::{JoinHow, ModelSpec, Order, SinkSpec, SourceSpec, TableSpec};
-use forebay_core::on_error::OnError;
 
 pub use error::{JobFileError, JobText};
 

@@ -12,13 +12,13 @@ use datafusion::common::{Column, DFSchema, DataFusionError, ScalarValue};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{Expr, ExprSchemable};
 use forebay_core::function::{Argument, RowFunction};
+use forebay_core::on_error::OnError;
 
 use super::coerce;
 use super::expression::{Site, literal};
 use super::node::CallNode;
 use super::session::{RowUdf, argument};
 use crate::job_file::JobFileError;
-use forebay_core::on_error::OnError;
 
 /// Collects the calls of one step of the job file.
 pub(super) struct Hoist<'a> {

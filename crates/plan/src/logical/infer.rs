@@ -154,13 +154,16 @@ impl Wiring<'_> {
     }
 }
 
-/// Whether `column` can feed `field` as it is.
+/// Whether `column` can feed `field` as it is. One value a row fits an axis of one value as well, as hosts lay it out.
 fn takes(field: &ModelField, column: &Field) -> bool {
     let (value, shape) = match TensorType::of(column) {
         Some(tensor) => (tensor.value, tensor.shape),
         None => (column.data_type().clone(), Vec::new()),
     };
     let wanted = field.row_shape();
+    if shape.is_empty() && matches!(wanted, [None | Some(1)]) {
+        return same_value(&field.value, &value) && field.has_row_axis();
+    }
     let axes = wanted.iter().zip(&shape).all(|(wanted, given)| wanted.is_none_or(|wanted| wanted == *given));
     same_value(&field.value, &value) && wanted.len() == shape.len() && axes && field.has_row_axis()
 }

@@ -21,12 +21,12 @@ use datafusion::logical_expr::{Expr, ExprSchemable, Filter, LogicalPlan, Project
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use forebay_core::Kind;
 use forebay_core::function::RowFunction;
+use forebay_core::on_error::OnError;
 use toml::Spanned;
 
 use crate::facts::Facts;
 use crate::job_file::{Action, JobFile, JobFileError, StepDecl};
 use expression::Site;
-use forebay_core::on_error::OnError;
 use hoist::Hoist;
 use node::{NodeKind, PlanNode};
 

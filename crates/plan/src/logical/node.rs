@@ -12,9 +12,9 @@ use arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::common::{DFSchema, DFSchemaRef, Result, plan_err};
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
 use forebay_core::function::BoundFunction;
+use forebay_core::on_error::OnError;
 
 use crate::spec::{InferSpec, LookupJoinSpec, SinkSpec, SourceSpec};
-use forebay_core::on_error::OnError;
 
 /// One of our nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
