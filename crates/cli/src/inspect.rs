@@ -97,7 +97,10 @@ fn job_name(options: &FolderArguments) -> Result<String, Problem> {
 
 async fn list(folder: &CheckpointFolder) -> Result<ExitCode, Problem> {
     let found = folder.list().await?;
-    println!("{:>10}  {:<10}  {:>7}  {:>8}  {:>12}  {:<9}  ended", "epoch", "kind", "attempt", "files", "bytes", "committed");
+    println!(
+        "{:>10}  {:<10}  {:>7}  {:>8}  {:>12}  {:<9}  ended",
+        "epoch", "kind", "attempt", "files", "bytes", "committed"
+    );
     for info in found {
         match info.summary {
             Ok(summary) => println!(

@@ -77,7 +77,9 @@ impl From<PrepareError> for Problem {
 /// What the user can do about an error of this kind, where the error does not say it itself.
 fn advice(kind: Kind) -> Option<&'static str> {
     match kind {
-        Kind::Exhausted => Some("free space or memory, then run again with `--resume latest`; nothing committed is lost"),
+        Kind::Exhausted => {
+            Some("free space or memory, then run again with `--resume latest`; nothing committed is lost")
+        }
         Kind::Unavailable | Kind::Timeout | Kind::Overload => {
             Some("once it is reachable again, run again with `--resume latest`; nothing committed is lost")
         }

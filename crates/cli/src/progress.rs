@@ -29,7 +29,8 @@ impl Shown {
             return Self { task: None, bar: None };
         }
         let bar = (mode == Progress::Bar).then(|| {
-            let style = ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+            let style =
+                ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
             ProgressBar::new_spinner().with_style(style)
         });
         let task = tokio::spawn(show(job.to_string(), watch, env, bar.clone()));

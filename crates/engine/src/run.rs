@@ -266,15 +266,17 @@ impl<'a> Job<'a> {
     }
 
     async fn open_journal(&self, attempt: u64, restored: Option<Epoch>) -> Result<Journal> {
-        let disk = self.outside.journal_disk(&self.options.journal)?;
+        let env = self.outside.journal_env(&self.options.journal)?;
         let settings =
             JournalSettings { restored, planted: self.outside.planted().journal, ..JournalSettings::default() };
-        let (journal, report) = Journal::open(Arc::clone(&self.env), disk, "", attempt, settings).await?;
-        if let Some(torn) = &report.torn {
-            tracing::warn!("the journal ended mid-record and was cut at its last whole one: {torn}");
+        let (journal, report) = Journal::open(env, JOURNAL_FOLDER, attempt, settings).await?;
+        if let Some(Damage { file, place, bytes, .. }) = &report.torn {
+            tracing::warn!("journal {file} ended mid-record; {bytes} bytes from byte {place} on were cut off");
         }
-        for damage in &report.corrupt {
-            tracing::warn!("the journal holds a record that cannot be read; its rows will run again: {damage}");
+        for Damage { file, place, bytes, reason } in &report.corrupt {
+            tracing::warn!(
+                "journal {file}: {bytes} bytes at byte {place} cannot be read ({reason}); their rows run again"
+            );
         }
         Ok(journal)
     }

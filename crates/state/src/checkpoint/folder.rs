@@ -240,6 +240,16 @@ impl CheckpointFolder {
         unseal_bytes(&path, &stored.ok_or_else(gone)?)
     }
 
+    /// What [`CheckpointFolder::write_once`] wrote under `name`; `None` if nothing was.
+    ///
+    /// # Errors
+    /// As [`CheckpointFolder::write_once`].
+    pub async fn read_once(&self, name: &str) -> Result<Option<Bytes>> {
+        let path = self.records.layout.once(name)?;
+        let stored = self.records.store.read(&path).await?;
+        stored.map(|stored| unseal_bytes(&path, &stored)).transpose()
+    }
+
     fn manifest(&self, draft: ManifestDraft, running: Running) -> Manifest {
         let epoch = running.next_epoch;
         Manifest {
