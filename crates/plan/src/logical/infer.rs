@@ -183,3 +183,26 @@ fn shown(column: &Field) -> String {
     let row_shape: Vec<Option<usize>> = shape.into_iter().map(Some).collect();
     ModelField::new(column.name(), value, &row_shape).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_fit_by_value_type_and_shape() {
+        let tensor = |shape: &[usize]| TensorType::new(DataType::Float32, shape).field("x", true);
+        let case = |row_shape: &[Option<usize>], column: &Field, fits: bool| {
+            let field = ModelField::new("x", DataType::Float32, row_shape);
+            assert_eq!(takes(&field, column), fits, "{field} from {column}");
+        };
+        case(&[], &Field::new("x", DataType::Float32, true), true);
+        case(&[Some(1)], &Field::new("x", DataType::Float32, true), true);
+        case(&[None], &Field::new("x", DataType::Float32, true), true);
+        case(&[Some(2)], &Field::new("x", DataType::Float32, true), false);
+        case(&[], &Field::new("x", DataType::Float64, true), false);
+        case(&[Some(2), None], &tensor(&[2, 7]), true);
+        case(&[Some(2), None], &tensor(&[3, 7]), false);
+        case(&[Some(14)], &tensor(&[2, 7]), false);
+        case(&[], &tensor(&[1]), false);
+    }
+}
