@@ -72,6 +72,15 @@ impl Journal {
         })
     }
 
+    /// Ids of every inference that `folder` holds as finished, sorted. Writes nothing.
+    ///
+    /// # Errors
+    /// As [`Journal::inspect`].
+    pub fn finished(disk: Arc<dyn Disk>, folder: &str) -> BoxFuture<'static, Result<Vec<RequestId>>> {
+        let folder = folder.trim_matches('/').to_string();
+        Box::pin(async move { Ok(read_folder(&disk, &folder, &JournalSettings::default()).await?.index.ids()) })
+    }
+
     /// What became of each of `ids`; `None` if it is not finished, or not yet durably so.
     ///
     /// A record that cannot be read back is reported in the log, forgotten, and counts as not finished.

@@ -66,6 +66,13 @@ impl Index {
         self.entries.get(&id)
     }
 
+    /// Every finished row, in the order of its id.
+    pub fn ids(&self) -> Vec<RequestId> {
+        let mut ids: Vec<RequestId> = self.entries.keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
     /// The segment `number`.
     pub fn segment(&self, number: u32) -> Option<&Segment> {
         self.segments.get(&number)
