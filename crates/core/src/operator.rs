@@ -119,6 +119,13 @@ pub trait Operator: Send {
         Room::Room
     }
 
+    /// Whether `on_batch` may be called although `room` answered `Full`, so that a barrier queued behind the batch need not
+    /// wait for room. Only an operator whose snapshot holds every row it took may answer true; the host then gives it at
+    /// most one channel window more than it asked for.
+    fn absorbs(&self) -> bool {
+        false
+    }
+
     /// Takes ownership of `batch`, never empty.
     ///
     /// # Errors

@@ -80,6 +80,11 @@ impl Chain {
         self.takes(0, outlet) && self.dead_letters.as_ref().is_none_or(Stage::has_room)
     }
 
+    /// Whether the head takes a batch now so that a barrier behind it can pass; see [`Operator::absorbs`].
+    pub fn absorbs(&self) -> bool {
+        self.stages.first().is_some_and(|stage| stage.operator.absorbs())
+    }
+
     /// Gives `batch` to the head.
     ///
     /// # Errors

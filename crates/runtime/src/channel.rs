@@ -49,6 +49,7 @@ struct State {
     queue: VecDeque<(Element, Ledger)>,
     used: Ledger,
     used_max: Ledger,
+    barriers: usize,
     sender: Option<Waker>,
     receiver: Option<Waker>,
 }
@@ -84,6 +85,18 @@ impl Ledger {
     }
 }
 
+// === impl State ===
+
+impl State {
+    fn push(&mut self, element: Element, cost: Ledger) {
+        self.used.add(cost);
+        self.used_max.bytes = self.used_max.bytes.max(self.used.bytes);
+        self.used_max.rows = self.used_max.rows.max(self.used.rows);
+        self.barriers += usize::from(matches!(element, Element::Barrier(_)));
+        self.queue.push_back((element, cost));
+    }
+}
+
 // === impl Channel ===
 
 impl Channel {
@@ -104,17 +117,31 @@ impl Channel {
                 state.sender = Some(sender.clone());
                 return Err(element);
             }
-            state.used.add(cost);
-            let used = state.used;
-            state.used_max.bytes = state.used_max.bytes.max(used.bytes);
-            state.used_max.rows = state.used_max.rows.max(used.rows);
-            state.queue.push_back((element, cost));
+            state.push(element, cost);
             state.receiver.take()
         };
         if let Some(waker) = receiver {
             waker.wake();
         }
         Ok(())
+    }
+
+    /// Sends `element` whatever is in flight. Only for what waits in front of a barrier: at most one batch per barrier.
+    pub fn send_beyond_credit(&self, element: Element) {
+        let cost = Ledger::cost(&element);
+        let receiver = {
+            let mut state = self.lock();
+            state.push(element, cost);
+            state.receiver.take()
+        };
+        if let Some(waker) = receiver {
+            waker.wake();
+        }
+    }
+
+    /// Whether a barrier is queued, however far behind.
+    pub fn holds_barrier(&self) -> bool {
+        self.lock().barriers > 0
     }
 
     /// Takes the next element and returns its credit; on an empty channel `receiver` is woken by the next send.
@@ -126,6 +153,7 @@ impl Channel {
                 return None;
             };
             state.used.remove(cost);
+            state.barriers -= usize::from(matches!(element, Element::Barrier(_)));
             (element, state.sender.take())
         };
         if let Some(waker) = sender {

@@ -101,6 +101,16 @@ impl Outlet {
         moved
     }
 
+    /// Sends everything that waits, credit or not, so that a barrier can follow at once. What waits is at most the parts
+    /// of one batch.
+    pub fn flush_beyond_credit(&mut self) {
+        for (target, element) in std::mem::take(&mut self.waiting) {
+            if let Some(channel) = self.channel(target) {
+                channel.send_beyond_credit(element);
+            }
+        }
+    }
+
     fn broadcast(&mut self, element: &Element) {
         for target in 0..self.channel_count() {
             self.waiting.push_back((target, element.clone()));

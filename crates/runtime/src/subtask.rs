@@ -3,7 +3,8 @@
 //! It never blocks, never waits and never learns which host it runs on. Barriers are aligned: once a barrier came in on
 //! an input, nothing more is taken from that input until the barrier came in on all of them; then the chain is emptied
 //! of what it can give now, frozen, and the barrier goes on. A request in flight does not delay it, because requests are
-//! state of their operator, not of the chain.
+//! state of their operator, not of the chain; and rows queued in front of an operator that keeps its rows as state are
+//! given to it without waiting for room, so a slow model does not delay a barrier either.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -210,6 +211,9 @@ impl Subtask {
     pub fn turn(&mut self, now: Instant) -> Result<Turn> {
         self.take_commands();
         self.chain.on_timer(now)?;
+        if self.barrier.is_some() {
+            self.outlet.flush_beyond_credit();
+        }
         let progress = self.chain.turn(&mut self.outlet)?;
         let stepped = if self.barrier.is_some() {
             progress == Progress::Quiet && self.pass_barrier()?
@@ -279,7 +283,7 @@ impl Subtask {
     fn take_elements(&mut self) -> Result<bool> {
         let mut moved = false;
         for _ in 0..ELEMENTS_PER_TURN {
-            let ready = self.phase != Phase::Ending && self.barrier.is_none() && self.chain.has_room(&self.outlet);
+            let ready = self.phase != Phase::Ending && self.barrier.is_none() && self.may_take();
             let took = ready
                 && match self.head {
                     Head::Reader { .. } => self.read()?,
@@ -291,6 +295,15 @@ impl Subtask {
             moved = true;
         }
         Ok(moved)
+    }
+
+    /// The chain has room, or takes what stands in front of a queued barrier although it has none.
+    fn may_take(&self) -> bool {
+        let barrier_queued = || match &self.head {
+            Head::Reader { .. } => false,
+            Head::Inputs(channels) => channels.iter().any(|channel| channel.holds_barrier()),
+        };
+        self.chain.has_room(&self.outlet) || (self.chain.absorbs() && barrier_queued())
     }
 
     fn read(&mut self) -> Result<bool> {
@@ -365,3 +378,7 @@ impl Subtask {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "subtask_tests.rs"]
+mod tests;

@@ -268,6 +268,10 @@ impl Operator for Inference {
         if full { Room::Full } else { Room::Room }
     }
 
+    fn absorbs(&self) -> bool {
+        true
+    }
+
     fn on_batch(&mut self, batch: Batch) -> Result<()> {
         let (bytes, batch) = (self.row_bytes(&batch), Arc::new(batch));
         for place in 0..batch.len() {
