@@ -256,6 +256,15 @@ fn truncated_and_garbled_lines_are_dead_letters_and_the_rest_goes_on() {
 }
 
 #[test]
+fn two_bad_lines_never_pass_for_two_good_ones() {
+    // Read as one text they are two objects: the first ends in the second line.
+    let text = "{\"t\": \"good\"}\n{\"t\": \"x\n\"} {\"t\": \"y\"}\n";
+    let seen = Job::new(&MemoryStore::new([("a.jsonl", text.into())]), FileFormat::JsonLines, "a.jsonl").read_all();
+    assert_eq!(seen.values(), ["good"]);
+    assert_eq!(seen.letters.iter().map(|(id, _, _)| id.ordinal).collect::<Vec<_>>(), [14, 23]);
+}
+
+#[test]
 fn bad_csv_records_are_dead_letters_and_quotes_may_hold_line_breaks() {
     let text = "\u{feff}id,name,score\n1,\"a\nb\",0.5\n2,x\n3,y,zero\n\n4,\"q\"\"q\",\r\n";
     let store = MemoryStore::new([("a.csv", text.into())]);
