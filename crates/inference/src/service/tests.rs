@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use forebay_core::Kind;
-use forebay_core::testing::ManualEnv;
+use forebay_core::testing::{ManualEnv, MemoryDisk};
 
 use super::*;
 use crate::call::{FixedLimiter, Limiter};
 use crate::hosts::{Replica, Signature};
+use crate::journal::JournalSettings;
 use crate::request::RequestId;
 
 /// What a scripted replica does with its next call, after 10 ms.
@@ -164,4 +165,74 @@ fn warm_starts_replicas_without_rows() {
     service.warm();
     env.settle();
     assert_eq!((*host.starts.lock().unwrap(), service.counters().calls), (1, 0));
+}
+
+fn journalled(env: &ManualEnv, host: &Scripted, attempt: u64, planted: Planted) -> Service {
+    let shared: Arc<dyn Env> = Arc::new(env.clone());
+    let opening = Journal::open(Arc::clone(&shared), "journal/model", attempt, JournalSettings::default());
+    let (journal, _) = env.block_on(opening).unwrap();
+    let settings = ServiceSettings { planted, ..ServiceSettings::default() };
+    Service::new(shared, Arc::new(host.clone()), Some(journal), settings)
+}
+
+/// A process that answers rows, loses power, and is started again over what its disk kept.
+fn asked_before_and_after_a_crash(planted: Planted) -> (Vec<u128>, Vec<String>) {
+    let disk = MemoryDisk::new();
+    let env = ManualEnv::with_disk(1, Arc::new(disk.clone()));
+    let host = Scripted::new(&env, &[Mood::Answer, Mood::Fail(Kind::Data), Mood::Fail(Kind::Data)]);
+    let service = journalled(&env, &host, 1, planted);
+    env.block_on(service.submit(batch(&[1, 2]), Permit::unlimited())).unwrap();
+    env.block_on(service.submit(batch(&[3]), Permit::unlimited())).unwrap();
+    env.kill();
+    disk.crash(1);
+    let again = ManualEnv::with_disk(2, Arc::new(disk));
+    let host_again = Scripted { env: again.clone(), ..host };
+    let service = journalled(&again, &host_again, 2, planted);
+    let told = again.block_on(service.submit(batch(&[3, 2, 4, 1]), Permit::unlimited()));
+    (host_again.run(), values(told))
+}
+
+#[test]
+fn what_was_told_before_a_crash_is_never_run_again() {
+    let (run, told) = asked_before_and_after_a_crash(Planted::default());
+    assert_eq!(told, ["data", "2", "data", "1"]);
+    assert_eq!(run, [1, 2], "4 is refused by the script, the others come from the journal");
+}
+
+#[test]
+fn the_planted_bugs_break_that() {
+    let run_twice = |planted| asked_before_and_after_a_crash(planted).0 != [1, 2];
+    assert!(run_twice(Planted { no_lookup: true, ..Planted::default() }));
+    assert!(run_twice(Planted { tell_before_durable: true, ..Planted::default() }));
+}
+
+#[test]
+fn nothing_is_told_when_the_journal_cannot_keep_it() {
+    let disk = MemoryDisk::new();
+    let env = ManualEnv::with_disk(1, Arc::new(disk.clone()));
+    let host = Scripted::new(&env, &[]);
+    let service = journalled(&env, &host, 1, Planted::default());
+    let told = service.submit(batch(&[1]), Permit::unlimited());
+    env.settle();
+    disk.fail_syncs(1);
+    assert!(env.block_on(told).is_err());
+    assert_eq!(host.run(), [1], "the model had answered");
+    assert!(env.block_on(service.submit(batch(&[2]), Permit::unlimited())).is_err(), "and nothing more is taken");
+}
+
+#[test]
+fn a_dropped_submit_becomes_durable_unless_that_is_planted() {
+    let run = |planted| {
+        let env = ManualEnv::new(1);
+        let host = Scripted::new(&env, &[]);
+        let service = journalled(&env, &host, 1, planted);
+        let mut told = service.submit(batch(&[1]), Permit::unlimited());
+        env.settle();
+        assert!((&mut told).now_or_never().is_none());
+        drop(told);
+        assert_eq!(values(env.block_on(service.submit(batch(&[1]), Permit::unlimited()))), ["1"]);
+        service.counters().calls
+    };
+    assert_eq!(run(Planted::default()), 1);
+    assert_eq!(run(Planted { cancel_on_drop: true, ..Planted::default() }), 2);
 }
