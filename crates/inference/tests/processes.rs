@@ -1,6 +1,7 @@
 //! Models in real child processes: what a crash, a kill, a hang and a refusal cost.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(clippy::disallowed_methods, reason = "real processes hang in real time")]
 
 mod support;
 

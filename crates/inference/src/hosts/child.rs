@@ -1,5 +1,10 @@
 //! One child process: started so that it cannot outlive us, its output read into the log, its end noticed and described.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "real processes end, print and hang in real time; the simulation has no child processes"
+)]
+
 use std::collections::VecDeque;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;

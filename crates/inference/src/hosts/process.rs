@@ -4,6 +4,11 @@
 //! its parent: the kernel kills it when the parent dies, and it leaves by itself when the socket closes. What it prints
 //! goes to the log and is never read for meaning. This file never retries and never restarts: the service does.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "real processes start and hang in real time; the simulation has no child processes"
+)]
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
