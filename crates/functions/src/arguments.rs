@@ -46,12 +46,12 @@ impl<'a> Arguments<'a> {
 
     /// The whole number at `place`, inside `range`.
     pub(crate) fn int(&self, place: usize, name: &str, range: RangeInclusive<u32>) -> Result<u32> {
-        if let Some(Argument::Int(value)) = self.given.get(place) {
-            if let Ok(value) = u32::try_from(*value) {
-                if range.contains(&value) {
-                    return Ok(value);
-                }
-            }
+        let given = match self.given.get(place) {
+            Some(Argument::Int(value)) => u32::try_from(*value).ok(),
+            _ => None,
+        };
+        if let Some(value) = given.filter(|value| range.contains(value)) {
+            return Ok(value);
         }
         let accepted = format!("a whole number in {}..={}", range.start(), range.end());
         Err(self.refuse(place, name, accepted))

@@ -1,5 +1,7 @@
 //! Image files made in memory, and one short way to call `image_to_tensor` on them.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 use std::io::Cursor;
 use std::sync::Arc;
 
@@ -140,20 +142,37 @@ fn chunk(file: &mut Vec<u8>, name: &[u8; 4], body: &[u8]) {
 
 /// An animated WebP of `frames`, all of one size.
 pub fn animated_webp(frames: &[RgbImage]) -> Vec<u8> {
-    let riff = |name: &[u8; 4], body: &[u8]| {
-        let padding = vec![0; body.len() % 2];
-        [&name[..], &(body.len() as u32).to_le_bytes()[..], body, &padding].concat()
-    };
+    let stills = frames.iter().map(|frame| {
+        let still = encode(&DynamicImage::ImageRgb8(frame.clone()), ImageFormat::WebP);
+        let at = still.windows(4).position(|name| name == b"VP8L").unwrap();
+        still[at..].to_vec()
+    });
+    animation(frames[0].width(), frames[0].height(), stills)
+}
+
+/// An animated WebP of 2 x 2 pixels whose only frame is 64 x 64: alpha for the one, a lossy picture of the other.
+pub fn lying_webp() -> Vec<u8> {
+    let alpha = riff(b"ALPH", &[0, 255, 255, 255, 255]);
+    let first_part = 64u32;
+    let tag = ((first_part << 5) | 0x10).to_le_bytes();
+    let picture = [&tag[..3], &[0x9D, 0x01, 0x2A, 64, 0, 64, 0], &[0; 512]].concat();
+    animation(2, 2, std::iter::once([alpha, riff(b"VP8 ", &picture)].concat()))
+}
+
+fn animation(width: u32, height: u32, frames: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
     let three = |value: u32| value.to_le_bytes()[..3].to_vec();
-    let sides = [three(frames[0].width() - 1), three(frames[0].height() - 1)].concat();
+    let sides = [three(width - 1), three(height - 1)].concat();
     let mut body = b"WEBP".to_vec();
     body.extend(riff(b"VP8X", &[&[0x02, 0, 0, 0][..], &sides].concat()));
     body.extend(riff(b"ANIM", &[0; 6]));
     for frame in frames {
-        let still = encode(&DynamicImage::ImageRgb8(frame.clone()), ImageFormat::WebP);
-        let at = still.windows(4).position(|name| name == b"VP8L").unwrap();
         let place_and_time = [&[0; 6][..], &sides, &three(100), &[0]].concat();
-        body.extend(riff(b"ANMF", &[&place_and_time[..], &still[at..]].concat()));
+        body.extend(riff(b"ANMF", &[&place_and_time[..], &frame].concat()));
     }
     riff(b"RIFF", &body)
+}
+
+fn riff(name: &[u8; 4], body: &[u8]) -> Vec<u8> {
+    let padding = vec![0; body.len() % 2];
+    [&name[..], &(body.len() as u32).to_le_bytes()[..], body, &padding].concat()
 }
