@@ -5,8 +5,7 @@
 //! `Env`, so production and simulation run the same code. Dropping it abandons the attempt, as a crash would.
 
 use std::collections::BTreeMap;
-use std::future::{Future, pending};
-use std::pin::Pin;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use forebay_core::element::Epoch;
 use forebay_core::env::Env;
 use forebay_core::key_group::KeyGroup;
 use forebay_core::operator::Frozen;
+use forebay_core::time::Instant;
 use forebay_core::{Error, Kind, Result};
 use futures::channel::mpsc::{UnboundedReceiver, unbounded};
 use futures::future::{BoxFuture, try_join_all};
@@ -124,7 +124,7 @@ struct Attempt {
     tasks: Vec<String>,
     reports: UnboundedReceiver<Report>,
     jobs: FuturesUnordered<Job>,
-    tick: Option<(forebay_core::time::Instant, Pin<Box<dyn Future<Output = ()> + Send>>)>,
+    tick: Option<(Instant, BoxFuture<'static, ()>)>,
     saved: Vec<SavedState>,
     committables: Committables,
 }
@@ -217,7 +217,7 @@ impl Attempt {
         let wanted = self.coordinator.next_tick();
         if self.tick.as_ref().map(|(at, _)| *at) != wanted {
             let env = &self.surroundings.env;
-            self.tick = wanted.map(|at| (at, env.sleep(at.since(env.now())) as _));
+            self.tick = wanted.map(|at| (at, env.sleep(at.since(env.now()))));
         }
     }
 

@@ -33,10 +33,11 @@ fn connectors(tree: &Tree) -> Vec<Named> {
         .collect()
 }
 
-/// Formats: the text in each match arm `SomeFormat::Variant => "name"` of the connectors crate.
+/// Formats: the text in each match arm `SomeFormat::Variant => "name"` of the connectors crate, tests left out.
 fn formats(tree: &Tree) -> Vec<Named> {
     let mut found = Vec::new();
-    for (path, text) in tree.texts(".rs").filter(|(path, _)| path.starts_with(CONNECTORS)) {
+    let is_test = |path: &str| path.ends_with("tests.rs");
+    for (path, text) in tree.texts(".rs").filter(|(path, _)| path.starts_with(CONNECTORS) && !is_test(path)) {
         let mut arm = false;
         for piece in pieces(text) {
             let part = &text[piece.range.clone()];

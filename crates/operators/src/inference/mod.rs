@@ -84,6 +84,9 @@ pub struct Planted {
     pub in_flight_forgotten: bool,
 }
 
+/// Completes when what was given out up to a published epoch is closed in the journal.
+type Closed = Shared<BoxFuture<'static, Result<(), Arc<Error>>>>;
+
 /// The inference operator.
 pub struct Inference {
     settings: InferenceSettings,
@@ -97,7 +100,7 @@ pub struct Inference {
     outs: VecDeque<Out>,
     emitted: BTreeMap<KeyGroup, Vec<RequestId>>,
     closing: BTreeMap<Epoch, Vec<RequestId>>,
-    closed: Option<Shared<BoxFuture<'static, Result<(), Arc<Error>>>>>,
+    closed: Option<Closed>,
 }
 
 // === impl Inference ===

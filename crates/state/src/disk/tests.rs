@@ -1,3 +1,5 @@
+//! The real disk against its contract, in a temporary folder.
+
 use super::*;
 use futures::executor::block_on;
 
