@@ -132,6 +132,11 @@ impl Core {
         self.corrupt += corrupt;
     }
 
+    /// Whether a write or sync failed, after which nothing is accepted any more.
+    pub fn has_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
     fn append(&mut self, ticket: Ticket, ids: Vec<RequestId>, failed: bool, bytes: Bytes, actions: &mut Vec<Action>) {
         let replace = self.settings.planted == Some(PlantedBug::LastWriterWins);
         if !replace && ids.iter().all(|id| self.index.get(*id).is_some()) {

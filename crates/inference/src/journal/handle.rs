@@ -168,6 +168,11 @@ impl Journal {
         })
     }
 
+    /// Whether a write or sync failed: this journal refuses everything from then on, and has to be opened again.
+    pub fn has_failed(&self) -> bool {
+        self.inner.lock().core.has_failed()
+    }
+
     /// Counts, as of now.
     pub fn stats(&self) -> JournalStats {
         self.inner.lock().core.stats()
