@@ -1,6 +1,7 @@
 //! Image files made in memory, and one short way to call `image_to_tensor` on them.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test may stop at anything odd")]
 
 use std::io::Cursor;
 use std::sync::Arc;
