@@ -93,6 +93,10 @@ struct Models {
     services: BTreeMap<String, ServiceModel>,
 }
 
+fn journal_failed(models: &Option<Models>) -> bool {
+    models.as_ref().and_then(|models| models.journal.as_ref()).is_some_and(Journal::has_failed)
+}
+
 // === impl Job ===
 
 impl<'a> Job<'a> {
@@ -129,6 +133,10 @@ impl<'a> Job<'a> {
                 return Err(error);
             }
             failures.push(self.env.now());
+            // A journal whose write failed is opened again; models and journal otherwise outlive the region.
+            if journal_failed(&models) {
+                models = None;
+            }
             tracing::warn!("the region failed and restarts from its latest checkpoint: {}", error.chain());
             self.env.sleep(self.backoff(failures.len())).await;
             resume = Resume::Latest;
@@ -267,6 +275,8 @@ impl<'a> Job<'a> {
 
     async fn open_journal(&self, attempt: u64, restored: Option<Epoch>) -> Result<Journal> {
         let env = self.outside.journal_env(&self.options.journal)?;
+        // A start from nothing needs every answer that an older run left, whatever that had closed.
+        let restored = Some(restored.unwrap_or(Epoch(0)));
         let settings =
             JournalSettings { restored, planted: self.outside.planted().journal, ..JournalSettings::default() };
         let (journal, report) = Journal::open(env, JOURNAL_FOLDER, attempt, settings).await?;
