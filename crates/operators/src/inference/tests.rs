@@ -14,10 +14,13 @@ use futures::channel::oneshot;
 
 use super::*;
 
+/// A call, and where its answer goes.
+type Call = (RequestBatch, Option<oneshot::Sender<Vec<Outcome>>>);
+
 /// A model whose calls wait until [`Scripted::answer`].
 #[derive(Default)]
 struct Scripted {
-    calls: Mutex<Vec<(RequestBatch, Option<oneshot::Sender<Vec<Outcome>>>)>>,
+    calls: Mutex<Vec<Call>>,
     closed: Mutex<Vec<(Epoch, usize)>>,
 }
 
