@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from conftest import MakeSpace
-from harness import FAILED, Workspace
+from harness import REFUSED, Workspace
 from rows import write_rows
 
 ROWS = 200
@@ -50,7 +50,7 @@ def test_checkpoints_can_be_listed_shown_and_verified(completed: Workspace) -> N
 def test_an_epoch_that_does_not_exist_is_an_error_that_names_it(completed: Workspace) -> None:
     """Not an empty answer."""
     said = completed.command(
-        "checkpoints", "show", "987654", "--checkpoints", str(completed.checkpoints), expected=FAILED
+        "checkpoints", "show", "987654", "--checkpoints", str(completed.checkpoints), expected=REFUSED
     )
     assert "987654" in said
 

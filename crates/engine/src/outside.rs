@@ -118,20 +118,20 @@ impl Outside for Local {
     }
 
     fn host(&self, model: &ModelSpec) -> Result<Arc<dyn Host>> {
+        let log = model.log.clone().map(PathBuf::from);
         match &model.host {
             HostSpec::Onnx { path } => {
                 let settings = onnx::OnnxSettings { path: PathBuf::from(path), library: None, threads: 1 };
-                Ok(Arc::new(onnx::host(&settings, self.worker.clone())?))
+                Ok(Arc::new(onnx::host(&settings, self.worker.clone())?.logging(log)))
             }
             HostSpec::Fake(fake) => {
                 let settings = fake::FakeSettings {
                     latency: fake.latency,
-                    log: model.log.clone().map(PathBuf::from),
                     fail_on: fake.fail_on.clone(),
                     crash_on: fake.crash_on.clone(),
                     ..fake::FakeSettings::default()
                 };
-                Ok(Arc::new(fake::host(&settings, self.worker.clone())?))
+                Ok(Arc::new(fake::host(&settings, self.worker.clone())?.logging(log)))
             }
         }
     }

@@ -20,7 +20,11 @@ use forebay_inference::service::{Service, ServiceSettings};
 use support::{TokioEnv, command, shown, texts};
 
 fn service(settings: &FakeSettings, timeout: Duration) -> Service {
-    let host = std::sync::Arc::new(host(settings, command()).unwrap());
+    logging(settings, timeout, None)
+}
+
+fn logging(settings: &FakeSettings, timeout: Duration, log: Option<&Path>) -> Service {
+    let host = std::sync::Arc::new(host(settings, command()).unwrap().logging(log.map(Path::to_path_buf)));
     Service::new(TokioEnv::shared(), host, None, ServiceSettings { timeout, ..ServiceSettings::default() })
 }
 
@@ -48,7 +52,7 @@ const LONG: Duration = Duration::from_secs(600);
 async fn rows_go_to_a_child_and_come_back() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");
-    let service = service(&FakeSettings { log: Some(log.clone()), ..FakeSettings::default() }, LONG);
+    let service = logging(&FakeSettings::default(), LONG, Some(&log));
     assert_eq!(asked(&service, 1, &["ab", "", "é"]).await, ["ab 2", " 0", "é 1"]);
     assert_eq!(asked(&service, 4, &["x"]).await, ["x 1"]);
     assert_eq!(executions(&log), once(&["1", "2", "3", "4"]));
@@ -68,13 +72,8 @@ async fn a_kill_in_the_middle_of_a_call_costs_only_that_request_batch() {
     let folder = tempfile::tempdir().unwrap();
     let (log, flag) = (folder.path().join("log"), folder.path().join("flag"));
     std::fs::write(&flag, "").unwrap();
-    let settings = FakeSettings {
-        log: Some(log.clone()),
-        kill_on: Some("die".into()),
-        crash_flag: Some(flag),
-        ..FakeSettings::default()
-    };
-    let service = service(&settings, LONG);
+    let settings = FakeSettings { kill_on: Some("die".into()), crash_flag: Some(flag), ..FakeSettings::default() };
+    let service = logging(&settings, LONG, Some(&log));
     let (before, during, after) = tokio::join!(
         asked(&service, 1, &["a", "b"]),
         asked(&service, 3, &["c", "die", "d"]),
@@ -194,5 +193,8 @@ fn a_busy_child_is_killed_with_its_parent() {
 fn wrong_arguments_are_told() {
     let output = Command::new(command().program).arg("fake").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert_eq!(String::from_utf8_lossy(&output.stderr).trim(), "parse arguments: expected KIND --socket PATH");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr).trim(),
+        "parse arguments: expected KIND --socket PATH [--log FILE]"
+    );
 }

@@ -10,20 +10,22 @@ pub(crate) fn nearest<'a>(given: &str, names: impl IntoIterator<Item = &'a str>)
     (best.0 * 3 <= longest || given.eq_ignore_ascii_case(best.1)).then_some(best.1)
 }
 
-/// Insertions, deletions and replacements that turn `a` into `b` (two swapped neighbours count 2), case ignored.
+/// Insertions, deletions, replacements and swaps of two neighbours that turn `a` into `b`, case ignored.
 fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.to_lowercase().chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (place, left) in a.to_lowercase().chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = place + 1;
-        for (column, right) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(left != *right);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(row[column] + 1).min(diagonal + 1);
+    let (a, b): (Vec<char>, Vec<char>) = (a.to_lowercase().chars().collect(), b.to_lowercase().chars().collect());
+    // `rows[i][j]` turns the first `i` characters of `a` into the first `j` of `b`.
+    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+            let swap = if swapped { rows[i - 2][j - 2] + 1 } else { usize::MAX };
+            row.push(replaced.min(swap).min(rows[i - 1][j] + 1).min(row[j - 1] + 1));
         }
+        rows.push(row);
     }
-    row[b.len()]
+    rows[a.len()][b.len()]
 }
 
 /// `names` as `a, b or c`; `nothing` if there are none.
@@ -46,6 +48,7 @@ mod tests {
         assert_eq!(nearest("Path", ["path", "format"]), Some("path"));
         assert_eq!(nearest("lniger", ["linger", "timeout"]), Some("linger"));
         assert_eq!(nearest("colour", ["path", "format"]), None);
+        assert_eq!(nearest("txet", ["id", "text", "echo"]), Some("text"));
         assert_eq!(nearest("x", []), None);
     }
 

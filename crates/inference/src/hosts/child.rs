@@ -1,4 +1,6 @@
 //! One child process: started so that it cannot outlive us, its output read into the log, its end noticed and described.
+//!
+//! It gets a process group of its own: Ctrl-C in a terminal is for the parent, which needs its models while it drains.
 
 #![allow(
     clippy::disallowed_methods,
@@ -58,6 +60,10 @@ impl Child {
     pub async fn spawn(settings: &ProcessSettings, path: &Path, replica: u16) -> Result<Self> {
         let mut command = Command::new(&settings.command.program);
         command.args(&settings.command.arguments).arg(settings.kind).arg("--socket").arg(path);
+        if let Some(log) = &settings.log {
+            command.arg("--log").arg(log);
+        }
+        command.process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut process = spawn_on_lasting_thread(command).await.map_err(|source| {
             Error::new(Kind::Invalid, "start model process")

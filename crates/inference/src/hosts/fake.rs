@@ -1,13 +1,8 @@
-//! A model that does what a test tells it to: waits, writes down what it ran, refuses rows, or dies.
-//!
-//! It runs in a child process like a real one. Its log counts executions where they happen, in the model's process, so a
-//! claim that nothing ran twice does not rest on the engine's own counters.
+//! A model that does what a test tells it to: waits, refuses rows, or dies. It runs in a child process like a real one.
 //!
 //! Takes `text` (`string[rows]`), gives `echo` (`string[rows]`, the text) and `length` (`int64[rows]`, its characters). A
 //! null text gives null answers.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,8 +23,6 @@ use crate::worker::Model;
 pub struct FakeSettings {
     /// How long each call takes.
     pub latency: Duration,
-    /// File that gets one line a row, its request id in hex, once the row has run and before it is answered.
-    pub log: Option<PathBuf>,
     /// Rows whose text contains this are refused as `Data`, before anything runs.
     pub fail_on: Option<String>,
     /// Rows whose text contains this make the process abort after the latency, before the log is written.
@@ -55,7 +48,6 @@ pub fn host(settings: &FakeSettings, command: WorkerCommand) -> Result<ProcessHo
 /// The child's side.
 pub(crate) struct FakeModel {
     settings: FakeSettings,
-    log: Option<File>,
 }
 
 // === impl FakeModel ===
@@ -64,14 +56,7 @@ impl FakeModel {
     pub(crate) fn open(settings: &str) -> Result<Self> {
         let invalid = || Error::new(Kind::Invalid, "open fake model");
         let settings: FakeSettings = serde_json::from_str(settings).map_err(|source| invalid().source(source))?;
-        let log = match &settings.log {
-            None => None,
-            Some(path) => {
-                let file = OpenOptions::new().create(true).append(true).open(path);
-                Some(file.map_err(|source| invalid().with("log", path.display()).source(source))?)
-            }
-        };
-        Ok(Self { settings, log })
+        Ok(Self { settings })
     }
 
     fn crash_if_told(&self, texts: &StringArray) {
@@ -109,10 +94,6 @@ impl Model for FakeModel {
         }
         std::thread::sleep(self.settings.latency);
         self.crash_if_told(texts);
-        if let Some(log) = &mut self.log {
-            let lines: String = batch.ids.iter().map(|id| format!("{id}\n")).collect();
-            log.write_all(lines.as_bytes()).map_err(|source| failed(Kind::Internal).source(source))?;
-        }
         let lengths: Int64Array = texts.iter().map(|text| text.map(|text| text.chars().count() as i64)).collect();
         let columns: [(&str, Arc<dyn Array>); 2] = [("echo", Arc::new(texts.clone())), ("length", Arc::new(lengths))];
         let rows = RecordBatch::try_from_iter(columns).map_err(|source| failed(Kind::Internal).source(source))?;

@@ -30,7 +30,7 @@ use crate::request::RequestBatch;
 /// Longest time from starting a child to its loaded model. Large models take most of a minute from a cold disk.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// How a child is started: `program arguments... KIND --socket PATH`. It has to end in [`worker::main`](crate::worker::main).
+/// How a child is started: `program arguments... KIND --socket PATH [--log FILE]`. It has to end in [`worker::main`](crate::worker::main).
 #[derive(Debug, Clone)]
 pub struct WorkerCommand {
     /// The program.
@@ -58,6 +58,8 @@ pub struct ProcessSettings {
     pub open: String,
     /// How the child is started.
     pub command: WorkerCommand,
+    /// File to which children append one line for each row they ran, its request id in hex, before they answer.
+    pub log: Option<PathBuf>,
     /// Longest time until the model is loaded.
     pub start_timeout: Duration,
 }
@@ -96,9 +98,9 @@ impl WorkerCommand {
 // === impl ProcessSettings ===
 
 impl ProcessSettings {
-    /// Settings with the usual start timeout.
+    /// Settings with the usual start timeout, and no log.
     pub fn new(kind: &'static str, model: &str, revision: String, open: String, command: WorkerCommand) -> Self {
-        Self { kind, model: model.to_string(), revision, open, command, start_timeout: START_TIMEOUT }
+        Self { kind, model: model.to_string(), revision, open, command, log: None, start_timeout: START_TIMEOUT }
     }
 }
 
@@ -109,11 +111,17 @@ impl ProcessHost {
     pub fn new(settings: ProcessSettings) -> Self {
         Self { settings: Arc::new(settings) }
     }
+
+    /// The same host with [`ProcessSettings::log`] set.
+    pub fn logging(self, log: Option<PathBuf>) -> Self {
+        Self::new(ProcessSettings { log, ..Arc::unwrap_or_clone(self.settings) })
+    }
 }
 
 impl Host for ProcessHost {
     fn signature(&self) -> BoxFuture<'static, Result<Signature>> {
-        let settings = Arc::clone(&self.settings);
+        // Whoever only asks what a model takes must not create its log.
+        let settings = ProcessSettings { log: None, ..ProcessSettings::clone(&self.settings) };
         async move { Ok(start(&settings, 0).await?.1) }.boxed()
     }
 

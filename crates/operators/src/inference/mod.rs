@@ -18,6 +18,8 @@ mod tests;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
 use forebay_core::completions::Completions;
 use forebay_core::element::Epoch;
 use forebay_core::key_group::KeyGroup;
@@ -175,8 +177,13 @@ impl Inference {
         let mut gather = Gather::default();
         entries.iter().for_each(|entry| gather.add(entry.batch.rows(), entry.place));
         let rows = gather.finish(&entries[0].batch.schema())?;
-        let columns = self.settings.inputs.iter().map(|(input, place)| (input, Arc::clone(rows.column(*place)), true));
-        let rows = arrow::array::RecordBatch::try_from_iter_with_nullable(columns)
+        let (mut fields, mut columns) = (Vec::new(), Vec::new());
+        for (input, place) in &self.settings.inputs {
+            // The field and not the column alone: its metadata says which tensor the column is.
+            fields.push(rows.schema_ref().field(*place).clone().with_name(input).with_nullable(true));
+            columns.push(Arc::clone(rows.column(*place)));
+        }
+        let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
             .map_err(|source| Error::new(Kind::Internal, "build request batch").source(source))?;
         RequestBatch::new(entries.iter().map(|entry| entry.request).collect(), rows)
     }

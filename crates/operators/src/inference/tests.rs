@@ -263,3 +263,18 @@ fn full_table_refuses_rows_until_some_leave() {
     bench.out();
     assert_eq!(bench.operator.room(), Room::Room);
 }
+
+#[test]
+fn a_model_is_told_which_tensor_its_input_is() {
+    let tensor = forebay_core::types::tensor::TensorType::new(DataType::Int64, [1, 2]);
+    let mut settings = settings(Order::Unordered, OnError::DeadLetter);
+    settings.answers.schema =
+        Arc::new(Schema::new(vec![tensor.field("n", true), Field::new("y", DataType::Int64, true)]));
+    let mut bench = Bench::restored(settings, Restored::default());
+    let pixels: ArrayRef = arrow::array::new_null_array(&tensor.storage(), 4);
+    let schema = Arc::new(Schema::new(vec![tensor.field("n", true)]));
+    let ids: Vec<RowId> = (0..4).map(|n| RowId::new(SplitId(7), n)).collect();
+    bench.operator.on_batch(Batch::new(RecordBatch::try_new(schema, vec![pixels]).unwrap(), ids).unwrap()).unwrap();
+    let calls = bench.model.calls.lock().unwrap();
+    assert_eq!(calls[0].0.rows.schema_ref().field(0), &tensor.field("x", true));
+}
