@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from conftest import MakeSpace
 from harness import REFUSED, Workspace
-from rows import write_rows
+from rows import committed, write_rows
 
 ROWS = 200
 SUBCOMMANDS = ("run", "plan", "schema", "checkpoints", "journal")
@@ -53,6 +53,14 @@ def test_an_epoch_that_does_not_exist_is_an_error_that_names_it(completed: Works
         "checkpoints", "show", "987654", "--checkpoints", str(completed.checkpoints), expected=REFUSED
     )
     assert "987654" in said
+
+
+def test_a_completed_job_resumed_again_has_nothing_to_do(completed: Workspace) -> None:
+    """A script may run the same command until it succeeds."""
+    rows, executed = len(committed(completed.out)), completed.executed()
+    outcome = completed.run(resume="latest")
+    assert "nothing was left to do" in outcome.stderr
+    assert (len(committed(completed.out)), completed.executed()) == (rows, executed)
 
 
 def test_journal_stats_counts_every_answer(completed: Workspace) -> None:

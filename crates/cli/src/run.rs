@@ -58,7 +58,18 @@ pub async fn run(options: RunArguments) -> Result<ExitCode, Problem> {
         report.epoch,
         report.sink
     );
+    if options.resume.is_some() && did_nothing(&report) {
+        eprintln!(
+            "{}: it had completed before, so nothing was left to do; new input needs a new checkpoint folder",
+            report.job
+        );
+    }
     Ok(if report.outcome == "completed" { ExitCode::SUCCESS } else { ExitCode::from(STOPPED) })
+}
+
+/// Whether the job ended well without a single row.
+fn did_nothing(report: &Report) -> bool {
+    report.outcome == "completed" && report.rows_in + report.rows_out + report.dead_letters == 0
 }
 
 /// The machine that this process runs on.

@@ -28,7 +28,7 @@ impl Epoch {
 pub struct Barrier {
     /// The checkpoint that this barrier closes.
     pub epoch: Epoch,
-    /// Whether every operator first finishes what it holds.
+    /// Whether every operator first finishes what it has begun, because the attempt stops here.
     pub drain: bool,
 }
 

@@ -100,7 +100,8 @@ pub type Frozen = BoxFuture<'static, Result<Snapshot>>;
 ///
 /// # Order of calls
 /// `open` once. Then `on_batch` (only after `room` answered `Room`), `on_watermark`, `on_timer` and `poll` in any mix.
-/// At a barrier: `poll` until `None`, then `snapshot` at once. At the end of input: `drain` and `poll` until `Done`. Last
+/// At a barrier: `poll` until `None`, then `snapshot` at once. At the end of input: `drain` and `poll` until `Done`;
+/// barriers may still come meanwhile. Before the last barrier of an attempt that stops: `suspend` and `poll` until `Done`. Last
 /// `close`, or a plain drop when the attempt fails. Calls never overlap, and none may block or compute for more than
 /// about 10 ms.
 ///
@@ -175,6 +176,15 @@ pub trait Operator: Send {
     /// Fails the region, see the trait.
     fn drain(&mut self) -> Result<Drained> {
         Ok(Drained::Done)
+    }
+
+    /// The attempt is about to stop: begins nothing from here on, and says whether all that was begun has come to its end.
+    /// Rows taken but not begun stay, as state of the snapshot that follows; stopping must not wait for a long queue.
+    ///
+    /// # Errors
+    /// Fails the region, see the trait.
+    fn suspend(&mut self) -> Result<Drained> {
+        self.drain()
     }
 
     /// Frees resources. Idempotent; nothing is called afterwards.

@@ -184,6 +184,19 @@ impl Chain {
         Ok(true)
     }
 
+    /// Asks the operators, head first, to begin nothing new; true when all that was begun has come to its end.
+    ///
+    /// # Errors
+    /// Those of the operators.
+    pub fn suspend(&mut self) -> Result<bool> {
+        for stage in self.stages.iter_mut().chain(&mut self.dead_letters) {
+            if stage.operator.suspend()? == Drained::Pending {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Freezes every operator, by uid. The chain must be quiet.
     ///
     /// # Errors

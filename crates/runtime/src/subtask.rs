@@ -220,7 +220,8 @@ impl Subtask {
         } else {
             match self.phase {
                 Phase::Running | Phase::Ended => self.take_elements()?,
-                Phase::Ending => progress == Progress::Quiet && self.end()?,
+                // Barriers still come, and do not wait until a slow operator has let go of its last row.
+                Phase::Ending => self.take_elements()? || (progress == Progress::Quiet && self.end()?),
             }
         };
         let moved = stepped || progress == Progress::Moved;
@@ -252,10 +253,10 @@ impl Subtask {
         }
     }
 
-    /// Freezes the quiet chain and sends the barrier on; false while a draining chain still holds something.
+    /// Freezes the quiet chain and sends the barrier on; false while a chain that stops still has something to finish.
     fn pass_barrier(&mut self) -> Result<bool> {
         let Some(barrier) = self.barrier else { return Ok(false) };
-        if barrier.drain && !self.chain.drain()? {
+        if barrier.drain && !self.chain.suspend()? {
             return Ok(false);
         }
         let mut frozen = self.chain.snapshot(barrier.epoch)?;
@@ -283,7 +284,7 @@ impl Subtask {
     fn take_elements(&mut self) -> Result<bool> {
         let mut moved = false;
         for _ in 0..ELEMENTS_PER_TURN {
-            let ready = self.phase != Phase::Ending && self.barrier.is_none() && self.may_take();
+            let ready = self.barrier.is_none() && self.may_take();
             let took = ready
                 && match self.head {
                     Head::Reader { .. } => self.read()?,
@@ -308,7 +309,7 @@ impl Subtask {
 
     fn read(&mut self) -> Result<bool> {
         let Head::Reader { reader, .. } = &mut self.head else { return Ok(false) };
-        if !self.reading || self.phase == Phase::Ended {
+        if !self.reading || self.phase != Phase::Running {
             return Ok(false);
         }
         match reader.poll_next()? {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use forebay_core::element::{Barrier, Element, Epoch};
-use forebay_core::operator::{Context, Frozen, Identity, Operator, Out, Restored, Room, Snapshot};
+use forebay_core::operator::{Context, Drained, Frozen, Identity, Operator, Out, Restored, Room, Snapshot};
 use forebay_core::testing::ManualEnv;
 use forebay_core::time::{EventTime, Instant};
 use forebay_core::{Batch, Result};
@@ -47,6 +47,14 @@ impl Operator for Hoard {
 
     fn poll(&mut self) -> Result<Option<Out>> {
         Ok(None)
+    }
+
+    fn drain(&mut self) -> Result<Drained> {
+        Ok(if self.rows == 0 { Drained::Done } else { Drained::Pending })
+    }
+
+    fn suspend(&mut self) -> Result<Drained> {
+        Ok(Drained::Done)
     }
 
     fn snapshot(&mut self, _epoch: Epoch) -> Result<Frozen> {
@@ -136,6 +144,21 @@ fn barrier_waits_for_the_slower_input() {
     send(&inputs[1], barrier(1));
     run(&mut subtask);
     assert_eq!(frozen_rows(&mut reports).as_deref(), Some("3"), "nothing behind a barrier counts before it");
+}
+
+#[test]
+fn barriers_do_not_wait_until_a_slow_operator_has_let_go_of_its_last_row() {
+    for drain in [false, true] {
+        let inputs = channels(1);
+        let (mut subtask, mut reports) = subtask(&inputs, true);
+        send(&inputs[0], Element::Batch(batch(0..10)));
+        send(&inputs[0], Element::End);
+        run(&mut subtask);
+        send(&inputs[0], Element::Barrier(Barrier { epoch: Epoch(7), drain }));
+        run(&mut subtask);
+        assert_eq!(frozen_rows(&mut reports).as_deref(), Some("10"));
+        assert!(reports.try_recv().is_err(), "it has not ended");
+    }
 }
 
 #[test]

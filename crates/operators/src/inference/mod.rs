@@ -99,6 +99,10 @@ pub struct Inference {
     batcher: Batcher<u64>,
     formed: Option<Formed<u64>>,
     completions: Completions<(Vec<u64>, Result<Vec<Outcome>>)>,
+    /// Request batches whose answer was not taken yet.
+    running: usize,
+    /// Nothing is sent any more.
+    suspended: bool,
     outs: VecDeque<Out>,
     emitted: BTreeMap<KeyGroup, Vec<RequestId>>,
     closing: BTreeMap<Epoch, Vec<RequestId>>,
@@ -121,6 +125,8 @@ impl Inference {
             table,
             formed: None,
             completions: Completions::default(),
+            running: 0,
+            suspended: false,
             outs: VecDeque::new(),
             emitted: BTreeMap::new(),
             closing: BTreeMap::new(),
@@ -157,7 +163,7 @@ impl Inference {
     /// Sends request batches while there are complete ones and permits.
     fn send(&mut self) -> Result<()> {
         let now = self.now();
-        loop {
+        while !self.suspended {
             let Some(formed) = self.formed.take().or_else(|| self.batcher.take(now)) else { return Ok(()) };
             let waker = self.context().waker.clone();
             let Some(permit) = self.limiter.try_acquire(formed.items.len(), &waker) else {
@@ -169,7 +175,9 @@ impl Inference {
             let numbers = formed.items;
             let env = Arc::clone(&self.context().env);
             self.completions.run(&*env, waker, Box::pin(async move { (numbers, answer.await) }));
+            self.running += 1;
         }
+        Ok(())
     }
 
     fn request(&self, numbers: &[u64]) -> Result<RequestBatch> {
@@ -190,6 +198,7 @@ impl Inference {
 
     fn take_answers(&mut self) -> Result<()> {
         for (numbers, outcomes) in self.completions.take() {
+            self.running -= 1;
             let alone = numbers.len() == 1;
             for (number, outcome) in numbers.into_iter().zip(outcomes?) {
                 self.take_answer(number, outcome, alone);
@@ -354,6 +363,12 @@ impl Operator for Inference {
         self.batcher.flush();
         self.send()?;
         let done = self.table.is_empty() && self.outs.is_empty();
+        Ok(if done { Drained::Done } else { Drained::Pending })
+    }
+
+    fn suspend(&mut self) -> Result<Drained> {
+        self.suspended = true;
+        let done = self.running == 0 && self.outs.is_empty();
         Ok(if done { Drained::Done } else { Drained::Pending })
     }
 }

@@ -228,6 +228,25 @@ fn snapshot_holds_every_row_not_given_out_and_a_restore_asks_them_again() {
 }
 
 #[test]
+fn a_suspended_operator_finishes_what_is_in_flight_and_keeps_the_rest() {
+    let mut bench = Bench::new(Order::Unordered);
+    bench.rows(0..10);
+    assert_eq!(bench.model.call_sizes(), [4, 4]);
+    assert_eq!(bench.operator.suspend().unwrap(), Drained::Pending);
+    bench.model.answer(0, None);
+    assert_eq!(bench.out(), "rows 0=0 1=10 2=20 3=30");
+    assert_eq!(bench.operator.suspend().unwrap(), Drained::Pending);
+    bench.model.answer(1, None);
+    bench.out();
+    assert_eq!(bench.operator.suspend().unwrap(), Drained::Done, "two rows were never sent");
+    assert_eq!(bench.model.call_sizes(), [4, 4]);
+    let restored = bench.snapshot(1);
+    let mut again = Bench::restored(settings(Order::Unordered, OnError::DeadLetter), restored);
+    again.operator.drain().unwrap();
+    assert_eq!(again.model.call_sizes(), [2]);
+}
+
+#[test]
 fn a_snapshot_waits_until_the_checkpoint_before_is_closed_in_the_journal() {
     let mut bench = Bench::new(Order::Unordered);
     bench.rows(0..4);
