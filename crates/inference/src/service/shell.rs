@@ -161,14 +161,18 @@ impl Shell {
 
     fn lookup(self: &Arc<Self>, submission: SubmissionId, ids: Vec<RequestId>) {
         let Some(journal) = self.journal.clone() else { return };
-        let shell = Arc::clone(self);
-        self.env.spawn(Box::pin(async move {
-            let event = match journal.lookup(&ids).await {
+        let mut asked = Box::pin(async move {
+            match journal.lookup(&ids).await {
                 Ok(known) => Event::Known { submission, known },
                 Err(error) => Event::JournalFailed { failure: failure_of(&error) },
-            };
-            shell.drive(event);
-        }));
+            }
+        });
+        // Rows that were never asked are unknown without a look at the disk, and need not wait for a thread that is free.
+        if let Some(event) = (&mut asked).now_or_never() {
+            return self.drive(event);
+        }
+        let shell = Arc::clone(self);
+        self.env.spawn(Box::pin(async move { shell.drive(asked.await) }));
     }
 
     fn call(self: &Arc<Self>, dispatch: DispatchId, replica: u16, batch: RequestBatch) {

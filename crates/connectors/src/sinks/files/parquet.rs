@@ -25,6 +25,9 @@ use super::{FileSinkSettings, Tensors, tensors};
 const PAGE_BYTES: usize = 1 << 20;
 /// Values of a column written between two looks at the page's size, the library's own choice for small values.
 const WRITE_BATCH: usize = 1024;
+/// Most bytes of address space taken at once for a file that is to grow. Growing by doubling instead would copy a file
+/// of pixels once more than needed and touch twice its memory; what is never written is never backed by memory.
+const RESERVED_BYTES_MAX: usize = 64 << 20;
 
 /// A Parquet file in memory.
 pub(super) struct ParquetFile {
@@ -47,7 +50,8 @@ impl ParquetFile {
             schema.fields().iter().map(|field| store(field).unwrap_or_else(|| field.as_ref().clone())).collect();
         let schema = Arc::new(Schema::new(fields));
         let properties = properties(&schema, &stored, settings)?;
-        let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties))
+        let reserved = settings.file_bytes_max.saturating_add(settings.row_group_bytes).min(RESERVED_BYTES_MAX);
+        let writer = ArrowWriter::try_new(Vec::with_capacity(reserved), Arc::clone(&schema), Some(properties))
             .map_err(|source| Error::new(Kind::Invalid, "open parquet file").source(source))?;
         Ok(Self { schema, stored, writer })
     }
