@@ -49,6 +49,7 @@ def test_stop_drains_and_a_resume_completes_with_the_same_output(space: MakeSpac
     outcome = engine.wait(STOPPED)
     assert outcome.report is not None
     assert outcome.report["outcome"] == "stopped"
+    assert "--resume latest" in outcome.stderr
     check_sound(stopped)
     assert stopped.epochs(), "no checkpoint was left"
     rows_before = len(committed(stopped.out))

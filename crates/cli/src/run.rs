@@ -64,6 +64,9 @@ pub async fn run(options: RunArguments) -> Result<ExitCode, Problem> {
             report.job
         );
     }
+    if report.outcome == "stopped" {
+        eprintln!("{}: go on with the same command and `--resume latest`", report.job);
+    }
     Ok(if report.outcome == "completed" { ExitCode::SUCCESS } else { ExitCode::from(STOPPED) })
 }
 

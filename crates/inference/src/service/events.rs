@@ -114,7 +114,7 @@ pub struct Planted {
 pub struct CoreSettings {
     /// How many replicas, at least 1.
     pub replicas: u16,
-    /// How often a row is tried when replicas die or cannot be started, at least 1.
+    /// How often a row is tried when replicas die, at least 1.
     pub attempts_max: u32,
     /// Whether there is a journal.
     pub journal: bool,

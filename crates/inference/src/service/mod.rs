@@ -36,7 +36,7 @@ use crate::request::{Outcome, RequestBatch};
 pub struct ServiceSettings {
     /// How many replicas, at least 1. Each runs one call at a time.
     pub replicas: u16,
-    /// How often a row is tried when replicas die, hang or cannot be started, at least 1.
+    /// How often a row is tried when replicas die or hang, at least 1.
     pub attempts_max: u32,
     /// Longest wait for one call; then its replica is ended and its rows are tried again.
     pub timeout: Duration,

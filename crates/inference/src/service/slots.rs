@@ -8,6 +8,9 @@ use super::events::DispatchId;
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// Longest such pause: short enough that a repaired model is back before anyone restarts the job.
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// Starts that may fail in a row before what waits is failed. Apart from how often a row is tried: that a process does not
+/// come up, for want of memory perhaps, is no fault of the rows in the queue.
+const STARTS_MAX: u32 = 5;
 
 /// The replicas of one model.
 #[derive(Debug)]
@@ -66,11 +69,11 @@ impl Slots {
     }
 
     /// A start failed; `final_` if trying again cannot help.
-    pub(super) fn failed(&mut self, replica: u16, final_: bool, attempts_max: u32) -> AfterFailure {
+    pub(super) fn failed(&mut self, replica: u16, final_: bool) -> AfterFailure {
         let Some(slot) = self.slots.get_mut(usize::from(replica)) else { return AfterFailure::Wait };
         slot.state = State::Stopped;
         slot.failures += 1;
-        let tried_enough = final_ || slot.failures.is_multiple_of(attempts_max.max(1));
+        let tried_enough = final_ || slot.failures.is_multiple_of(STARTS_MAX);
         let others_may_serve = self.slots.iter().any(|slot| slot.state != State::Stopped);
         if tried_enough && !others_may_serve { AfterFailure::GiveUp } else { AfterFailure::Wait }
     }
@@ -129,7 +132,7 @@ mod tests {
         let mut pauses = Vec::new();
         for _ in 0..9 {
             pauses.extend(slots.start_stopped().into_iter().map(|(_, pause, _)| pause.as_millis()));
-            slots.failed(0, false, 100);
+            slots.failed(0, false);
         }
         assert_eq!(pauses, [0, 100, 200, 400, 800, 1600, 3200, 6400, 10_000]);
     }
@@ -138,7 +141,7 @@ mod tests {
     fn giving_up_needs_every_replica_to_be_down() {
         let mut slots = Slots::new(2);
         slots.start_stopped();
-        assert_eq!(slots.failed(0, true, 3), AfterFailure::Wait);
-        assert_eq!(slots.failed(1, true, 3), AfterFailure::GiveUp);
+        assert_eq!(slots.failed(0, true), AfterFailure::Wait);
+        assert_eq!(slots.failed(1, true), AfterFailure::GiveUp);
     }
 }

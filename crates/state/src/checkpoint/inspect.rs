@@ -156,8 +156,8 @@ fn to_do(broken: Epoch, readable: Option<Epoch>) -> String {
     match readable {
         Some(newer) if newer > broken => format!("nothing for `--resume latest`; epoch {broken} itself is lost"),
         Some(older) => format!(
-            "pass `--resume {older}`, the newest checkpoint that can be read; rows after it are processed again, and what \
-             later epochs committed to sinks stays"
+            "pass `--resume {older}`, the newest checkpoint that can be read; transactional sinks take back what later \
+             epochs committed, and those rows are processed again"
         ),
         None => "no checkpoint can be read: restore the file from a backup, or start in another folder".to_string(),
     }

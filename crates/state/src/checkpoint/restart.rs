@@ -27,7 +27,7 @@ use super::publish::fenced;
 pub enum Resume {
     /// From the newest epoch; from nothing if there is none.
     Latest,
-    /// From this epoch. What later epochs committed to sinks stays there, so rows after this epoch may be written again.
+    /// From this epoch. Transactional sinks take back what later epochs committed; rows after it are processed again.
     Epoch(Epoch),
     /// From nothing; refused where any epoch exists.
     Fresh,

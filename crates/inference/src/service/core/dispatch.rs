@@ -14,7 +14,7 @@ use crate::request::{Outcome, RequestBatch};
 impl Core {
     pub(super) fn on_replica_failed(&mut self, replica: u16, failure: &Failure, now: Instant) {
         let final_ = !failure.kind.is_retryable();
-        if self.slots.failed(replica, final_, self.settings.attempts_max) == AfterFailure::GiveUp {
+        if self.slots.failed(replica, final_) == AfterFailure::GiveUp {
             for work in std::mem::take(&mut self.queue) {
                 self.fail(work, failure, now);
             }
