@@ -7,8 +7,8 @@ waiting; whatever a run takes beyond that is the engine's. `job.toml` declares t
 limit; if you change one there, change the constant here.
 
 Counted is `run_seconds` of the report, from the first request sent to the last answer told, so that starting a process
-is not in it. Needs only the standard library. Exit code 1 if a row is missing
-or the best ratio is above `--ratio-max`.
+is not in it. A sleep ends late, the later the busier the machine; a line says how long the same sleeps take without any
+engine. Needs only the standard library. Exit code 1 if a row is missing or the best ratio is above `--ratio-max`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,6 +64,15 @@ def run_once(binary: Path, rows: Path, folder: Path) -> float:
     return seconds
 
 
+def bare_seconds() -> float:
+    """Returns how long the model's sleeps take here with no engine around them, timer slack off as in the model."""
+    Path("/proc/self/timerslack_ns").write_text("1000")
+    before = time.perf_counter()
+    for _ in range(math.ceil(ROWS / REQUEST_ROWS)):
+        time.sleep(MODEL_SECONDS)
+    return time.perf_counter() - before
+
+
 def show(seconds: list[float]) -> None:
     """Prints a line per run, then the best and the median."""
     named = [(f"run {number}", value) for number, value in enumerate(seconds, start=1)]
@@ -89,6 +99,7 @@ def main() -> int:
             folder = Path(name) / str(repeat)
             folder.mkdir()
             seconds.append(run_once(arguments.forebay, rows, folder))
+    print(f"load {os.getloadavg()[0]:.1f} after; the sleeps alone take {bare_seconds():.3f} s here")
     show(seconds)
     if arguments.ratio_max is not None and min(seconds) > arguments.ratio_max * IDEAL_SECONDS:
         print(f"best ratio is above {arguments.ratio_max}", file=sys.stderr)
