@@ -90,3 +90,22 @@ def test_used_checkpoints_without_resume_are_refused(space: MakeSpace) -> None:
     workspace.run()
     said = workspace.run(REFUSED).stderr
     assert "--resume latest" in said, said
+
+
+def test_log_in_a_folder_that_does_not_exist_is_refused(space: MakeSpace) -> None:
+    """Not a dead letter for each row."""
+    workspace = space(fake_job().replace("${EXECUTIONS}", "${INPUT}/nowhere/log"))
+    write_rows(workspace.input, 8)
+    assert str(workspace.input / "nowhere") in refused(workspace)
+
+
+def test_another_plan_is_not_restored(space: MakeSpace) -> None:
+    """State of one job cannot become that of another."""
+    workspace = space()
+    write_rows(workspace.input, 64)
+    workspace.run()
+    workspace.job_file.write_text(fake_job().replace('uid = "ask"', 'uid = "other"'))
+    said = workspace.run(REFUSED, resume="latest").stderr
+    assert "another plan" in said, said
+    workspace.job_file.write_text(fake_job())
+    workspace.run(resume="latest")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from conftest import MakeSpace
-from harness import REFUSED, Workspace
-from rows import committed, write_rows
+from harness import COMPLETED, FAILED, REFUSED, Workspace
+from rows import check_exact, committed, write_rows
 
 ROWS = 200
 SUBCOMMANDS = ("run", "plan", "schema", "checkpoints", "journal")
@@ -61,6 +61,18 @@ def test_a_completed_job_resumed_again_has_nothing_to_do(completed: Workspace) -
     outcome = completed.run(resume="latest")
     assert "nothing was left to do" in outcome.stderr
     assert (len(committed(completed.out)), completed.executed()) == (rows, executed)
+
+
+def test_a_second_engine_of_the_same_job_is_turned_away(space: MakeSpace) -> None:
+    """It names who holds the job, and the first engine does not notice."""
+    workspace = space()
+    write_rows(workspace.input, 2000)
+    first = workspace.start()
+    first.wait_until(lambda: bool(workspace.executed()), "the model computes")
+    said = workspace.run(FAILED, resume="latest").stderr
+    assert str(first.process.pid) in said, said
+    first.wait(COMPLETED)
+    check_exact(workspace.out, 2000)
 
 
 def test_journal_stats_counts_every_answer(completed: Workspace) -> None:

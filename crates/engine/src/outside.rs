@@ -119,6 +119,9 @@ impl Outside for Local {
 
     fn host(&self, model: &ModelSpec) -> Result<Arc<dyn Host>> {
         let log = model.log.clone().map(PathBuf::from);
+        if let Some(log) = &log {
+            check_folder_of(log)?;
+        }
         match &model.host {
             HostSpec::Onnx { path } => {
                 let settings = onnx::OnnxSettings { path: PathBuf::from(path), library: None, threads: 1 };
@@ -139,6 +142,13 @@ impl Outside for Local {
     fn subtasks(&self) -> Arc<dyn SubtaskHost> {
         Arc::new(Threads::new(Arc::clone(&self.env)))
     }
+}
+
+/// Whether a model's process can create its log, found out before any row is read.
+fn check_folder_of(log: &Path) -> Result<()> {
+    let folder = log.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let failed = || Error::new(Kind::Invalid, "find folder of log").with("log", log.display());
+    if folder.is_dir() { Ok(()) } else { Err(failed().source("there is no such folder")) }
 }
 
 fn disk(folder: &Path) -> Result<Arc<dyn Disk>> {

@@ -1,7 +1,7 @@
 //! Runs a job: starts or restores an attempt, and starts it again when a failure may pass.
 //!
 //! The order at a start matters and is the same for a fresh job, a resumed one and a restarted region: claim the epoch,
-//! commit what the last checkpoint still owes, roll sinks back to it, load its state, and only then read the first row.
+//! commit what the last checkpoint still owes, load its state, roll sinks back to it, and only then read the first row.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -189,17 +189,19 @@ impl<'a> Job<'a> {
         attempt::run(spec, surroundings).await
     }
 
-    /// Rolls the sinks back to the restored checkpoint and loads its state.
+    /// Loads the state of the restored checkpoint and rolls the sinks back to it.
     async fn restore(&self, started: &Started) -> Result<RestoredJob> {
         let state_of = started.restored.as_ref().and_then(|manifest| manifest.state_of);
+        let mut restored = RestoredJob { epoch: state_of, entries: BTreeMap::new() };
+        if let Some(manifest) = &started.restored {
+            self.check_plan(manifest)?;
+            for entry in self.folder.load(manifest, |_| true).await? {
+                restored.entries.entry(entry.operator).or_default().push((entry.key_group, entry.bytes));
+            }
+        }
+        // Last, so that a checkpoint that cannot be restored costs no output.
         for committer in self.committers.values() {
             committer.roll_back(state_of.unwrap_or(Epoch(0)), started.next_epoch).await?;
-        }
-        let Some(manifest) = &started.restored else { return Ok(RestoredJob::default()) };
-        self.check_plan(manifest)?;
-        let mut restored = RestoredJob { epoch: state_of, entries: BTreeMap::new() };
-        for entry in self.folder.load(manifest, |_| true).await? {
-            restored.entries.entry(entry.operator).or_default().push((entry.key_group, entry.bytes));
         }
         Ok(restored)
     }

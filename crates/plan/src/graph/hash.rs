@@ -45,8 +45,8 @@ impl PlanHash {
         if self == stored {
             return Ok(());
         }
-        let attempted = "restore a checkpoint of another plan: a step, uid, column or the key groups changed; start without \
-                         --resume, or take back the change";
+        let attempted = "restore a checkpoint of another plan: a step, uid, column or the key groups changed; take \
+                         back the change, or start without --resume in another checkpoint folder";
         Err(Error::new(Kind::Invalid, attempted).with("plan", self).with("checkpoint", stored))
     }
 }
