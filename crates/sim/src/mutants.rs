@@ -1,0 +1,92 @@
+//! Planted bugs: each breaks one promise of one part; the simulation has to find it.
+
+use forebay_connectors::sinks::files::FileSinkBug;
+use forebay_engine::Planted;
+use forebay_inference::journal::PlantedBug as JournalBug;
+use forebay_state::checkpoint::PlantedBug as CheckpointBug;
+use forebay_state::store::PlantedStoreBug;
+
+/// A version of the engine with at most one bug.
+#[derive(Debug, Clone, Default)]
+pub struct Mutant {
+    /// Its name.
+    pub name: &'static str,
+    pub(crate) planted: Planted,
+    pub(crate) store: Option<PlantedStoreBug>,
+}
+
+// === impl Mutant ===
+
+impl Mutant {
+    /// The engine as it is.
+    pub fn none() -> Self {
+        Self { name: "none", ..Self::default() }
+    }
+
+    /// Every bug that whole-engine seeds are expected to find.
+    pub fn of_engine() -> Vec<Self> {
+        let mut mutants = vec![
+            Self::planted("tell_before_durable", |planted| planted.service.tell_before_durable = true),
+            Self::planted("no_lookup", |planted| planted.service.no_lookup = true),
+            Self::planted("cancel_on_drop", |planted| planted.service.cancel_on_drop = true),
+            Self::planted("in_flight_forgotten", |planted| planted.inference.in_flight_forgotten = true),
+        ];
+        let journal = [
+            ("tell_before_sync", JournalBug::TellBeforeSync),
+            ("skip_folder_sync", JournalBug::SkipFolderSync),
+            ("last_writer_wins", JournalBug::LastWriterWins),
+            ("trim_at_emit", JournalBug::TrimAtEmit),
+            ("accept_torn_tail", JournalBug::AcceptTornTail),
+        ];
+        let sink = [
+            ("commit_at_write", FileSinkBug::CommitAtWrite),
+            ("committable_forgotten", FileSinkBug::CommittableForgotten),
+            ("non_idempotent_commit", FileSinkBug::NonIdempotentCommit),
+        ];
+        let checkpoint = [
+            ("no_claim", CheckpointBug::NoClaim),
+            ("abort_before_claim", CheckpointBug::AbortBeforeClaim),
+            ("skip_generation_check", CheckpointBug::SkipGenerationCheck),
+            ("overwrite_epoch_record", CheckpointBug::OverwriteEpochRecord),
+            ("no_replay_commit", CheckpointBug::NoReplayCommit),
+        ];
+        let store = [
+            ("store_skip_folder_sync", PlantedStoreBug::SkipFolderSync),
+            ("store_skip_file_sync", PlantedStoreBug::SkipFileSync),
+        ];
+        mutants.extend(journal.map(|(name, bug)| Self::planted(name, |planted| planted.journal = Some(bug))));
+        mutants.extend(sink.map(|(name, bug)| Self::planted(name, |planted| planted.sink = Some(bug))));
+        mutants.extend(checkpoint.map(|(name, bug)| Self::planted(name, |planted| planted.checkpoint = Some(bug))));
+        mutants.extend(store.map(|(name, bug)| Self { name, store: Some(bug), ..Self::default() }));
+        mutants
+    }
+
+    /// Bugs of time and order, which the harness of the inference operator alone finds.
+    pub fn of_operator() -> Vec<Self> {
+        vec![
+            Self::planted("stale_timer", |planted| planted.batcher.stale_timer = true),
+            Self::planted("watermark_overtakes", |planted| planted.inference.watermark_overtakes = true),
+        ]
+    }
+
+    fn planted(name: &'static str, plant: impl FnOnce(&mut Planted)) -> Self {
+        let mut mutant = Self { name, ..Self::default() };
+        plant(&mut mutant.planted);
+        mutant
+    }
+}
+
+/// The first of `seeds` that `check` fails on, counted from 1, with what it says; `None` if all pass.
+pub fn seeds_to_kill(
+    seeds: impl IntoIterator<Item = u64>,
+    check: impl Fn(u64) -> Result<(), String>,
+) -> Option<(u64, String)> {
+    let mut tried = 0;
+    for seed in seeds {
+        tried += 1;
+        if let Err(broken) = check(seed) {
+            return Some((tried, format!("seed {seed}: {broken}")));
+        }
+    }
+    None
+}

@@ -1,0 +1,81 @@
+//! What must come out, by reading the input once from first to last row, without batches, tasks, time or faults.
+//!
+//! The model's answers are the one thing that it cannot know: there the journal decides, and [`invariants`](crate::invariants)
+//! hold the output to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Text that the model refuses.
+const POISON: &str = "poison";
+
+/// One row of the input.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// Unique in the input.
+    pub id: u64,
+    /// Any number; filters and expressions read it.
+    pub n: u64,
+    /// Whether the model refuses it.
+    pub poisonous: bool,
+}
+
+/// What must come out of a job.
+#[derive(Debug, Clone)]
+pub struct Expected {
+    filter: bool,
+    doubled: bool,
+    /// Rows that reach the model, as JSON without the answer, by id.
+    pub rows: BTreeMap<u64, serde_json::Value>,
+    /// Those that the model refuses.
+    pub poisonous: BTreeSet<u64>,
+    /// Lines that are no rows.
+    pub bad_lines: u64,
+}
+
+// === impl Row ===
+
+impl Row {
+    /// The row as a line of a file.
+    pub fn line(&self) -> String {
+        format!("{{\"id\": {}, \"n\": {}, \"text\": \"{}\"}}\n", self.id, self.n, self.text())
+    }
+
+    fn text(&self) -> String {
+        let tail = if self.poisonous { format!(" {POISON}") } else { String::new() };
+        format!("row {}{tail}", self.id)
+    }
+}
+
+// === impl Expected ===
+
+impl Expected {
+    /// Nothing yet, of a job with or without the filter and the added column.
+    pub fn new(filter: bool, doubled: bool) -> Self {
+        Self { filter, doubled, rows: BTreeMap::new(), poisonous: BTreeSet::new(), bad_lines: 0 }
+    }
+
+    /// Reads one row.
+    pub fn take(&mut self, row: Row) {
+        if self.filter && row.n.is_multiple_of(3) {
+            return;
+        }
+        let mut value = serde_json::json!({ "id": row.id, "n": row.n, "text": row.text() });
+        if self.doubled {
+            value["doubled"] = (row.n * 2).into();
+        }
+        self.rows.insert(row.id, value);
+        if row.poisonous {
+            self.poisonous.insert(row.id);
+        }
+    }
+}
+
+/// Whether the model refuses `text`.
+pub(crate) fn is_poisonous(text: &str) -> bool {
+    text.contains(POISON)
+}
+
+/// The id of the row that `text` belongs to.
+pub(crate) fn row_of(text: &str) -> Option<u64> {
+    text.split(' ').nth(1)?.parse().ok()
+}

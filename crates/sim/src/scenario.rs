@@ -1,0 +1,272 @@
+//! What a seed draws: a job, its input, and which faults happen when.
+//!
+//! Swarm testing: every seed has its own subset of the faults, each at its own rate, because faults that are always on
+//! hide each other.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use crate::disk::{Trap, Weather};
+use crate::oracle::{Expected, Row};
+use crate::random::Random;
+
+/// Paths in which a process may be caught: the narrow places of the protocols.
+const NARROW: [&str; 9] =
+    ["/epoch/", "/manifest/", "/generation/", "/committed/", "_commits", "_staging", "part-", "journal/", "/state/"];
+
+/// Everything that a seed draws before it starts.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// The input files, name and content.
+    pub(crate) files: Vec<(String, String)>,
+    /// What must come out.
+    pub(crate) expected: Expected,
+    /// The job.
+    pub(crate) job: Job,
+    /// What happens to the first processes, one each.
+    pub(crate) troubles: Vec<Trouble>,
+    /// Steps after which the last process has no more faults.
+    pub(crate) heal_after: u64,
+    /// What the model does beside answering.
+    pub(crate) moods: Moods,
+    /// What the disk does.
+    pub(crate) weather: Weather,
+    /// How many checkpoints are kept.
+    pub(crate) keep: usize,
+}
+
+/// The settings of the job file.
+#[derive(Debug, Clone)]
+pub(crate) struct Job {
+    pub filter: bool,
+    pub doubled: bool,
+    pub interval_ms: u64,
+    pub read_rows: u64,
+    pub batch_rows: u64,
+    pub linger_ms: u64,
+    pub in_flight: u64,
+    pub ordered: bool,
+    pub attempts: u32,
+    pub timeout_ms: u64,
+    pub replicas: u64,
+    pub file_bytes: u64,
+}
+
+/// Faults of the model, per mille of its calls.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Moods {
+    pub die: u64,
+    pub wrong_count: u64,
+    pub lost: u64,
+    pub late: u64,
+    pub exhausted: u64,
+    pub start_fails: u64,
+    pub latency_max: Duration,
+}
+
+/// What ends a process before its time.
+#[derive(Debug, Clone)]
+pub(crate) struct Trouble {
+    pub kind: TroubleKind,
+    pub trigger: Trigger,
+    pub layout: Layout,
+    /// Whether the process starts from an older checkpoint, if there is one.
+    pub older: bool,
+    /// The disk is full after so many bytes, for a while.
+    pub full_after: Option<u64>,
+}
+
+/// How many subtasks run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Layout {
+    pub job: u16,
+    pub sink: u16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TroubleKind {
+    /// The process ends; the machine does not.
+    Kill,
+    /// The machine loses power.
+    PowerLoss,
+    /// The user asks to drain and stop.
+    Stop,
+    /// The process stalls; another takes its place; it wakes up after so many steps, for so many steps.
+    Stall { after: u64, lives: u64 },
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Trigger {
+    Steps(u64),
+    Caught(Trap),
+}
+
+// === impl Scenario ===
+
+impl Scenario {
+    /// What `seed` draws.
+    pub fn draw(seed: u64) -> Self {
+        let mut random = Random::new(seed, "scenario");
+        let job = Job::draw(&mut random);
+        let (files, expected) = input(&mut random, &job);
+        let stalls = random.chance(150);
+        Self {
+            files,
+            expected,
+            job,
+            troubles: troubles(&mut random, stalls),
+            heal_after: random.below(3000),
+            moods: Moods::draw(&mut random),
+            weather: weather(&mut random),
+            keep: random.within(1, 3) as usize,
+        }
+    }
+
+    /// The job file for one layout.
+    pub(crate) fn job_text(&self, layout: Layout) -> String {
+        let Job { interval_ms, read_rows, batch_rows, linger_ms, in_flight, attempts, timeout_ms, .. } = &self.job;
+        let Job { replicas, file_bytes, .. } = &self.job;
+        let order = if self.job.ordered { "ordered" } else { "unordered" };
+        let filter = if self.job.filter { "[[step]]\nuid = \"keep\"\nfilter = \"n % 3 <> 0\"\n" } else { "" };
+        let doubled = if self.job.doubled { "[[step]]\nuid = \"double\"\nwith = [\"n * 2 AS doubled\"]\n" } else { "" };
+        format!(
+            r#"name = "sim"
+parallelism = {}
+key_groups = 16
+checkpoint_interval = "{interval_ms}ms"
+
+[source]
+format = "jsonl"
+path = "in/*.jsonl"
+batch_rows = {read_rows}
+
+{filter}{doubled}[[step]]
+[step.infer]
+uid = "ask"
+model = "m"
+inputs = {{ text = "text" }}
+outputs = {{ answer = "answer" }}
+batch_rows = {batch_rows}
+linger = "{linger_ms}ms"
+in_flight = {in_flight}
+order = "{order}"
+attempts = {attempts}
+timeout = "{timeout_ms}ms"
+
+[model.m]
+host = "fake"
+replicas = {replicas}
+
+[sink]
+format = "jsonl"
+path = "out"
+file_bytes = "{file_bytes}B"
+parallelism = {}
+"#,
+            layout.job, layout.sink
+        )
+    }
+
+    /// Whether a stalled process wakes up beside its successor.
+    pub(crate) fn stalls(&self) -> bool {
+        self.troubles.iter().any(|trouble| matches!(trouble.kind, TroubleKind::Stall { .. }))
+    }
+}
+
+// === impl Job ===
+
+impl Job {
+    fn draw(random: &mut Random) -> Self {
+        Self {
+            filter: random.chance(500),
+            doubled: random.chance(500),
+            interval_ms: random.pick(&[5, 20, 100, 1000, 5000]),
+            read_rows: random.within(1, 12),
+            batch_rows: random.within(1, 8),
+            linger_ms: random.pick(&[1, 5, 50]),
+            in_flight: random.within(1, 4),
+            ordered: random.chance(500),
+            attempts: if random.chance(250) { random.within(1, 3) as u32 } else { 60 },
+            timeout_ms: random.pick(&[500, 5_000, 30_000]),
+            replicas: random.within(1, 3),
+            file_bytes: random.pick(&[200, 1_000, 1_000_000]),
+        }
+    }
+}
+
+// === impl Moods ===
+
+impl Moods {
+    fn draw(random: &mut Random) -> Self {
+        let mut maybe = |most: u64| if random.chance(350) { random.within(1, most) } else { 0 };
+        let (die, wrong_count, lost) = (maybe(150), maybe(100), maybe(80));
+        let (late, exhausted, start_fails) = (maybe(80), maybe(100), maybe(300));
+        let latency_max = Duration::from_millis(random.pick(&[2, 30, 400, 4_000]));
+        Self { die, wrong_count, lost, late, exhausted, start_fails, latency_max }
+    }
+}
+
+fn input(random: &mut Random, job: &Job) -> (Vec<(String, String)>, Expected) {
+    let (mut files, mut expected) = (Vec::new(), Expected::new(job.filter, job.doubled));
+    let poison = if random.chance(600) { random.within(10, 120) } else { 0 };
+    let bad = if random.chance(300) { 40 } else { 0 };
+    let rows = random.within(20, 90);
+    let count = random.within(3, 9);
+    for file in 0..count {
+        let mut text = String::new();
+        for id in (0..rows).filter(|id| id % count == file) {
+            let row = Row { id, n: random.below(1000), poisonous: random.chance(poison) };
+            text.push_str(&row.line());
+            expected.take(row);
+            // Not in the first file: the schema is taken from it.
+            if file > 0 && random.chance(bad) {
+                text.push_str("{ this is no row\n");
+                expected.bad_lines += 1;
+            }
+        }
+        files.push((format!("in/{file:02}.jsonl"), text));
+    }
+    (files, expected)
+}
+
+fn troubles(random: &mut Random, stalls: bool) -> Vec<Trouble> {
+    let count = if random.chance(100) { random.below(2) } else { random.within(2, 5) };
+    let (stops, older, full) = (random.chance(300), !stalls && random.chance(300), random.chance(150));
+    let power_only = random.chance(400);
+    let rescales = random.chance(500);
+    let mut layout = Layout { job: random.within(1, 3) as u16, sink: random.within(1, 3) as u16 };
+    let stalled = if stalls { random.below(count) } else { u64::MAX };
+    let draw = |place| {
+        if rescales && random.chance(500) {
+            layout = Layout { job: random.within(1, 3) as u16, sink: random.within(1, 3) as u16 };
+        }
+        let kind = match () {
+            () if place == stalled => TroubleKind::Stall { after: random.below(3000), lives: random.within(1, 3000) },
+            () if stops && random.chance(250) => TroubleKind::Stop,
+            () if power_only || random.chance(500) => TroubleKind::PowerLoss,
+            () => TroubleKind::Kill,
+        };
+        let trigger = if random.chance(500) {
+            let part = random.pick(&NARROW);
+            Trigger::Caught(Trap { part, nth: random.within(1, 12) as u32 })
+        } else {
+            Trigger::Steps(1 << random.within(3, 11))
+        };
+        let full_after = (full && random.chance(500)).then(|| random.below(20_000));
+        Trouble { kind, trigger, layout, older: older && random.chance(400), full_after }
+    };
+    (0..count).map(draw).collect()
+}
+
+fn weather(random: &mut Random) -> Weather {
+    let fails = random.chance(250);
+    let slow = random.chance(500);
+    Weather {
+        slow_per_mille: if slow { random.within(1, 400) } else { 0 },
+        slow_max: Duration::from_millis(random.pick(&[1, 20, 300])),
+        fail_per_mille: if fails { random.within(1, 8) } else { 0 },
+        fail_sync_per_mille: if random.chance(200) { random.within(1, 30) } else { 0 },
+        failures_left: Arc::new(AtomicU32::new(random.within(1, 12) as u32)),
+    }
+}

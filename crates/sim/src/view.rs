@@ -1,0 +1,206 @@
+//! What anyone who looks at the disk sees: epoch records, committed output, dead letters, the journal.
+//!
+//! Reads the files themselves and not through the engine, so that a bug of the engine's readers hides nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::array::AsArray;
+use bytes::Bytes;
+use forebay_core::disk::Disk;
+use forebay_core::testing::{ManualEnv, MemoryDisk};
+use forebay_engine::run::JOURNAL_FOLDER;
+use forebay_inference::journal::{Journal, JournalSettings};
+use forebay_inference::request::{Outcome, RequestId};
+use futures::FutureExt;
+use serde_json::Value;
+
+/// Folder of the checkpoints.
+pub(crate) const CHECKPOINTS: &str = "checkpoints";
+/// Folder of the output.
+pub(crate) const OUT: &str = "out";
+const REGION: &str = "checkpoints/sim/region-0";
+const LETTERS: &str = "_dead_letters/";
+
+/// An epoch record as found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub bytes: Bytes,
+    pub attempt: u64,
+    pub is_checkpoint: bool,
+    manifest: String,
+}
+
+/// The disk at one moment.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct View {
+    pub records: BTreeMap<u64, Record>,
+    /// Output files that a reader of the folder takes for real, dead letters included, by path below [`OUT`].
+    pub files: BTreeMap<String, Bytes>,
+    /// Epochs marked as committed.
+    pub markers: BTreeSet<u64>,
+    /// Files staged and not committed.
+    pub staged: usize,
+}
+
+/// A committed row.
+#[derive(Debug, Clone)]
+pub(crate) struct OutRow {
+    pub epoch: u64,
+    pub id: u64,
+    pub answer: String,
+    /// The row without the answer.
+    pub rest: Value,
+}
+
+/// A committed dead letter.
+#[derive(Debug, Clone)]
+pub(crate) struct Letter {
+    /// The row, `None` if it never was one.
+    pub id: Option<u64>,
+    pub kind: String,
+    pub attempts: u64,
+}
+
+/// The content of `path`.
+pub(crate) fn read(disk: &MemoryDisk, path: &str) -> Option<Bytes> {
+    disk.read(path).now_or_never()?.ok()?
+}
+
+/// Adds a file for good.
+pub(crate) fn write(disk: &MemoryDisk, path: &str, bytes: Bytes) {
+    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let _ = disk.append(path, bytes).now_or_never();
+    let _ = disk.sync(path).now_or_never();
+    let _ = disk.sync_folder(folder).now_or_never();
+}
+
+// === impl View ===
+
+impl View {
+    /// The disk now.
+    pub fn look(disk: &MemoryDisk) -> Self {
+        let mut view = Self::default();
+        let (epochs, markers) = (format!("{REGION}/epoch/"), format!("{REGION}/committed/"));
+        for path in disk.paths() {
+            if let Some(name) = path.strip_prefix(&epochs) {
+                let record = read(disk, &path).and_then(|bytes| record(&bytes));
+                view.records.extend(name.strip_suffix(".json").and_then(|name| name.parse().ok()).zip(record));
+            } else if let Some(name) = path.strip_prefix(&markers) {
+                view.markers.extend(name.parse::<u64>());
+            } else if let Some(name) = path.strip_prefix("out/") {
+                let inner = name.strip_prefix(LETTERS).unwrap_or(name);
+                view.staged += usize::from(inner.starts_with("_staging"));
+                if !inner.starts_with('_') && !inner.starts_with("tmp/") {
+                    view.files.extend(read(disk, &path).map(|bytes| (name.to_string(), bytes)));
+                }
+            }
+        }
+        view
+    }
+
+    /// Names that the manifest of `epoch` tells its sinks to publish; `None` if the manifest is gone.
+    pub fn owed(&self, disk: &MemoryDisk, epoch: u64) -> Option<BTreeSet<String>> {
+        let manifest = json(&read(disk, &format!("{CHECKPOINTS}/{}", self.records.get(&epoch)?.manifest))?)?;
+        let mut names = BTreeSet::new();
+        for sink in manifest["committables"].as_array().into_iter().flatten() {
+            let folder = if sink["sink"] == "sink" { "" } else { LETTERS };
+            for item in sink["items"].as_array().into_iter().flatten() {
+                let item: Value = serde_json::from_slice(&unhex(item.as_str()?)).ok()?;
+                names.insert(format!("{folder}{}", item["name"].as_str()?));
+            }
+        }
+        Some(names)
+    }
+
+    /// Every committed row, or what cannot be read.
+    pub fn rows(&self) -> Result<Vec<OutRow>, String> {
+        let mut rows = Vec::new();
+        for (epoch, mut rest) in self.lines(false)? {
+            let answer = rest["answer"].as_str().unwrap_or_default().to_string();
+            let id = rest["id"].as_u64().ok_or_else(|| format!("a row without id: {rest}"))?;
+            rest.as_object_mut().map(|row| row.remove("answer"));
+            rows.push(OutRow { epoch, id, answer, rest });
+        }
+        Ok(rows)
+    }
+
+    /// Every committed dead letter, or what cannot be read.
+    pub fn letters(&self) -> Result<Vec<Letter>, String> {
+        let letter = |(_, line): (u64, Value)| {
+            let input: Value = serde_json::from_str(line["input"].as_str()?).unwrap_or_default();
+            let kind = line["kind"].as_str()?.to_string();
+            Some(Letter { id: input["id"].as_u64(), kind, attempts: line["attempts"].as_u64()? })
+        };
+        self.lines(true)?.into_iter().map(|line| letter(line).ok_or_else(|| "a dead letter lacks a column".into())).collect()
+    }
+
+    fn lines(&self, letters: bool) -> Result<Vec<(u64, Value)>, String> {
+        let mut lines = Vec::new();
+        for (name, bytes) in self.files.iter().filter(|(name, _)| name.starts_with(LETTERS) == letters) {
+            let epoch = epoch_of(name).ok_or_else(|| format!("output file {name} has no epoch in its name"))?;
+            let text = std::str::from_utf8(bytes).map_err(|error| format!("{name}: {error}"))?;
+            for line in text.lines() {
+                lines.push((epoch, serde_json::from_str(line).map_err(|error| format!("{name}: {error}"))?));
+            }
+        }
+        Ok(lines)
+    }
+}
+
+/// The epoch in the name of a committed file.
+pub(crate) fn epoch_of(name: &str) -> Option<u64> {
+    name.strip_prefix(LETTERS).unwrap_or(name).strip_prefix("part-")?.split('-').next()?.parse().ok()
+}
+
+/// The oldest epoch that is still kept.
+pub(crate) fn oldest_kept(disk: &MemoryDisk) -> u64 {
+    let retained = read(disk, &format!("{REGION}/retained.json")).and_then(|bytes| json(&bytes));
+    retained.and_then(|retained| retained["oldest"].as_u64()).unwrap_or(0)
+}
+
+/// What the journal below `folder` holds: the answer, or the kind of the failure.
+pub(crate) fn journal(disk: &MemoryDisk, folder: &str) -> Result<BTreeMap<RequestId, String>, String> {
+    let copy = MemoryDisk::new();
+    let wanted = format!("{folder}/{JOURNAL_FOLDER}/");
+    for path in disk.paths() {
+        if let Some(name) = path.strip_prefix(&wanted) {
+            write(&copy, &format!("{JOURNAL_FOLDER}/{name}"), read(disk, &path).unwrap_or_default());
+        }
+    }
+    let env = ManualEnv::with_disk(1, Arc::new(copy.clone()));
+    let shown = |error: forebay_core::Error| format!("the journal cannot be opened: {}", error.chain());
+    let ids = env.block_on(Journal::finished(Arc::new(copy), JOURNAL_FOLDER)).map_err(shown)?;
+    let opening = Journal::open(Arc::new(env.clone()), JOURNAL_FOLDER, u64::MAX, JournalSettings::default());
+    let (journal, _) = env.block_on(opening).map_err(shown)?;
+    let outcomes = env.block_on(journal.lookup(&ids)).map_err(shown)?;
+    Ok(ids.into_iter().zip(outcomes).filter_map(|(id, outcome)| Some((id, text_of(&outcome?)))).collect())
+}
+
+fn text_of(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Answered { rows, place } => rows.column(0).as_string::<i32>().value(*place).to_string(),
+        Outcome::Failed { kind, .. } => kind.name().to_string(),
+    }
+}
+
+fn record(bytes: &Bytes) -> Option<Record> {
+    let value = json(bytes)?;
+    Some(Record {
+        bytes: bytes.clone(),
+        attempt: value["attempt"].as_u64()?,
+        is_checkpoint: value["kind"] == "checkpoint",
+        manifest: value["manifest"].as_str()?.to_string(),
+    })
+}
+
+/// A document before its seal.
+fn json(bytes: &Bytes) -> Option<Value> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    serde_json::from_str(text.split("\n#crc32c ").next()?).ok()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits = text.as_bytes().chunks(2);
+    digits.filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+}
