@@ -1,13 +1,15 @@
-//! Drawn numbers and the trace: both a chain of hashes, so that a seed means the same on every machine.
+//! Drawn numbers and the trace: the same for a seed on every machine.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use forebay_core::hash::hash64_parts;
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
 /// Numbers drawn from a seed.
 #[derive(Debug, Clone)]
 pub(crate) struct Random {
-    state: u64,
+    state: Xoshiro256PlusPlus,
 }
 
 /// A hash over everything that a run decided and wrote; clones share it.
@@ -21,16 +23,13 @@ pub(crate) struct Trace {
 impl Random {
     /// Numbers of `seed` for one `purpose`.
     pub fn new(seed: u64, purpose: &str) -> Self {
-        Self { state: hash64_parts(&[&seed.to_le_bytes(), purpose.as_bytes()]) }
+        let seed = hash64_parts(&[&seed.to_le_bytes(), purpose.as_bytes()]);
+        Self { state: Xoshiro256PlusPlus::seed_from_u64(seed) }
     }
 
-    /// The next number (SplitMix64).
+    /// The next number.
     pub fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.state.next_u64()
     }
 
     /// A number below `end`, 0 if `end` is 0.

@@ -128,8 +128,8 @@ impl Scenario {
         let Job { interval_ms, read_rows, batch_rows, linger_ms, in_flight, attempts, timeout_ms, .. } = &self.job;
         let Job { replicas, file_bytes, .. } = &self.job;
         let order = if self.job.ordered { "ordered" } else { "unordered" };
-        let filter = if self.job.filter { "[[step]]\nuid = \"keep\"\nfilter = \"n % 3 <> 0\"\n" } else { "" };
-        let doubled = if self.job.doubled { "[[step]]\nuid = \"double\"\nwith = [\"n * 2 AS doubled\"]\n" } else { "" };
+        let filter = if self.job.filter { "[[step]]\nfilter = \"n % 3 <> 0\"\n" } else { "" };
+        let doubled = if self.job.doubled { "[[step]]\nwith = [\"n * 2 AS doubled\"]\n" } else { "" };
         format!(
             r#"name = "sim"
 parallelism = {}

@@ -17,8 +17,6 @@ use serde_json::Value;
 
 /// Folder of the checkpoints.
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
-/// Folder of the output.
-pub(crate) const OUT: &str = "out";
 const REGION: &str = "checkpoints/sim/region-0";
 const LETTERS: &str = "_dead_letters/";
 
@@ -35,7 +33,7 @@ pub(crate) struct Record {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct View {
     pub records: BTreeMap<u64, Record>,
-    /// Output files that a reader of the folder takes for real, dead letters included, by path below [`OUT`].
+    /// Output files that a reader of the folder takes for real, dead letters included, by path below `out`.
     pub files: BTreeMap<String, Bytes>,
     /// Epochs marked as committed.
     pub markers: BTreeSet<u64>,

@@ -1,0 +1,69 @@
+//! A thousand seeds of the whole engine. `SEEDS` and `FIRST_SEED` choose others.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use forebay_sim::{Counts, Mutant, run};
+
+/// What must have happened at least once, or the seeds prove nothing.
+const REACHED: [&str; 17] = [
+    "I1: rows compared with the oracle",
+    "I4, I6: a row ran twice",
+    "I4: committed values held against the journal",
+    "I5: durable results at crashes",
+    "I9: crash with staged files",
+    "I9: output files seen to appear",
+    "I13: crash with several epochs",
+    "I14: a stale process was fenced",
+    "I14: steps of a stale process",
+    "I19: dead letters compared with the oracle",
+    "fault: a subtask failed",
+    "fault: back to an older checkpoint",
+    "fault: power lost",
+    "fault: process killed",
+    "fault: replica dies",
+    "fault: stop asked for",
+    "process ended: disk full",
+];
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn no_seed_breaks_an_invariant() {
+    let (first, seeds) = (number("FIRST_SEED", 0), number("SEEDS", 1000));
+    let started = std::time::Instant::now();
+    let mut failures = Vec::new();
+    let (mut counts, mut crashed_twice, mut steps, mut simulated) = (Counts::default(), 0, 0, 0);
+    for seed in first..first + seeds {
+        let outcome = match catch_unwind(AssertUnwindSafe(|| run(seed, &Mutant::none()))) {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(broken)) => {
+                failures.push(format!("seed {seed}: {broken}"));
+                continue;
+            }
+            Err(_) => {
+                failures.push(format!("seed {seed} panicked"));
+                continue;
+            }
+        };
+        crashed_twice += u64::from(outcome.crashes >= 2);
+        steps += outcome.steps;
+        simulated += outcome.simulated.as_secs();
+        counts.merge(&outcome.counts);
+    }
+    let wall = started.elapsed().as_secs_f64();
+    let share = crashed_twice as f64 / seeds as f64;
+    println!("{counts}");
+    println!("{seeds} seeds in {wall:.1} s, {:.1} seeds/s, {steps} steps", seeds as f64 / wall);
+    println!("{} crashes, at least two in {:.1} % of seeds; {simulated} s simulated", counts.get("crashes"), share * 100.0);
+    let repeat = "FIRST_SEED=N SEEDS=1 cargo test --workspace --test seeds -- --nocapture";
+    assert!(failures.is_empty(), "{}\nrepeat with: {repeat}", failures.join("\n"));
+    if seeds >= 1000 {
+        assert!(share >= 0.7, "only {share} of the seeds have two crashes");
+        let missing: Vec<&str> = REACHED.into_iter().filter(|name| counts.get(name) == 0).collect();
+        assert!(missing.is_empty(), "never reached: {missing:?}");
+    }
+}
