@@ -26,6 +26,8 @@ pub(crate) struct Invariants {
     records: BTreeMap<u64, Record>,
     files: BTreeMap<String, Bytes>,
     markers: BTreeSet<u64>,
+    /// Epochs that the user gave up by going back to an older checkpoint: after the first, up to the second.
+    given_up: Vec<(u64, u64)>,
     /// Values that nothing can change any more.
     values: BTreeMap<RequestId, String>,
     /// Values in the journal that power loss may still take.
@@ -66,15 +68,40 @@ impl Invariants {
         self.check_values(&view, disk, folder, power, books)
     }
 
-    /// The user went back to a checkpoint whose state is that of `state_of`: later output may be taken back.
-    pub fn rolled_back(&mut self, state_of: u64) {
-        self.files.retain(|name, _| epoch_of(name).is_some_and(|epoch| epoch <= state_of));
+    /// The user goes back to a checkpoint whose state is that of `state_of`: what came later may be taken back.
+    pub fn roll_back(&mut self, state_of: u64) {
+        self.given_up.push((state_of, self.records.keys().next_back().copied().unwrap_or(0)));
+    }
+
+    /// Another journal takes over: only values that were committed still bind.
+    ///
+    /// # Errors
+    /// What cannot be read.
+    pub fn forget_journal(&mut self, disk: &MemoryDisk) -> Result<(), String> {
+        let rows = View::look(disk).rows()?;
+        let committed: BTreeSet<RequestId> =
+            rows.iter().filter_map(|row| Some(parse_value(&row.answer)?.0)).collect();
+        self.values.retain(|request, _| committed.contains(request));
+        self.written.clear();
+        Ok(())
+    }
+
+    /// Whether the file may be taken back.
+    fn is_given_up(&self, name: &str) -> bool {
+        self.gave_up(epoch_of(name).unwrap_or(0))
+    }
+
+    /// Whether the user gave up the state of this epoch.
+    pub fn gave_up(&self, epoch: u64) -> bool {
+        self.given_up.iter().any(|(after, until)| *after < epoch && epoch <= *until)
     }
 
     /// Records and files whose making was not finished may be gone after power loss; others may not.
     fn forget_unsure(&mut self, view: &View) -> Result<(), String> {
         self.records.retain(|epoch, _| view.records.contains_key(epoch));
-        let committed = |name: &str| epoch_of(name).is_some_and(|epoch| self.markers.contains(&epoch));
+        let committed = |name: &str| {
+            epoch_of(name).is_some_and(|epoch| self.markers.contains(&epoch)) && !self.is_given_up(name)
+        };
         if let Some(name) = self.files.keys().find(|name| !view.files.contains_key(*name) && committed(name)) {
             return Err(format!("I22: committed file {name} is gone after power loss"));
         }
@@ -101,10 +128,11 @@ impl Invariants {
             if *epoch != last.0 + 1 {
                 return Err(format!("I13: epoch {epoch} follows epoch {}", last.0));
             }
-            if record.attempt < last.1 {
+            // A stale restart may still win a claim, which changes no state; a stale attempt never publishes.
+            if record.is_checkpoint && record.attempt < last.1 {
                 return Err(format!("I14: attempt {} published epoch {epoch} after attempt {}", record.attempt, last.1));
             }
-            last = (*epoch, record.attempt);
+            last = (*epoch, record.attempt.max(last.1));
         }
         if view.records.len() > self.records.len() {
             books.count("I14: epochs published");
@@ -115,7 +143,8 @@ impl Invariants {
 
     fn check_files(&mut self, view: &View, disk: &MemoryDisk, books: &Books) -> Result<(), String> {
         for (name, seen) in &self.files {
-            if view.files.get(name) != Some(seen) {
+            let taken_back = self.is_given_up(name) && !view.files.contains_key(name);
+            if view.files.get(name) != Some(seen) && !taken_back {
                 return Err(format!("I9: committed file {name} changed or went away"));
             }
         }

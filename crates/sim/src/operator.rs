@@ -1,1 +1,365 @@
-//! placeholder
+//! The inference operator alone, under orders that a pipeline of files never produces: watermarks between any two rows,
+//! answers in any order, restores at any moment.
+//!
+//! What is held against it, step by step:
+//! - a watermark leaves after every row that came before it, and before every row that came after it;
+//! - in `ordered` mode rows leave as they came; every row leaves exactly once;
+//! - a row leaves its request batch's queue no later than its linger if a permit is free, and a request batch that is not
+//!   full does not leave before its first row has waited so long.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use forebay_core::element::Epoch;
+use forebay_core::env::Env;
+use forebay_core::on_error::OnError;
+use forebay_core::operator::{Context, Drained, Identity, Operator, Out, Restored, Room};
+use forebay_core::row::SplitId;
+use forebay_core::testing::ManualEnv;
+use forebay_core::time::{EventTime, Instant};
+use forebay_core::{Batch, Kind, Result, RowId};
+use forebay_inference::call::batcher::BatcherSettings;
+use forebay_inference::call::{FixedLimiter, Limiter, Permit};
+use forebay_inference::request::{Outcome, RequestBatch, RequestId};
+use forebay_operators::inference::answer::AnswerColumns;
+use forebay_operators::inference::table::Order;
+use forebay_operators::inference::{Inference, InferenceSettings, Model};
+use futures::channel::oneshot;
+use futures::future::BoxFuture;
+
+use crate::counts::Counts;
+use crate::mutants::Mutant;
+use crate::random::Random;
+
+/// What is done in one run.
+const ACTIONS: u64 = 300;
+
+/// A request batch on its way.
+struct Call {
+    rows: Vec<i64>,
+    batch: RequestBatch,
+    tell: oneshot::Sender<Vec<Outcome>>,
+    permit: Permit,
+}
+
+/// A model that answers when told.
+#[derive(Clone, Default)]
+struct Told {
+    calls: Arc<Mutex<Vec<Call>>>,
+}
+
+/// What came in, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum In {
+    Row(i64),
+    Mark(i64),
+}
+
+struct Bench {
+    random: Random,
+    env: ManualEnv,
+    model: Told,
+    limiter: FixedLimiter,
+    settings: InferenceSettings,
+    operator: Inference,
+    /// Came in and did not come out.
+    waiting: VecDeque<In>,
+    /// When rows came in that were not sent, in order; rows that failed before are not in it.
+    unsent: BTreeMap<i64, Instant>,
+    /// Calls that were looked at.
+    seen: usize,
+    failed: BTreeSet<i64>,
+    rows: i64,
+    epoch: u64,
+    draining: bool,
+    counts: Counts,
+}
+
+/// Runs `seed` against the operator with the bug of `mutant`.
+///
+/// # Errors
+/// What broke.
+pub fn run(seed: u64, mutant: &Mutant) -> Result<Counts, String> {
+    let mut bench = Bench::new(seed, mutant);
+    for _ in 0..ACTIONS {
+        bench.act()?;
+        bench.check()?;
+    }
+    bench.finish()?;
+    Ok(bench.counts)
+}
+
+// === impl Told ===
+
+impl Told {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Call>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Model for Told {
+    fn submit(&self, batch: RequestBatch, permit: Permit) -> BoxFuture<'static, Result<Vec<Outcome>>> {
+        let (tell, told) = oneshot::channel();
+        let rows = batch.rows.column(0).as_primitive::<Int64Type>().values().to_vec();
+        self.lock().push(Call { rows, batch, tell, permit });
+        Box::pin(async move {
+            match told.await {
+                Ok(outcomes) => Ok(outcomes),
+                Err(_) => futures::future::pending().await,
+            }
+        })
+    }
+
+    fn close(&self, _epoch: Epoch, _ids: Vec<RequestId>) -> BoxFuture<'static, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+// === impl Bench ===
+
+impl Bench {
+    fn new(seed: u64, mutant: &Mutant) -> Self {
+        let mut random = Random::new(seed, "operator");
+        let (settings, env) = (settings(&mut random, mutant), ManualEnv::new(seed));
+        let (model, limiter) = (Told::default(), FixedLimiter::new(random.within(1, 3) as usize));
+        let operator = Inference::new(settings.clone(), Arc::new(model.clone()), Arc::new(limiter.clone()));
+        let mut bench = Self {
+            random,
+            env,
+            model,
+            limiter,
+            settings,
+            operator,
+            waiting: VecDeque::new(),
+            unsent: BTreeMap::new(),
+            seen: 0,
+            failed: BTreeSet::new(),
+            rows: 0,
+            epoch: 0,
+            draining: false,
+            counts: Counts::default(),
+        };
+        bench.open(Restored::default());
+        bench
+    }
+
+    fn open(&mut self, restored: Restored) {
+        let identity = Identity { uid: "ask".into(), subtask: 0, parallelism: 1, groups: 8, attempt: 1 };
+        let context = Context { identity, env: Arc::new(self.env.clone()), waker: Waker::noop().clone() };
+        self.operator.open(context, restored).expect("a snapshot of this operator can be read back");
+    }
+
+    fn act(&mut self) -> Result<(), String> {
+        match self.random.below(100) {
+            0..30 => self.push(),
+            30..45 => {
+                let mark = self.rows;
+                self.waiting.push_back(In::Mark(mark));
+                self.shown(|operator| operator.on_watermark(EventTime(mark)))
+            }
+            45..75 => {
+                self.answer();
+                Ok(())
+            }
+            75..97 => self.pass_time(),
+            _ => self.restore(),
+        }
+    }
+
+    fn push(&mut self) -> Result<(), String> {
+        if self.operator.room() == Room::Full {
+            return Ok(());
+        }
+        let numbers = self.rows..self.rows + self.random.within(1, 6) as i64;
+        self.rows = numbers.end;
+        let now = self.env.now();
+        self.waiting.extend(numbers.clone().map(In::Row));
+        self.unsent.extend(numbers.clone().map(|row| (row, now)));
+        let ids: Vec<RowId> = numbers.clone().map(|row| RowId::new(SplitId(7), row as u64)).collect();
+        let column: ArrayRef = Arc::new(Int64Array::from_iter_values(numbers));
+        let rows = RecordBatch::try_from_iter([("n", column)]).expect("one column");
+        let batch = Batch::new(rows, ids).expect("as many ids as rows");
+        self.shown(|operator| operator.on_batch(batch))
+    }
+
+    /// Answers any open call, or fails it for now.
+    fn answer(&mut self) {
+        let call = {
+            let mut calls = self.model.lock();
+            if calls.is_empty() {
+                return;
+            }
+            let place = self.random.below(calls.len() as u64) as usize;
+            self.seen -= usize::from(place < self.seen);
+            calls.remove(place)
+        };
+        let Call { rows, batch, tell, permit } = call;
+        drop(permit);
+        let fails = self.random.chance(200);
+        let answer: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row * 10)));
+        let answers = RecordBatch::try_from_iter([("y", answer)]).expect("one column");
+        let outcome = |place| match fails {
+            true => Outcome::Failed { kind: Kind::Unavailable, reason: "drawn".into() },
+            false => Outcome::Answered { rows: answers.clone(), place },
+        };
+        if fails {
+            self.failed.extend(&rows);
+        }
+        // The operator may have been restored since; then nobody waits.
+        let _ = tell.send((0..batch.len()).map(outcome).collect());
+        self.env.settle();
+    }
+
+    /// Lets time pass up to the operator's timer, never beyond it without calling it.
+    fn pass_time(&mut self) -> Result<(), String> {
+        let until = self.env.now() + Duration::from_micros(self.random.within(1, 12_000));
+        let moment = self.operator.next_timer().map_or(until, |timer| timer.min(until));
+        self.env.advance_to(moment);
+        self.env.settle();
+        self.shown(|operator| operator.on_timer(moment))
+    }
+
+    /// Snapshots, forgets the operator, and opens another from the snapshot.
+    fn restore(&mut self) -> Result<(), String> {
+        self.drain_outputs()?;
+        self.epoch += 1;
+        let frozen = self.operator.snapshot(Epoch(self.epoch)).map_err(|error| error.chain())?;
+        let snapshot = self.env.block_on(frozen).map_err(|error| error.chain())?;
+        let (model, limiter) = (Told::default(), FixedLimiter::new(self.limiter.limit()));
+        self.operator = Inference::new(self.settings.clone(), Arc::new(model.clone()), Arc::new(limiter.clone()));
+        (self.model, self.limiter, self.seen) = (model, limiter, 0);
+        // A watermark that had not left is given again by the source; here it is not.
+        self.waiting.retain(|item| matches!(item, In::Row(_)));
+        let now = self.env.now();
+        let rows = self.waiting.iter().filter_map(|item| if let In::Row(row) = item { Some(*row) } else { None });
+        self.unsent = rows.filter(|row| !self.failed.contains(row)).map(|row| (row, now)).collect();
+        self.open(Restored { epoch: Some(Epoch(self.epoch)), groups: snapshot.groups.into_iter().collect() });
+        self.counts.count("operator restored");
+        Ok(())
+    }
+
+    fn check(&mut self) -> Result<(), String> {
+        self.drain_outputs()?;
+        self.check_sent()?;
+        let linger = self.settings.batcher.linger;
+        let now = self.env.now();
+        if self.limiter.in_flight() < self.limiter.limit()
+            && let Some((row, since)) = self.unsent.iter().find(|(_, since)| now.since(**since) > linger)
+        {
+            let waited = now.since(*since);
+            return Err(format!("row {row} waits since {waited:?}, longer than its linger, and a permit is free"));
+        }
+        Ok(())
+    }
+
+    /// Looks at the request batches sent since the last look.
+    fn check_sent(&mut self) -> Result<(), String> {
+        let calls = self.model.lock();
+        for call in &calls[self.seen..] {
+            let first = call.rows.iter().filter_map(|row| self.unsent.get(row)).min().copied();
+            let full = call.rows.len() >= self.settings.batcher.rows_max;
+            if let (Some(first), false, false) = (first, full, self.draining) {
+                let waited = self.env.now().since(first);
+                if waited < self.settings.batcher.linger {
+                    return Err(format!("a request batch of {} rows left after {waited:?}", call.rows.len()));
+                }
+                self.counts.count("request batches that left by linger");
+            }
+            self.unsent.retain(|row, _| !call.rows.contains(row));
+        }
+        self.seen = calls.len();
+        Ok(())
+    }
+
+    fn drain_outputs(&mut self) -> Result<(), String> {
+        self.env.settle();
+        while let Some(out) = self.operator.poll().map_err(|error| error.chain())? {
+            match out {
+                Out::Batch(batch) => {
+                    for id in batch.ids() {
+                        self.left(id.ordinal as i64)?;
+                    }
+                }
+                Out::DeadLetters(letters) => {
+                    for letter in letters {
+                        self.left(letter.row.ordinal as i64)?;
+                    }
+                }
+                Out::Watermark(mark) => self.mark_left(mark.0)?,
+            }
+            self.env.settle();
+        }
+        Ok(())
+    }
+
+    fn left(&mut self, row: i64) -> Result<(), String> {
+        let place = self.waiting.iter().position(|item| *item == In::Row(row));
+        let place = place.ok_or_else(|| format!("row {row} left twice"))?;
+        if self.waiting.iter().take(place).any(|item| matches!(item, In::Mark(_))) {
+            return Err(format!("row {row} overtook a watermark that came before it"));
+        }
+        // Rows that failed may leave as dead letters beside rows of the same emission.
+        let ordered = self.settings.order == Order::Ordered && self.failed.is_empty();
+        if ordered && place > 0 {
+            return Err(format!("row {row} left before {:?}", self.waiting[0]));
+        }
+        self.waiting.remove(place);
+        self.counts.count("rows that left the operator");
+        Ok(())
+    }
+
+    fn mark_left(&mut self, mark: i64) -> Result<(), String> {
+        match self.waiting.pop_front() {
+            Some(In::Mark(first)) if first == mark => {
+                self.counts.count("watermarks that left the operator");
+                Ok(())
+            }
+            Some(first) => Err(format!("watermark {mark} overtook {first:?}")),
+            None => Err(format!("watermark {mark} left twice")),
+        }
+    }
+
+    /// Drains: everything that came in must come out.
+    fn finish(&mut self) -> Result<(), String> {
+        self.draining = true;
+        for _ in 0..10_000 {
+            let drained = self.operator.drain().map_err(|error| error.chain())?;
+            self.check()?;
+            if drained == Drained::Done && self.waiting.is_empty() {
+                return Ok(());
+            }
+            self.answer();
+        }
+        Err(format!("drained, and still inside: {:?}", self.waiting.front()))
+    }
+
+    fn shown(&mut self, work: impl FnOnce(&mut Inference) -> Result<()>) -> Result<(), String> {
+        work(&mut self.operator).map_err(|error| error.chain())
+    }
+}
+
+fn settings(random: &mut Random, mutant: &Mutant) -> InferenceSettings {
+    let fields = vec![Field::new("n", DataType::Int64, false), Field::new("y", DataType::Int64, true)];
+    let linger = Duration::from_millis(random.within(2, 20));
+    let mut batcher = BatcherSettings::new(random.within(2, 6) as usize, 1 << 20, linger);
+    batcher.planted = mutant.planted.batcher;
+    InferenceSettings {
+        job: "sim".into(),
+        model_revision: "1".into(),
+        inputs: vec![("x".into(), 0)],
+        answers: AnswerColumns {
+            outputs: vec!["y".into()],
+            schema: Arc::new(Schema::new(fields)),
+            kept: vec![0],
+            on_error: OnError::DeadLetter,
+        },
+        batcher,
+        order: if random.chance(500) { Order::Ordered } else { Order::Unordered },
+        attempts_max: random.within(1, 4) as u32,
+        planted: mutant.planted.inference,
+    }
+}

@@ -211,7 +211,7 @@ fn input(random: &mut Random, job: &Job) -> (Vec<(String, String)>, Expected) {
     let (mut files, mut expected) = (Vec::new(), Expected::new(job.filter, job.doubled));
     let poison = if random.chance(600) { random.within(10, 120) } else { 0 };
     let bad = if random.chance(300) { 40 } else { 0 };
-    let rows = random.within(20, 90);
+    let rows = random.within(40, 260);
     let count = random.within(3, 9);
     for file in 0..count {
         let mut text = String::new();
@@ -231,7 +231,7 @@ fn input(random: &mut Random, job: &Job) -> (Vec<(String, String)>, Expected) {
 }
 
 fn troubles(random: &mut Random, stalls: bool) -> Vec<Trouble> {
-    let count = if random.chance(100) { random.below(2) } else { random.within(2, 5) };
+    let count = if random.chance(60) { random.below(2) } else { random.within(4, 9) };
     let (stops, older, full) = (random.chance(300), !stalls && random.chance(300), random.chance(150));
     let power_only = random.chance(400);
     let rescales = random.chance(500);
@@ -251,7 +251,8 @@ fn troubles(random: &mut Random, stalls: bool) -> Vec<Trouble> {
             let part = random.pick(&NARROW);
             Trigger::Caught(Trap { part, nth: random.within(1, 12) as u32 })
         } else {
-            Trigger::Steps(1 << random.within(3, 11))
+            let most = 1 << random.within(4, 11);
+            Trigger::Steps(random.within(8, most))
         };
         let full_after = (full && random.chance(500)).then(|| random.below(20_000));
         Trouble { kind, trigger, layout, older: older && random.chance(400), full_after }

@@ -13,11 +13,11 @@ use forebay_core::testing::{ManualEnv, MemoryDisk};
 use forebay_core::time::Instant;
 use forebay_engine::{Report, RunOptions, prepare};
 use forebay_plan::Plan;
-use forebay_state::checkpoint::{CheckpointFolder, Resume};
+use forebay_state::checkpoint::{CheckpointFolder, CheckpointInfo, Resume};
 use forebay_state::store::LocalStore;
 
 use crate::counts::Counts;
-use crate::disk::{Gate, Weather};
+use crate::disk::{Gate, SimDisk, Weather};
 use crate::invariants::{Invariants, check_end};
 use crate::model::Books;
 use crate::mutants::Mutant;
@@ -29,8 +29,10 @@ use crate::view::{CHECKPOINTS, View, write};
 
 /// Steps in which a process must end. The longest seen is a tenth of it.
 const STEPS_MAX: u64 = 400_000;
-/// Processes in which a job must end once nothing fails any more.
-const HEALED_PROCESSES_MAX: u32 = 3;
+/// Processes after the troubles that may still fail, before all faults end.
+const FAILING_PROCESSES_MAX: u32 = 2;
+/// Processes after the troubles within which the job must end.
+const PROCESSES_MAX: u32 = FAILING_PROCESSES_MAX + 2;
 /// Steps between two looks at the disk, on average.
 const LOOK_EVERY: u64 = 150;
 
@@ -57,11 +59,8 @@ pub fn run(seed: u64, mutant: &Mutant) -> Result<Outcome, String> {
     let mut world = World::new(seed, mutant.clone());
     let result = world.live();
     let violations = std::mem::take(&mut world.books.lock().violations);
-    if let Some(first) = violations.into_iter().next() {
-        return Err(first);
-    }
-    result?;
-    Ok(world.outcome())
+    let broken = violations.into_iter().next().map_or(result, Err);
+    broken.map(|()| world.outcome()).map_err(|broken| format!("{broken}\n{}", world.story.join("\n")))
 }
 
 struct World {
@@ -81,6 +80,8 @@ struct World {
     steps: u64,
     simulated: Duration,
     healed: bool,
+    /// What happened so far, for whoever has to understand a failure.
+    story: Vec<String>,
 }
 
 /// A process that was replaced and will wake up.
@@ -123,6 +124,7 @@ impl World {
             steps: 0,
             simulated: Duration::ZERO,
             healed: false,
+            story: Vec::new(),
             seed,
         }
     }
@@ -158,7 +160,10 @@ impl World {
 
     /// Runs the job to its end, without faults from some moment on.
     fn finish(&mut self) -> Result<(), String> {
-        for _ in 0..HEALED_PROCESSES_MAX {
+        for number in 0..PROCESSES_MAX {
+            if number == FAILING_PROCESSES_MAX {
+                self.heal();
+            }
             let healed_before = self.healed;
             let layout = self.scenario.troubles.last().map_or(Layout { job: 2, sink: 1 }, |last| last.layout);
             let process = self.start(layout, None, healed_before)?;
@@ -194,6 +199,7 @@ impl World {
 
     fn start(&mut self, layout: Layout, older: Option<u64>, healed: bool) -> Result<Process, String> {
         self.processes += 1;
+        self.story.push(format!("  process {} with {layout:?}, from {older:?}, healed: {healed}", self.processes));
         let plan = self.plan(layout)?;
         let weather = if healed { Weather::default() } else { self.scenario.weather.clone() };
         let outside = self.outside(weather);
@@ -252,6 +258,7 @@ impl World {
             if let Some(ended) = self.step(&mut process)? {
                 self.simulated += process.now().since(Instant(0));
                 self.books.count("process ended by itself");
+                self.story.push(format!("    step {}: {ended:?}", process.steps));
                 process.kill();
                 return Ok(ended);
             }
@@ -298,6 +305,7 @@ impl World {
     /// The trouble of a process comes; gives it back if it goes on.
     fn strike(&mut self, mut process: Process, kind: TroubleKind) -> Result<Option<Process>, String> {
         self.trace.note("trouble", format!("{kind:?}").as_bytes());
+        self.story.push(format!("    step {}: {kind:?}", process.steps));
         match kind {
             TroubleKind::Stop => {
                 self.books.count("fault: stop asked for");
@@ -308,6 +316,7 @@ impl World {
                 self.books.count("fault: process stalls");
                 self.books.lock().one_journal = false;
                 self.journals += 1;
+                self.invariants.forget_journal(&self.disk)?;
                 self.stalled = Some(Stalled { process, sleeps: after, lives });
                 return Ok(None);
             }
@@ -347,6 +356,7 @@ impl World {
                 if matches!(end, End::Failed(Kind::Fenced, _)) {
                     self.books.count("I14: a stale process was fenced");
                 }
+                self.story.push(format!("    the stalled process: {end:?}"));
                 stalled.process.kill();
                 return Ok(());
             }
@@ -387,29 +397,33 @@ impl World {
         }
     }
 
-    /// An epoch before the newest that is kept, if there is one.
+    /// An epoch before the newest that is kept and was not given up, if there is one.
     fn older_checkpoint(&mut self) -> Result<Option<u64>, String> {
-        let env = ManualEnv::with_disk(1, Arc::new(self.disk.clone()));
-        let outside = SimOutside { env: env.clone(), ..self.outside(Weather::default()) };
-        let disk = crate::disk::SimDisk {
-            disk: self.disk.clone(),
-            prefix: CHECKPOINTS.to_string(),
-            gate: Arc::new(Gate::new(env.clone(), Trace::default(), Random::new(1, "look"), Weather::default())),
-        };
-        drop(outside);
-        let store: Arc<dyn Store> = Arc::new(LocalStore::new(Arc::new(env.clone()), Arc::new(disk), CHECKPOINTS));
-        let shown = |error: forebay_core::Error| format!("checkpoints cannot be listed: {}", error.chain());
-        let folder = CheckpointFolder::new(Arc::new(env.clone()), store, "sim").map_err(shown)?;
-        let mut kept = env.block_on(async move { folder.list().await }).map_err(shown)?;
+        let mut kept = self.kept_checkpoints()?;
         kept.pop();
+        let state_of = |info: &CheckpointInfo| match &info.summary {
+            Ok(summary) => Ok((info.epoch.0, summary.state_of.map_or(0, |epoch| epoch.0))),
+            Err(why) => Err(format!("I10: kept epoch {} is broken: {why}", info.epoch)),
+        };
+        let mut kept = kept.iter().map(state_of).collect::<Result<Vec<_>, String>>()?;
+        kept.retain(|(_, state_of)| !self.invariants.gave_up(*state_of));
         if kept.is_empty() {
             return Ok(None);
         }
-        let chosen = &kept[self.random.below(kept.len() as u64) as usize];
-        let summary = chosen.summary.clone().map_err(|why| format!("kept epoch {} is broken: {why}", chosen.epoch))?;
+        let (epoch, state_of) = self.random.pick(&kept);
         self.books.count("fault: back to an older checkpoint");
-        self.invariants.rolled_back(summary.state_of.map_or(0, |epoch| epoch.0));
-        Ok(Some(chosen.epoch.0))
+        self.invariants.roll_back(state_of);
+        Ok(Some(epoch))
+    }
+
+    fn kept_checkpoints(&self) -> Result<Vec<CheckpointInfo>, String> {
+        let env = ManualEnv::with_disk(1, Arc::new(self.disk.clone()));
+        let gate = Gate::new(env.clone(), Trace::default(), Random::new(1, "look"), Weather::default());
+        let disk = SimDisk { disk: self.disk.clone(), prefix: CHECKPOINTS.to_string(), gate: Arc::new(gate) };
+        let store: Arc<dyn Store> = Arc::new(LocalStore::new(Arc::new(env.clone()), Arc::new(disk), CHECKPOINTS));
+        let shown = |error: forebay_core::Error| format!("I10: checkpoints cannot be listed: {}", error.chain());
+        let folder = CheckpointFolder::new(Arc::new(env.clone()), store, "sim").map_err(shown)?;
+        env.block_on(async move { folder.list().await }).map_err(shown)
     }
 }
 
