@@ -53,6 +53,7 @@ impl CheckpointFolder {
     }
 
     async fn read_epoch(&self, epoch: Epoch, resume: Resume) -> Result<Event> {
+        self.records.make_durable(epoch).await?;
         match self.records.epoch(epoch).await {
             Ok(manifest) => Ok(Event::EpochRead(Arc::new(manifest))),
             // The user chose an older state knowingly: the broken newest epoch then only lends its number.

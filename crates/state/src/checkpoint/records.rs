@@ -72,6 +72,16 @@ impl Records {
         Ok(Some(record))
     }
 
+    /// Makes sure that the record of `epoch`, if there is one, survives power loss. Whoever created it may have ended before
+    /// it was durable, and nobody may act on a record that can still vanish.
+    pub(super) async fn make_durable(&self, epoch: Epoch) -> Result<()> {
+        let path = self.layout.epoch(epoch);
+        if let Some(bytes) = self.store.read(&path).await? {
+            self.store.create(&path, bytes).await?;
+        }
+        Ok(())
+    }
+
     /// The manifest that `record` names.
     pub(super) async fn manifest(&self, record: &EpochRecord) -> Result<Manifest> {
         let path = &record.manifest;
