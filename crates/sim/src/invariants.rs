@@ -69,8 +69,9 @@ impl Invariants {
     }
 
     /// The user goes back to a checkpoint whose state is that of `state_of`: what came later may be taken back.
-    pub fn roll_back(&mut self, state_of: u64) {
-        self.given_up.push((state_of, self.records.keys().next_back().copied().unwrap_or(0)));
+    pub fn roll_back(&mut self, state_of: u64, disk: &MemoryDisk) {
+        let newest = View::look(disk).records.keys().next_back().copied();
+        self.given_up.push((state_of, newest.unwrap_or(0)));
     }
 
     /// Another journal takes over: only values that were committed still bind.

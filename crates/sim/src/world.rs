@@ -412,7 +412,7 @@ impl World {
         }
         let (epoch, state_of) = self.random.pick(&kept);
         self.books.count("fault: back to an older checkpoint");
-        self.invariants.roll_back(state_of);
+        self.invariants.roll_back(state_of, &self.disk);
         Ok(Some(epoch))
     }
 
