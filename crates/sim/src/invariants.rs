@@ -80,8 +80,7 @@ impl Invariants {
     /// What cannot be read.
     pub fn forget_journal(&mut self, disk: &MemoryDisk) -> Result<(), String> {
         let rows = View::look(disk).rows()?;
-        let committed: BTreeSet<RequestId> =
-            rows.iter().filter_map(|row| Some(parse_value(&row.answer)?.0)).collect();
+        let committed: BTreeSet<RequestId> = rows.iter().filter_map(|row| Some(parse_value(&row.answer)?.0)).collect();
         self.values.retain(|request, _| committed.contains(request));
         self.written.clear();
         Ok(())
@@ -100,9 +99,8 @@ impl Invariants {
     /// Records and files whose making was not finished may be gone after power loss; others may not.
     fn forget_unsure(&mut self, view: &View) -> Result<(), String> {
         self.records.retain(|epoch, _| view.records.contains_key(epoch));
-        let committed = |name: &str| {
-            epoch_of(name).is_some_and(|epoch| self.markers.contains(&epoch)) && !self.is_given_up(name)
-        };
+        let committed =
+            |name: &str| epoch_of(name).is_some_and(|epoch| self.markers.contains(&epoch)) && !self.is_given_up(name);
         if let Some(name) = self.files.keys().find(|name| !view.files.contains_key(*name) && committed(name)) {
             return Err(format!("I22: committed file {name} is gone after power loss"));
         }
@@ -131,7 +129,10 @@ impl Invariants {
             }
             // A stale restart may still win a claim, which changes no state; a stale attempt never publishes.
             if record.is_checkpoint && record.attempt < last.1 {
-                return Err(format!("I14: attempt {} published epoch {epoch} after attempt {}", record.attempt, last.1));
+                return Err(format!(
+                    "I14: attempt {} published epoch {epoch} after attempt {}",
+                    record.attempt, last.1
+                ));
             }
             last = (*epoch, record.attempt.max(last.1));
         }
@@ -221,7 +222,8 @@ pub(crate) fn check_end(view: &View, expected: &Expected, attempts: u32, books: 
     let mut left: BTreeMap<u64, &serde_json::Value> = expected.rows.iter().map(|(id, row)| (*id, row)).collect();
     let rows = view.rows()?;
     for row in &rows {
-        let wanted = left.remove(&row.id).ok_or_else(|| format!("I1: row {} came out twice, or never went in", row.id))?;
+        let wanted =
+            left.remove(&row.id).ok_or_else(|| format!("I1: row {} came out twice, or never went in", row.id))?;
         if *wanted != row.rest || expected.poisonous.contains(&row.id) {
             return Err(format!("I1: row {} came out as {}", row.id, row.rest));
         }

@@ -148,7 +148,8 @@ impl Inner {
             let Execution { process: by, outcome, .. } = &self.executions[*before];
             self.counts.count("I4, I6: a row ran twice");
             if *by == process && matches!(outcome, Some(Answered::Value | Answered::Refused)) {
-                self.violations.push(format!("I6: row {row} ({request}) runs again in the process that has its answer"));
+                self.violations
+                    .push(format!("I6: row {row} ({request}) runs again in the process that has its answer"));
             }
         }
         let number = self.executions.len();
@@ -246,13 +247,7 @@ impl Replica for Copy {
 }
 
 /// Ends a call: what the caller gets, and what the books say about it.
-fn settle(
-    books: &Books,
-    batch: &RequestBatch,
-    texts: &[String],
-    numbers: &[usize],
-    mood: Mood,
-) -> Result<RecordBatch> {
+fn settle(books: &Books, batch: &RequestBatch, texts: &[String], numbers: &[usize], mood: Mood) -> Result<RecordBatch> {
     let inner = &mut *books.lock();
     let failed = |kind| Err(Error::new(kind, "call scripted replica").source("drawn by the simulation"));
     let alone = numbers.len() == 1;

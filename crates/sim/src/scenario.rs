@@ -211,7 +211,7 @@ fn input(random: &mut Random, job: &Job) -> (Vec<(String, String)>, Expected) {
     let (mut files, mut expected) = (Vec::new(), Expected::new(job.filter, job.doubled));
     let poison = if random.chance(600) { random.within(10, 120) } else { 0 };
     let bad = if random.chance(300) { 40 } else { 0 };
-    let rows = random.within(40, 260);
+    let rows = random.within(60, 260);
     let count = random.within(3, 9);
     for file in 0..count {
         let mut text = String::new();
@@ -249,9 +249,9 @@ fn troubles(random: &mut Random, stalls: bool) -> Vec<Trouble> {
         };
         let trigger = if random.chance(500) {
             let part = random.pick(&NARROW);
-            Trigger::Caught(Trap { part, nth: random.within(1, 12) as u32 })
+            Trigger::Caught(Trap { part, nth: random.within(1, 8) as u32 })
         } else {
-            let most = 1 << random.within(4, 11);
+            let most = 1 << random.within(4, 10);
             Trigger::Steps(random.within(8, most))
         };
         let full_after = (full && random.chance(500)).then(|| random.below(20_000));

@@ -130,7 +130,10 @@ impl View {
             let kind = line["kind"].as_str()?.to_string();
             Some(Letter { id: input["id"].as_u64(), kind, attempts: line["attempts"].as_u64()? })
         };
-        self.lines(true)?.into_iter().map(|line| letter(line).ok_or_else(|| "a dead letter lacks a column".into())).collect()
+        self.lines(true)?
+            .into_iter()
+            .map(|line| letter(line).ok_or_else(|| "a dead letter lacks a column".into()))
+            .collect()
     }
 
     fn lines(&self, letters: bool) -> Result<Vec<(u64, Value)>, String> {

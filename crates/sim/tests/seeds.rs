@@ -58,7 +58,11 @@ fn no_seed_breaks_an_invariant() {
     let share = crashed_twice as f64 / seeds as f64;
     println!("{counts}");
     println!("{seeds} seeds in {wall:.1} s, {:.1} seeds/s, {steps} steps", seeds as f64 / wall);
-    println!("{} crashes, at least two in {:.1} % of seeds; {simulated} s simulated", counts.get("crashes"), share * 100.0);
+    println!(
+        "{} crashes, at least two in {:.1} % of seeds; {simulated} s simulated",
+        counts.get("crashes"),
+        share * 100.0
+    );
     let repeat = "FIRST_SEED=N SEEDS=1 cargo test --workspace --test seeds -- --nocapture";
     assert!(failures.is_empty(), "{}\nrepeat with: {repeat}", failures.join("\n"));
     if seeds >= 1000 {
