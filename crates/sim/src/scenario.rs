@@ -13,7 +13,9 @@ use crate::random::Random;
 
 /// Paths in which a process may be caught: the narrow places of the protocols.
 const NARROW: [&str; 9] =
-    ["/epoch/", "/manifest/", "/generation/", "/committed/", "_commits", "_staging", "part-", "journal/", "/state/"];
+    ["/epoch/", "/manifest/", "_commits", "/committed/", "/generation/", "_staging", "part-", "journal/", "/state/"];
+/// How many of [`NARROW`] are places where a stall is dangerous: between looking and publishing.
+const STALLING: usize = 3;
 
 /// Everything that a seed draws before it starts.
 #[derive(Debug, Clone)]
@@ -242,13 +244,14 @@ fn troubles(random: &mut Random, stalls: bool) -> Vec<Trouble> {
             layout = Layout { job: random.within(1, 3) as u16, sink: random.within(1, 3) as u16 };
         }
         let kind = match () {
-            () if place == stalled => TroubleKind::Stall { after: random.below(3000), lives: random.within(1, 3000) },
+            () if place == stalled => TroubleKind::Stall { after: random.below(1500), lives: random.within(1, 3000) },
             () if stops && random.chance(250) => TroubleKind::Stop,
             () if power_only || random.chance(500) => TroubleKind::PowerLoss,
             () => TroubleKind::Kill,
         };
-        let trigger = if random.chance(500) {
-            let part = random.pick(&NARROW);
+        let stall = matches!(kind, TroubleKind::Stall { .. });
+        let trigger = if random.chance(if stall { 800 } else { 500 }) {
+            let part = if stall { random.pick(&NARROW[..STALLING]) } else { random.pick(&NARROW) };
             Trigger::Caught(Trap { part, nth: random.within(1, 8) as u32 })
         } else {
             let most = 1 << random.within(4, 10);

@@ -126,6 +126,9 @@ impl CheckpointFolder {
     /// `Fenced` if a still newer attempt started; `Invalid` if `resume` does not fit what is there; `Corrupt` if the epoch
     /// cannot be read, naming the file and the newest epoch that can; whatever the store and the committers fail with.
     pub async fn restart(&self, resume: Resume, committers: &Committers) -> Result<Started> {
+        if let Resume::Epoch(epoch) = resume {
+            self.refuse_given_up(epoch).await?;
+        }
         let mut core = Restart::new(self.records.layout.clone(), resume, self.env.wall_micros(), self.bug);
         let mut action = core.step(Event::Begin)?;
         loop {

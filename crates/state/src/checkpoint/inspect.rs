@@ -126,6 +126,24 @@ impl CheckpointFolder {
         Ok(problems)
     }
 
+    /// Refuses an epoch that the job went back behind since: its sinks took back what it committed, so its state no longer
+    /// fits the output.
+    pub(super) async fn refuse_given_up(&self, asked: Epoch) -> Result<()> {
+        let state_of = |manifest: &Manifest| manifest.state_of.unwrap_or(Epoch(0));
+        // What cannot be read is reported where it is needed.
+        let Ok(state) = self.records.epoch(asked).await.map(|manifest| state_of(&manifest)) else { return Ok(()) };
+        for later in self.records.kept_epochs().await?.into_iter().filter(|epoch| *epoch > asked) {
+            let Ok(manifest) = self.records.epoch(later).await else { continue };
+            if state_of(&manifest) < state {
+                return Err(Error::new(Kind::Invalid, "resume job")
+                    .with("epoch", asked)
+                    .with("given up by", later)
+                    .source("the job went back to an older checkpoint since, and took back the output of this one"));
+            }
+        }
+        Ok(())
+    }
+
     /// Adds to a `Corrupt` error which epoch the user can resume from instead of `broken`.
     pub(super) async fn with_way_out(&self, error: Error, broken: Epoch) -> Error {
         if error.kind() != Kind::Corrupt {
