@@ -4,7 +4,7 @@
 //! once, so another process may come in between any two. [`Gate`] decides what goes wrong on the way.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -38,6 +38,7 @@ pub(crate) struct Weather {
 pub(crate) struct Gate {
     env: ManualEnv,
     trace: Trace,
+    journal_failed: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -70,7 +71,12 @@ struct Yield(bool);
 
 impl Gate {
     pub fn new(env: ManualEnv, trace: Trace, random: Random, weather: Weather) -> Self {
-        Self { env, trace, state: Mutex::new(State { random, weather, trap: None, sprung: false }) }
+        Self {
+            env,
+            trace,
+            journal_failed: AtomicBool::new(false),
+            state: Mutex::new(State { random, weather, trap: None, sprung: false }),
+        }
     }
 
     pub fn set_trap(&self, trap: Trap) {
@@ -85,6 +91,20 @@ impl Gate {
     /// From here on everything works, at once.
     pub fn heal(&self) {
         self.lock().weather = Weather::default();
+    }
+
+    /// Whether an operation on the journal ever failed: then the process opens it again, and may run rows again whose
+    /// answers were on their way into it.
+    pub fn journal_failed(&self) -> bool {
+        self.journal_failed.load(Ordering::SeqCst)
+    }
+
+    /// Notes how an operation ended.
+    fn ended<T>(&self, path: &str, result: Result<T>) -> Result<T> {
+        if result.is_err() && path.contains("journal/") {
+            self.journal_failed.store(true, Ordering::SeqCst);
+        }
+        result
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -161,8 +181,12 @@ impl SimDisk {
     ) -> BoxFuture<'static, Result<T>> {
         let (gate, disk, path) = (Arc::clone(&self.gate), self.disk.clone(), self.full(path));
         Box::pin(async move {
-            gate.before(false, attempted, &path).await?;
-            work(disk, path).await
+            let done = async {
+                gate.before(false, attempted, &path).await?;
+                work(disk, path.clone()).await
+            };
+            let done = done.await;
+            gate.ended(&path, done)
         })
     }
 
@@ -174,10 +198,14 @@ impl SimDisk {
     ) -> BoxFuture<'static, Result<T>> {
         let (gate, disk, path) = (Arc::clone(&self.gate), self.disk.clone(), self.full(path));
         Box::pin(async move {
-            gate.before(true, attempted, &path).await?;
-            let done = work(disk, path.clone()).await?;
-            gate.after(attempted, &path).await?;
-            Ok(done)
+            let done = async {
+                gate.before(true, attempted, &path).await?;
+                let done = work(disk, path.clone()).await?;
+                gate.after(attempted, &path).await?;
+                Ok(done)
+            };
+            let done = done.await;
+            gate.ended(&path, done)
         })
     }
 }

@@ -16,6 +16,7 @@ use forebay_inference::request::{RequestBatch, RequestId};
 use futures::future::{BoxFuture, pending, ready};
 
 use crate::counts::Counts;
+use crate::disk::Gate;
 use crate::oracle::{is_poisonous, row_of};
 use crate::random::Random;
 use crate::scenario::Moods;
@@ -68,6 +69,7 @@ pub(crate) struct Scripted {
     pub env: Arc<dyn Env>,
     pub process: u32,
     pub timeout: Duration,
+    pub gate: Arc<Gate>,
 }
 
 struct Copy {
@@ -75,6 +77,7 @@ struct Copy {
     env: Arc<dyn Env>,
     process: u32,
     timeout: Duration,
+    gate: Arc<Gate>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,14 +143,14 @@ impl Books {
 
 impl Inner {
     /// Writes down that `process` starts to run a row, and checks that it may.
-    fn start(&mut self, request: RequestId, row: u64, process: u32) -> usize {
+    fn start(&mut self, request: RequestId, row: u64, process: u32, journal_failed: bool) -> usize {
         if self.one_journal && (self.durable.contains(&request) || self.written.contains(&request)) {
             self.violations.push(format!("I5: row {row} ({request}) runs again although its result is durable"));
         }
         if let Some(before) = self.latest.get(&request) {
             let Execution { process: by, outcome, .. } = &self.executions[*before];
             self.counts.count("I4, I6: a row ran twice");
-            if *by == process && matches!(outcome, Some(Answered::Value | Answered::Refused)) {
+            if *by == process && !journal_failed && matches!(outcome, Some(Answered::Value | Answered::Refused)) {
                 self.violations
                     .push(format!("I6: row {row} ({request}) runs again in the process that has its answer"));
             }
@@ -199,7 +202,8 @@ impl Host for Scripted {
             (fails, Duration::from_micros(inner.random.within(1, 50_000)))
         };
         let (books, env) = (self.books.clone(), Arc::clone(&self.env));
-        let copy = Copy { books: books.clone(), env: Arc::clone(&env), process: self.process, timeout: self.timeout };
+        let (process, timeout, gate) = (self.process, self.timeout, Arc::clone(&self.gate));
+        let copy = Copy { books: books.clone(), env: Arc::clone(&env), process, timeout, gate };
         Box::pin(async move {
             env.sleep(pause).await;
             if fails {
@@ -222,7 +226,9 @@ impl Replica for Copy {
         let texts = texts_of(&batch);
         let (numbers, mood, latency) = {
             let inner = &mut *self.books.lock();
-            let start = |(id, text): (&RequestId, &String)| inner.start(*id, row_of(text).unwrap_or(0), self.process);
+            let (process, failed) = (self.process, self.gate.journal_failed());
+            let start =
+                |(id, text): (&RequestId, &String)| inner.start(*id, row_of(text).unwrap_or(0), process, failed);
             let numbers: Vec<usize> = batch.ids.iter().zip(&texts).map(start).collect();
             let (mood, latency) = inner.mood(texts.iter().any(|text| is_poisonous(text)), texts.len());
             (numbers, mood, latency)

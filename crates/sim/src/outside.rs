@@ -53,7 +53,8 @@ impl SimOutside {
 
     fn scripted(&self) -> Arc<dyn Host> {
         let (books, process, timeout) = (self.books.clone(), self.process, self.timeout);
-        Arc::new(Scripted { books, env: Arc::new(self.env.clone()), process, timeout })
+        let gate = Arc::clone(&self.gate);
+        Arc::new(Scripted { books, env: Arc::new(self.env.clone()), process, timeout, gate })
     }
 
     pub fn hosts(&self) -> MutexGuard<'_, Vec<SimHost>> {

@@ -17,6 +17,9 @@ const NARROW: [&str; 9] =
 /// How many of [`NARROW`] are places where a stall is dangerous: between looking and publishing.
 const STALLING: usize = 3;
 
+/// Most checkpoints that begin while one call of the model runs.
+const CHECKPOINTS_PER_CALL_MAX: u64 = 8;
+
 /// Everything that a seed draws before it starts.
 #[derive(Debug, Clone)]
 pub struct Scenario {
@@ -110,7 +113,8 @@ impl Scenario {
     /// What `seed` draws.
     pub fn draw(seed: u64) -> Self {
         let mut random = Random::new(seed, "scenario");
-        let job = Job::draw(&mut random);
+        let moods = Moods::draw(&mut random);
+        let job = Job::draw(&mut random, &moods);
         let (files, expected) = input(&mut random, &job);
         let stalls = random.chance(150);
         Self {
@@ -119,7 +123,7 @@ impl Scenario {
             job,
             troubles: troubles(&mut random, stalls),
             heal_after: random.below(3000),
-            moods: Moods::draw(&mut random),
+            moods,
             weather: weather(&mut random),
             keep: random.within(1, 3) as usize,
         }
@@ -179,18 +183,22 @@ parallelism = {}
 // === impl Job ===
 
 impl Job {
-    fn draw(random: &mut Random) -> Self {
+    fn draw(random: &mut Random, moods: &Moods) -> Self {
+        let timeout_ms = random.pick(&[500, 5_000, 30_000]);
+        let waits = moods.lost + moods.late > 0;
+        let longest_ms = if waits { timeout_ms } else { moods.latency_max.as_millis() as u64 };
         Self {
             filter: random.chance(500),
             doubled: random.chance(500),
-            interval_ms: random.pick(&[5, 20, 100, 1000, 5000]),
+            // Many checkpoints within one call of the model, but not thousands: that would only take long.
+            interval_ms: random.pick(&[5, 20, 100, 1000, 5000]).max(longest_ms / CHECKPOINTS_PER_CALL_MAX),
             read_rows: random.within(1, 12),
             batch_rows: random.within(1, 8),
             linger_ms: random.pick(&[1, 5, 50]),
             in_flight: random.within(1, 4),
             ordered: random.chance(500),
             attempts: if random.chance(250) { random.within(1, 3) as u32 } else { 60 },
-            timeout_ms: random.pick(&[500, 5_000, 30_000]),
+            timeout_ms,
             replicas: random.within(1, 3),
             file_bytes: random.pick(&[200, 1_000, 1_000_000]),
         }

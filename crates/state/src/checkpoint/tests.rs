@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use forebay_core::disk::Disk;
 use forebay_core::element::Epoch;
 use forebay_core::key_group::KeyGroup;
 use forebay_core::sink::{Committer, Guarantee};
@@ -291,6 +292,46 @@ fn a_publish_whose_commit_failed_is_repeated_under_its_own_record() {
         process.folder.publish(draft, &process.committers).await.unwrap();
         assert_eq!(process.rows().await, [0]);
     });
+}
+
+#[test]
+fn an_epoch_whose_output_was_taken_back_is_refused() {
+    let process = Process::new(&MemoryDisk::new(), 1);
+    block_on(async {
+        let started = process.restart(Resume::Fresh).await.unwrap();
+        let next = process.epoch(&started, started.next_epoch, 0).await.unwrap();
+        process.epoch(&started, next, 1).await.unwrap();
+        // Epoch 1 is the empty state, 2 and 3 are checkpoints, 4 goes back to 2.
+        process.restart(Resume::Epoch(Epoch(2))).await.unwrap();
+        let error = process.restart(Resume::Epoch(Epoch(3))).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid);
+        assert!(error.to_string().contains("given up by=4"), "{error}");
+        process.restart(Resume::Epoch(Epoch(2))).await.unwrap();
+        process.restart(Resume::Latest).await.unwrap();
+    });
+}
+
+#[test]
+fn an_epoch_record_that_was_acted_on_survives_power_loss() {
+    for seed in 0..20 {
+        let disk = MemoryDisk::new();
+        let process = Process::new(&disk, 1);
+        block_on(async {
+            let started = process.restart(Resume::Fresh).await.unwrap();
+            process.epoch(&started, started.next_epoch, 0).await.unwrap();
+            // As if the process that published had been killed between naming the record and making the name durable.
+            let record = "job/region-0/epoch/0000000002.json";
+            let bytes = disk.read(record).await.unwrap().unwrap();
+            disk.remove(record).await.unwrap();
+            disk.sync_folder("job/region-0/epoch").await.unwrap();
+            disk.append("tmp/x", bytes).await.unwrap();
+            disk.sync("tmp/x").await.unwrap();
+            disk.link("tmp/x", record).await.unwrap();
+            process.folder.records.make_durable(Epoch(2)).await.unwrap();
+            disk.crash(seed);
+            assert!(process.folder.records.record(Epoch(2)).await.unwrap().is_some());
+        });
+    }
 }
 
 #[test]
