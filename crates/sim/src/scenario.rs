@@ -191,7 +191,7 @@ impl Job {
             filter: random.chance(500),
             doubled: random.chance(500),
             // Many checkpoints within one call of the model, but not thousands: that would only take long.
-            interval_ms: random.pick(&[5, 20, 100, 1000, 5000]).max(longest_ms / CHECKPOINTS_PER_CALL_MAX),
+            interval_ms: random.pick(&[40, 150, 600, 2000]).max(longest_ms / CHECKPOINTS_PER_CALL_MAX),
             read_rows: random.within(1, 12),
             batch_rows: random.within(1, 8),
             linger_ms: random.pick(&[1, 5, 50]),
@@ -212,7 +212,7 @@ impl Moods {
         let mut maybe = |most: u64| if random.chance(350) { random.within(1, most) } else { 0 };
         let (die, wrong_count, lost) = (maybe(150), maybe(100), maybe(80));
         let (late, exhausted, start_fails) = (maybe(80), maybe(100), maybe(300));
-        let latency_max = Duration::from_millis(random.pick(&[2, 30, 400, 4_000]));
+        let latency_max = Duration::from_millis(random.pick(&[2, 20, 100, 1_000]));
         Self { die, wrong_count, lost, late, exhausted, start_fails, latency_max }
     }
 }
@@ -221,7 +221,7 @@ fn input(random: &mut Random, job: &Job) -> (Vec<(String, String)>, Expected) {
     let (mut files, mut expected) = (Vec::new(), Expected::new(job.filter, job.doubled));
     let poison = if random.chance(600) { random.within(10, 120) } else { 0 };
     let bad = if random.chance(300) { 40 } else { 0 };
-    let rows = random.within(60, 260);
+    let rows = random.within(24, 96);
     let count = random.within(3, 9);
     for file in 0..count {
         let mut text = String::new();
