@@ -45,7 +45,8 @@ pub trait Disk: Send + Sync + 'static {
     /// Gives the file a second name; false, changing nothing, if `to` exists. Atomic.
     fn link(&self, from: &str, to: &str) -> BoxFuture<'static, Result<bool>>;
 
-    /// Renames, replacing `to`; false if `from` does not exist. Atomic.
+    /// Renames, replacing `to`; false if `from` does not exist. Atomic. Does nothing where both name one file, as POSIX has
+    /// it.
     fn rename(&self, from: &str, to: &str) -> BoxFuture<'static, Result<bool>>;
 
     /// Cuts the file to `length` bytes.

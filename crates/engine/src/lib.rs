@@ -1,12 +1,12 @@
 //! Assembles the parts of Forebay and runs a pipeline in one process.
 //!
-//! - [`outside`]: what a job touches beyond this process, as one trait; production and simulation each implement it.
-//! - [`prepare`]: looks at sources, tables and models, and plans the job.
-//! - [`lower`]: turns the job graph into operators, readers, writers and committers.
-//! - [`run`]: starts, restores and restarts attempts until the job is done.
-//! - [`checkpoints`]: what a published checkpoint involves: state, sinks, journal.
-//! - [`env`]: clock, randomness and background work of this process.
-//! - [`watch`]: what a running job shows.
+//! - [`mod@outside`]: what a job touches beyond this process, as one trait; production and simulation each implement it.
+//! - [`mod@prepare`]: looks at sources, tables and models, and plans the job.
+//! - [`mod@lower`]: turns the job graph into operators, readers, writers and committers.
+//! - [`mod@run`]: starts, restores and restarts attempts until the job is done.
+//! - [`mod@checkpoints`]: what a published checkpoint involves: state, sinks, journal.
+//! - [`mod@env`]: clock, randomness and background work of this process.
+//! - [`mod@watch`]: what a running job shows.
 //!
 //! This is the one crate that names every built-in. It decides nothing about data: protocols and policies are in the
 //! crates it assembles.

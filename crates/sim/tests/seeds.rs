@@ -32,6 +32,7 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "how long the seeds took is printed, never asserted")]
 fn no_seed_breaks_an_invariant() {
     let (first, seeds) = (number("FIRST_SEED", 0), number("SEEDS", 1000));
     let started = std::time::Instant::now();

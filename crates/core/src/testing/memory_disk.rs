@@ -216,8 +216,9 @@ impl Disk for MemoryDisk {
 
     fn rename(&self, from: &str, to: &str) -> BoxFuture<'static, Result<bool>> {
         let mut state = self.lock();
-        let moved = state.names.remove(from);
-        if let Some(number) = moved {
+        let moved = state.names.get(from).copied();
+        if let Some(number) = moved.filter(|number| state.names.get(to) != Some(number)) {
+            state.names.remove(from);
             state.names.insert(to.to_string(), number);
         }
         Box::pin(ready(Ok(moved.is_some())))

@@ -69,9 +69,13 @@ impl LocalStore {
         self
     }
 
+    fn fresh_name(&self) -> String {
+        format!("{STAGING}/{:016x}{:016x}", self.env.random(), self.env.random())
+    }
+
     /// Writes and syncs `bytes` under a fresh name, which it answers.
     async fn stage(&self, bytes: Bytes) -> Result<String> {
-        let staged = format!("{STAGING}/{:016x}{:016x}", self.env.random(), self.env.random());
+        let staged = self.fresh_name();
         let written = async {
             self.disk.append(&staged, bytes).await?;
             if self.bug != Some(PlantedStoreBug::SkipFileSync) {
@@ -124,12 +128,11 @@ impl LocalStore {
     /// others can lose both.
     async fn rename_object(&self, from: &str, to: &str) -> Result<()> {
         if self.disk.read_at(from, 0, 0).await?.is_some() {
-            if self.disk.link(from, to).await? {
-                self.sync_folder_of(to).await?;
-                self.disk.remove(from).await?;
-            } else {
-                self.disk.rename(from, to).await?;
+            if !self.disk.link(from, to).await? {
+                self.replace_by_link(from, to).await?;
             }
+            self.sync_folder_of(to).await?;
+            self.disk.remove(from).await?;
         }
         if self.disk.read_at(to, 0, 0).await?.is_none() {
             return Err(Error::new(Kind::Corrupt, "rename object")
@@ -140,6 +143,15 @@ impl LocalStore {
         }
         self.sync_folder_of(to).await?;
         self.sync_folder_of(from).await
+    }
+
+    /// Lets `to` name the file of `from`, in one step, whether it named that file already or another one.
+    async fn replace_by_link(&self, from: &str, to: &str) -> Result<()> {
+        let second = self.fresh_name();
+        self.disk.link(from, &second).await?;
+        self.disk.rename(&second, to).await?;
+        // Where both named one file, the rename did nothing.
+        self.disk.remove(&second).await
     }
 
     async fn list_objects(&self, folder: String) -> Result<Vec<StoreEntry>> {

@@ -134,6 +134,39 @@ fn power_loss_after_any_disk_call_keeps_every_promise() {
     }
 }
 
+/// A rename stopped after `calls[0]` disk calls, again after `calls[1]`, then the power goes, then it is run to its end.
+fn rename_again(replaces: bool, calls: [usize; 2], seed: u64) -> Result<()> {
+    let disk = MemoryDisk::new();
+    let env: Arc<dyn Env> = Arc::new(ManualEnv::new(seed));
+    let after = LocalStore::new(Arc::clone(&env), Arc::new(disk.clone()), "disk");
+    if replaces {
+        block_on(after.put("g/moved", Bytes::from_static(b"old")))?;
+    }
+    block_on(after.put("staged/moved", Bytes::from_static(b"content")))?;
+    for calls in calls {
+        let stopping = StoppingDisk { inner: disk.clone(), calls_left: AtomicUsize::new(calls) };
+        let store = LocalStore::new(Arc::clone(&env), Arc::new(stopping), "disk");
+        let _ = store.rename("staged/moved", "g/moved").now_or_never();
+    }
+    disk.crash(seed);
+    block_on(after.rename("staged/moved", "g/moved"))?;
+    assert_eq!(block_on(after.read("g/moved"))?.as_deref(), Some(&b"content"[..]));
+    assert_eq!(block_on(after.read("staged/moved"))?, None);
+    Ok(())
+}
+
+#[test]
+fn a_rename_interrupted_twice_loses_nothing() {
+    for (first, second) in (0..12).flat_map(|first| (0..12).map(move |second| (first, second))) {
+        for (replaces, seed) in
+            [false, true].into_iter().flat_map(|replaces| (0..SEEDS).map(move |seed| (replaces, seed)))
+        {
+            rename_again(replaces, [first, second], seed)
+                .unwrap_or_else(|error| panic!("stopped after {first} and {second} calls, seed {seed}: {error}"));
+        }
+    }
+}
+
 #[test]
 fn each_planted_bug_breaks_a_promise() {
     for (bug, found) in [
