@@ -9,20 +9,35 @@ use super::{Finding, Tree};
 use crate::rust::line_of;
 
 /// What each crate may depend on. A new crate is a new row here and in `ARCHITECTURE.md`.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("core", &[]),
+    ("gate", &[]),
+    ("bench", &["gate"]),
     ("plan", &["core"]),
     ("state", &["core"]),
     ("functions", &["core"]),
     ("connectors", &["core"]),
-    ("inference", &["core"]),
-    ("operators", &["core", "state", "inference"]),
+    ("inference", &["core", "gate"]),
+    ("operators", &["core", "gate", "state", "inference"]),
     ("runtime", &["core", "plan", "state"]),
     ("engine", BELOW_ENGINE),
     ("server", AND_ENGINE),
     (
         "cli",
-        &["core", "plan", "state", "functions", "connectors", "inference", "operators", "runtime", "engine", "server"],
+        &[
+            "core",
+            "gate",
+            "bench",
+            "plan",
+            "state",
+            "functions",
+            "connectors",
+            "inference",
+            "operators",
+            "runtime",
+            "engine",
+            "server",
+        ],
     ),
     ("python", AND_ENGINE),
     ("flink", AND_ENGINE),
@@ -30,9 +45,9 @@ const ARROWS: [(&str, &[&str]); 14] = [
 ];
 
 const BELOW_ENGINE: &[&str] =
-    &["core", "plan", "state", "functions", "connectors", "inference", "operators", "runtime"];
+    &["core", "gate", "plan", "state", "functions", "connectors", "inference", "operators", "runtime"];
 const AND_ENGINE: &[&str] =
-    &["core", "plan", "state", "functions", "connectors", "inference", "operators", "runtime", "engine"];
+    &["core", "gate", "plan", "state", "functions", "connectors", "inference", "operators", "runtime", "engine"];
 
 /// Crates whose tests may also use `sim`.
 const MAY_SIMULATE: [&str; 5] = ["engine", "server", "cli", "python", "flink"];

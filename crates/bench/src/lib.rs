@@ -1,0 +1,4 @@
+//! Measures limiters: backends whose behaviour is written down, rivals from papers, an oracle, and tables of who did how well.
+//!
+//! Runs in virtual time, seconds for minutes, or in real time against a backend process of our own on loopback.
+//! It depends on the gate alone: what is measured is what production runs.

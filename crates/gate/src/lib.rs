@@ -1,0 +1,8 @@
+//! The gate between rows and what answers slowly: how many calls at once, how many rows each, what to do when they fail.
+//!
+//! Pure state machines without clock, randomness or I/O, so that production, simulation and benchmark run the same code.
+//! This crate knows nothing of Forebay's batches, plans or tasks: any async call can be put behind it.
+//!
+//! - [`limiter`]: moves the limit by what answers tell; [`limiter::latch`] is ours.
+
+pub mod limiter;
