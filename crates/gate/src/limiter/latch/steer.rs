@@ -33,50 +33,6 @@ const REFUSALS: (Seconds, f64) = (0.1, 10.0);
 /// How long a limit that cannot meet the objective is left alone.
 const REST: Seconds = 10.0;
 
-/// Tells when what was learned about a backend no longer holds.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Regime {
-    rate: f64,
-    odd: u32,
-    hot: u32,
-    moved_at: Seconds,
-}
-
-/// Throughput that moved by this much (in logarithms), or latency this far above the target, three epochs running.
-const ODD: f64 = 0.3;
-const HOT: f64 = 1.25;
-const RUNNING: u32 = 3;
-
-// === impl Regime ===
-
-impl Regime {
-    /// True if throughput has become another.
-    fn changed(&mut self, rate: f64) -> bool {
-        let known = self.rate > 0.0;
-        if known && (rate / self.rate).ln().abs() <= ODD {
-            self.odd = 0;
-            self.rate += 0.1 * (rate - self.rate);
-            return false;
-        }
-        self.odd += 1;
-        if known && self.odd < RUNNING {
-            return false;
-        }
-        (self.rate, self.odd) = (rate, 0);
-        true
-    }
-
-    /// True if the target is no longer reachable by its own law: the knee it was found at is gone.
-    fn outgrown(&mut self, too_hot: bool) -> bool {
-        self.hot = if too_hot { self.hot + 1 } else { 0 };
-        if self.hot < RUNNING {
-            return false;
-        }
-        self.hot = 0;
-        true
-    }
-}
-
 // === impl Latch ===
 
 impl Latch {
@@ -222,7 +178,7 @@ impl Latch {
         if view.breached() {
             self.tail.mute(now, self.latency);
         }
-        if self.regime.outgrown(seen.latency > HOT * view.target && !view.breached()) {
+        if self.regime.outgrown(seen.latency / view.target, view.breached()) {
             self.target.wanted = self.settings.objective;
         }
         if self.regime.changed(seen.rate) {
