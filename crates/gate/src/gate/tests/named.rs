@@ -31,7 +31,9 @@ fn one_by_one() -> Make {
 #[test]
 fn rows_that_wait_for_a_permit_fill_the_next_batch() {
     let mut world = world(Make { calls_max: 1, linger_millis: 0, ..Make::default() });
-    (0..6).for_each(|_| drop(world.offer(Row::new(0)).unwrap()));
+    (0..6).for_each(|_| {
+        world.offer(Row::new(0)).unwrap();
+    });
     assert_eq!(last_rows(&world), [0]);
     answer_last(&mut world, How::Well);
     assert_eq!(last_rows(&world), [1, 2, 3, 4]);
@@ -148,7 +150,9 @@ fn throttling_never_opens_the_breaker() {
 #[test]
 fn what_ran_out_of_attempts_or_budget_takes_its_fallback_and_says_why() {
     let mut world = world(Make { ladder: true, calls_max: 100, ..one_by_one() });
-    (0..6).for_each(|_| drop(world.offer(Row::new(0)).unwrap()));
+    (0..6).for_each(|_| {
+        world.offer(Row::new(0)).unwrap();
+    });
     (0..6).for_each(|n| world.answer(world.sent[n], How::Whole(Fault::Down)).unwrap());
     let why = |row: usize| match &world.rows[row].outcome {
         Some(Outcome::Fallback { why, attempts, .. }) => Some((why.clone(), *attempts)),
@@ -161,7 +165,9 @@ fn what_ran_out_of_attempts_or_budget_takes_its_fallback_and_says_why() {
 #[test]
 fn rows_that_may_wait_for_the_budget_do() {
     let mut world = world(Make { wait_for_budget: true, calls_max: 100, ..one_by_one() });
-    (0..8).for_each(|_| drop(world.offer(Row::new(0)).unwrap()));
+    (0..8).for_each(|_| {
+        world.offer(Row::new(0)).unwrap();
+    });
     (0..8).for_each(|n| world.answer(world.sent[n], How::Whole(Fault::Overloaded)).unwrap());
     assert!(world.rows.iter().all(|row| row.outcome.is_none()));
     world.finish().unwrap();
@@ -171,7 +177,9 @@ fn rows_that_may_wait_for_the_budget_do() {
 #[test]
 fn a_row_that_kills_its_worker_is_found_and_the_others_live() {
     let mut world = world(Make { calls_max: 1, rows_max: 4, linger_millis: 1_000, ..Make::default() });
-    (0..4).for_each(|_| drop(world.offer(Row::new(0)).unwrap()));
+    (0..4).for_each(|_| {
+        world.offer(Row::new(0)).unwrap();
+    });
     while let Some(call) = world.sent.last().copied().filter(|call| !world.calls[call].ended) {
         let kills = world.calls[&call].rows.contains(&2);
         world.answer(call, if kills { How::Whole(Fault::Died) } else { How::Well }).unwrap();
@@ -203,7 +211,9 @@ fn a_replica_at_its_limit_gets_no_hedge_and_no_call() {
     let mut world = world(Make { hedge: true, replicas: 2, ..one_by_one() });
     world.knobs[1].lock().unwrap().calls_max = 0;
     let before = world.sent.len();
-    (0..3).for_each(|_| drop(world.offer(Row::new(0)).unwrap()));
+    (0..3).for_each(|_| {
+        world.offer(Row::new(0)).unwrap();
+    });
     world.advance(100).unwrap();
     assert_eq!(world.sent.len(), before + 1);
 }
@@ -212,7 +222,9 @@ fn a_replica_at_its_limit_gets_no_hedge_and_no_call() {
 fn calls_go_to_the_replica_with_more_room() {
     let mut world = world(Make { replicas: 2, calls_max: 40, rows_max: 1, linger_millis: 0, ..Make::default() });
     world.knobs[1].lock().unwrap().calls_max = 4;
-    (0..22).for_each(|_| drop(world.offer(Row::new(0)).unwrap()));
+    (0..22).for_each(|_| {
+        world.offer(Row::new(0)).unwrap();
+    });
     let second = world.calls.values().filter(|call| call.replica == ReplicaId(1)).count();
     assert_eq!(second, 2, "half of 40 and half of 4");
 }
@@ -220,8 +232,12 @@ fn calls_go_to_the_replica_with_more_room() {
 #[test]
 fn callers_share_what_there_is() {
     let mut world = world(Make { shed: false, ..one_by_one() });
-    (0..8).for_each(|_| drop(world.offer(Row { caller: CallerId(1), ..Row::new(0) }).unwrap()));
-    (0..2).for_each(|_| drop(world.offer(Row { caller: CallerId(2), ..Row::new(0) }).unwrap()));
+    (0..8).for_each(|_| {
+        world.offer(Row { caller: CallerId(1), ..Row::new(0) }).unwrap();
+    });
+    (0..2).for_each(|_| {
+        world.offer(Row { caller: CallerId(2), ..Row::new(0) }).unwrap();
+    });
     (0..6).for_each(|_| answer_last(&mut world, How::Well));
     let late = world.rows[8..].iter().filter(|row| row.outcome.is_some()).count();
     assert_eq!(late, 2, "both rows of the second caller are among the first six");
