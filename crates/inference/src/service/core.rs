@@ -76,7 +76,7 @@ impl Core {
     /// A core with nothing open and no replica started.
     pub fn new(settings: CoreSettings) -> Self {
         Self {
-            slots: Slots::new(settings.replicas),
+            slots: Slots::new(settings.replicas, settings.calls_max),
             settings,
             open: BTreeMap::new(),
             submissions: BTreeMap::new(),
@@ -227,7 +227,7 @@ impl Core {
         let dispatches: Vec<DispatchId> = running.map(|(dispatch, _)| *dispatch).collect();
         for dispatch in dispatches {
             self.running.remove(&dispatch);
-            if let Some(replica) = self.slots.lost_with(dispatch) {
+            if let Some((replica, _)) = self.slots.lost_with(dispatch) {
                 self.actions.push(Action::Discard { replica });
             }
         }

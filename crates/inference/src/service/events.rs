@@ -25,6 +25,17 @@ pub struct Failure {
     pub kind: Kind,
     /// Why, for people.
     pub reason: String,
+    /// How long the model asked to be left alone, where it did.
+    pub retry_after: Option<Duration>,
+}
+
+// === impl Failure ===
+
+impl Failure {
+    /// What a row that failed so is told.
+    pub(super) fn outcome(&self) -> Outcome {
+        Outcome::Failed { kind: self.kind, reason: self.reason.clone(), retry_after: self.retry_after }
+    }
 }
 
 /// What happened.
@@ -114,6 +125,11 @@ pub struct Planted {
 pub struct CoreSettings {
     /// How many replicas, at least 1.
     pub replicas: u16,
+    /// Calls that one replica takes at a time, at least 1.
+    pub calls_max: usize,
+    /// The model is elsewhere: a call that fails says nothing about the others, and nobody starts the model again. Failures
+    /// that may pass are told at once, to be tried again by those who know how loaded it is.
+    pub remote: bool,
     /// How often a row is tried when replicas die, at least 1.
     pub attempts_max: u32,
     /// Whether there is a journal.
