@@ -6,6 +6,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+use std::time::Duration;
+
+use forebay_gate::limiter::Class;
 
 /// Decides how many request batches may be in flight. Shared by every subtask that calls one model.
 pub trait Limiter: Send + Sync {
@@ -20,11 +23,26 @@ pub trait Limiter: Send + Sync {
 
     /// How many permits are out now. Above [`Limiter::limit`] for a while after the limit shrank.
     fn in_flight(&self) -> usize;
+
+    /// How large a request batch should be now; `None` where the caller's own settings hold.
+    fn shape(&self) -> Option<Shape> {
+        None
+    }
 }
 
-/// The right to one request batch in flight. Dropping it gives the place back and wakes everyone who was refused.
+/// How large a request batch should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Most rows, at least 1.
+    pub rows_max: usize,
+    /// Longest wait of its first row.
+    pub linger: Duration,
+}
+
+/// The right to one request batch in flight. Giving it back wakes everyone who was refused; a permit that is dropped is
+/// given back as [`Class::Cancelled`], which tells the limiter nothing.
 pub struct Permit {
-    give_back: Option<Box<dyn FnOnce() + Send>>,
+    give_back: Option<Box<dyn FnOnce(Class) + Send>>,
 }
 
 /// A limiter whose limit never moves. It counts request batches, whatever their size.
@@ -43,8 +61,8 @@ struct Shared {
 // === impl Permit ===
 
 impl Permit {
-    /// A permit that runs `give_back` once when dropped, on whatever thread drops it.
-    pub fn new(give_back: impl FnOnce() + Send + 'static) -> Self {
+    /// A permit that runs `give_back` once when given back, on whatever thread that happens.
+    pub fn new(give_back: impl FnOnce(Class) + Send + 'static) -> Self {
         Self { give_back: Some(Box::new(give_back)) }
     }
 
@@ -52,12 +70,19 @@ impl Permit {
     pub fn unlimited() -> Self {
         Self { give_back: None }
     }
+
+    /// Gives the permit back, saying how the call ended.
+    pub fn finish(mut self, class: Class) {
+        if let Some(give_back) = self.give_back.take() {
+            give_back(class);
+        }
+    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(give_back) = self.give_back.take() {
-            give_back();
+            give_back(Class::Cancelled);
         }
     }
 }
@@ -101,7 +126,7 @@ impl Limiter for FixedLimiter {
         }
         shared.in_flight += 1;
         let limiter = self.clone();
-        Some(Permit::new(move || limiter.give_back()))
+        Some(Permit::new(move |_| limiter.give_back()))
     }
 
     fn limit(&self) -> usize {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use forebay_core::Kind;
 use forebay_core::time::Instant;
+use forebay_gate::limiter::Class;
 
 use super::latency::Latencies;
 use crate::request::{Outcome, RequestBatch, RequestId};
@@ -25,6 +26,8 @@ pub struct Failure {
     pub kind: Kind,
     /// Why, for people.
     pub reason: String,
+    /// What it says about the model's load.
+    pub class: Class,
     /// How long the model asked to be left alone, where it did.
     pub retry_after: Option<Duration>,
 }
@@ -79,8 +82,8 @@ pub enum Action {
     Append { dispatch: DispatchId, ids: Vec<RequestId>, rows: RecordBatch },
     /// Make the permanent failure of rows durable; then `Durable` or `JournalFailed`.
     AppendFailure { dispatch: DispatchId, ids: Vec<RequestId>, failure: Failure },
-    /// The model is done with the rows of a submission; its permit goes back.
-    Release { submission: SubmissionId },
+    /// The model is done with the rows of a submission, as `class` says; its permit goes back.
+    Release { submission: SubmissionId, class: Class },
     /// Every row of a submission is settled, or the journal failed.
     Tell { submission: SubmissionId, result: Result<Vec<Outcome>, Failure> },
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use forebay_core::env::Env;
 use forebay_core::{Error, Kind, Result};
+use forebay_gate::limiter::Class;
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::{AbortHandle, Abortable, BoxFuture, Either, select};
@@ -116,9 +117,11 @@ impl Shell {
                 let Failure { kind, reason, .. } = failure;
                 self.append(dispatch, ids, move |journal, ids| journal.append_failures(ids, kind, &reason));
             }
-            Action::Release { submission } => {
+            Action::Release { submission, class } => {
                 let permit = self.lock().callers.get_mut(&submission).and_then(|caller| caller.permit.take());
-                drop(permit);
+                if let Some(permit) = permit {
+                    permit.finish(class);
+                }
             }
             Action::Tell { submission, result } => {
                 let caller = self.lock().callers.remove(&submission);
@@ -285,5 +288,17 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 }
 
 fn failure_of(error: &Error) -> Failure {
-    Failure { kind: error.kind(), reason: error.chain(), retry_after: None }
+    Failure { kind: error.kind(), reason: error.chain(), class: class_of(error.kind()), retry_after: None }
+}
+
+/// What an error of `kind` says about the model's load.
+fn class_of(kind: Kind) -> Class {
+    match kind {
+        Kind::Overload => Class::Overloaded,
+        Kind::Unavailable => Class::Down,
+        Kind::Timeout => Class::Timeout,
+        Kind::Exhausted => Class::TooLarge,
+        Kind::Cancelled | Kind::Fenced => Class::Cancelled,
+        Kind::Data | Kind::Invalid | Kind::Corrupt | Kind::Internal => Class::Answered,
+    }
 }

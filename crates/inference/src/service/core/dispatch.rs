@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use arrow::array::RecordBatch;
 use forebay_core::Kind;
 use forebay_core::time::Instant;
+use forebay_gate::limiter::Class;
 
 use super::super::events::{Action, DispatchId, Failure};
 use super::super::slots::AfterFailure;
@@ -32,6 +33,7 @@ impl Core {
     fn try_all_again(&mut self, calls: BTreeSet<DispatchId>, failure: &Failure, now: Instant) {
         for dispatch in calls {
             if let Some(running) = self.running.remove(&dispatch) {
+                self.call_ended(running.work.submission, failure.class);
                 self.try_again(running.work, failure, now);
             }
         }
@@ -55,6 +57,7 @@ impl Core {
             self.counters.late_dropped += 1;
             return;
         };
+        self.call_ended(work.submission, result.as_ref().map_or_else(|failure| failure.class, |_| Class::Answered));
         match result {
             Ok(rows) if rows.num_rows() == work.batch.len() => {
                 self.counters.latencies.record(now.since(sent));
@@ -62,10 +65,17 @@ impl Core {
             }
             Ok(rows) => {
                 let reason = format!("model answered {} rows to {}", rows.num_rows(), work.batch.len());
-                self.refuse(dispatch, work, Failure { kind: Kind::Data, reason, retry_after: None }, now);
+                self.refuse(
+                    dispatch,
+                    work,
+                    Failure { kind: Kind::Data, reason, class: Class::Answered, retry_after: None },
+                    now,
+                );
             }
             Err(failure) if failure.kind == Kind::Data => self.refuse(dispatch, work, failure, now),
-            Err(failure) if failure.kind == Kind::Exhausted && work.batch.len() > 1 => self.split(work, 2),
+            Err(failure) if failure.kind == Kind::Exhausted && work.batch.len() > 1 && !self.settings.remote => {
+                self.split(work, 2);
+            }
             // Those who asked know better when to ask a remote model again.
             Err(failure) if failure.kind.is_retryable() && !self.settings.remote => self.try_again(work, &failure, now),
             Err(failure) => self.fail(work, &failure, now),
@@ -75,7 +85,12 @@ impl Core {
     /// The model will not answer these rows: one by one to find which, and a single row is a failure for good.
     fn refuse(&mut self, dispatch: DispatchId, work: Work, failure: Failure, now: Instant) {
         if work.batch.len() > 1 {
-            self.split(work, usize::MAX);
+            // Each call of a remote model takes a permit of its own, so those who hold permits cut the batch up.
+            if self.settings.remote {
+                self.fail(work, &failure, now)
+            } else {
+                self.split(work, usize::MAX)
+            }
             return;
         }
         let outcome = failure.outcome();

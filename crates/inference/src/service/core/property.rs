@@ -128,7 +128,7 @@ impl World {
                 let outcomes = ids.into_iter().map(|id| (id, outcome.clone())).collect();
                 self.pending.push(Pending::Append(dispatch, outcomes));
             }
-            Action::Release { submission } => {
+            Action::Release { submission, .. } => {
                 prop_assert!(self.released.insert(submission), "released twice");
                 prop_assert!(!self.told.contains(&submission), "released after it was told");
             }
@@ -188,7 +188,7 @@ impl World {
 }
 
 fn failure(kind: Kind) -> Failure {
-    Failure { kind, reason: "because".into(), retry_after: None }
+    Failure { kind, reason: "because".into(), class: Class::Answered, retry_after: None }
 }
 
 #[derive(Debug, Clone)]

@@ -63,7 +63,7 @@ fn rows(count: usize) -> RecordBatch {
 }
 
 fn failure(kind: Kind) -> Failure {
-    Failure { kind, reason: "because".into(), retry_after: None }
+    Failure { kind, reason: "because".into(), class: Class::Answered, retry_after: None }
 }
 
 fn outcome(outcome: &Outcome) -> String {
@@ -90,7 +90,7 @@ fn shown(action: &Action) -> String {
         Action::AppendFailure { dispatch, ids, failure } => {
             format!("append failure {} [{}] {}", dispatch.0, listed(ids), failure.kind.name())
         }
-        Action::Release { submission } => format!("release {}", submission.0),
+        Action::Release { submission, .. } => format!("release {}", submission.0),
         Action::Tell { submission, result: Ok(outcomes) } => {
             format!("tell {} {}", submission.0, outcomes.iter().map(outcome).collect::<Vec<_>>().join(" "))
         }
