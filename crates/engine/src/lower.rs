@@ -288,9 +288,12 @@ impl Maker<'_> {
             attempts_max: infer.attempts,
             planted: self.planted.inference,
         };
-        let in_flight = infer.in_flight;
+        let calls_max = match infer.limit {
+            spec::Limit::Fixed(calls) => calls,
+            spec::Limit::Follows { calls_max } => calls_max.unwrap_or(4),
+        };
         Ok(Box::new(move |_| {
-            let limiter = Arc::new(FixedLimiter::new(in_flight));
+            let limiter = Arc::new(FixedLimiter::new(calls_max));
             Ok(Box::new(Inference::new(settings.clone(), Arc::new(model.clone()), limiter)))
         }))
     }

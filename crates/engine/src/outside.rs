@@ -129,7 +129,7 @@ impl Outside for Local {
             }
             HostSpec::Fake(fake) => {
                 let settings = fake::FakeSettings {
-                    latency: fake.latency,
+                    latency: fake.service_time,
                     fail_on: fake.fail_on.clone(),
                     crash_on: fake.crash_on.clone(),
                     ..fake::FakeSettings::default()
