@@ -5,4 +5,9 @@
 //!
 //! - [`limiter`]: moves the limit by what answers tell; [`limiter::latch`] is ours.
 
+pub mod batcher;
+pub mod chance;
+pub mod deadline;
 pub mod limiter;
+pub mod permits;
+pub mod retry;
