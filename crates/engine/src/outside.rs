@@ -70,7 +70,7 @@ pub struct Planted {
     /// In the model service.
     pub service: service::Planted,
     /// In the batcher.
-    pub batcher: forebay_inference::call::batcher::Planted,
+    pub batcher: forebay_gate::batcher::Planted,
     /// In the inference operator.
     pub inference: operator::Planted,
     /// In the sinks.

@@ -44,6 +44,12 @@ pub trait Host: Send + Sync {
         1
     }
 
+    /// The model gathers rows of several calls by itself: each row is best sent alone, and only how many are in flight
+    /// matters.
+    fn batches(&self) -> bool {
+        false
+    }
+
     /// Names the model's content, for example a hash of its file. Request ids hang on it: the same rows asked of another
     /// revision are other inferences.
     fn revision(&self) -> String;
