@@ -98,6 +98,9 @@ pub struct Planted {
 /// Completes when what was given out up to a published epoch is closed in the journal.
 type Closed = Shared<BoxFuture<'static, Result<(), Arc<Error>>>>;
 
+/// The rows of one call.
+type Rows = Vec<Queued<u64>>;
+
 /// The inference operator.
 pub struct Inference {
     settings: InferenceSettings,
@@ -109,7 +112,7 @@ pub struct Inference {
     later: Later,
     /// The gate was closed when last asked, and wakes the subtask when that may have changed.
     refused: bool,
-    completions: Completions<(Vec<Queued<u64>>, Result<Vec<Outcome>>)>,
+    completions: Completions<(Rows, Result<Vec<Outcome>>)>,
     /// Request batches whose answer was not taken yet.
     running: usize,
     /// Nothing is sent any more.

@@ -14,6 +14,9 @@ use forebay_inference::request::Outcome;
 /// Doublings of the pause after refusals in a row.
 const REFUSALS_MAX: u32 = 16;
 
+/// Rows that are sent again together, and whether that has to be paid for.
+type Group = (Vec<Queued<u64>>, bool);
+
 /// What to do with a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -38,7 +41,7 @@ pub(super) struct Refused {
 /// Rows that wait before they are sent again, by when their pause ends.
 #[derive(Debug, Default)]
 pub(super) struct Later {
-    waiting: BTreeMap<Instant, VecDeque<(Vec<Queued<u64>>, bool)>>,
+    waiting: BTreeMap<Instant, VecDeque<Group>>,
     refusals: u32,
 }
 
@@ -74,7 +77,7 @@ impl Later {
     }
 
     /// Rows whose pause is over at `now`, those that wait longest first.
-    pub fn take(&mut self, now: Instant) -> Option<(Vec<Queued<u64>>, bool)> {
+    pub fn take(&mut self, now: Instant) -> Option<Group> {
         let mut first = self.waiting.first_entry().filter(|first| *first.key() <= now)?;
         let rows = first.get_mut().pop_front();
         if first.get().is_empty() {
