@@ -2,3 +2,11 @@
 //!
 //! Runs in virtual time, seconds for minutes, or in real time against a backend process of our own on loopback.
 //! It depends on the gate alone: what is measured is what production runs.
+//!
+//! - [`scenario`]: what happens, as data; [`virtual_time`]: lets it happen.
+
+mod error;
+pub mod scenario;
+pub mod virtual_time;
+
+pub use self::error::Error;
