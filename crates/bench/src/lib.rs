@@ -3,4 +3,5 @@
 //! Runs in virtual time, seconds for minutes, or in real time against a backend process of our own on loopback.
 //! It depends on the gate alone: what is measured is what production runs.
 
+pub mod plot;
 pub mod rivals;
