@@ -57,12 +57,14 @@ pub struct Options {
     pub threads: Option<usize>,
 }
 
-/// One run to make.
-struct Job<'a> {
+/// One scenario with one seed, under the oracle and every controller that fits.
+struct Heat<'a> {
     scenario: &'a Scenario,
     plan: &'a Plan,
-    controller: Controller,
+    controllers: &'a [Controller],
     seed: u64,
+    /// Where to draw it, if it is to be drawn.
+    plots: Option<&'a Path>,
 }
 
 /// Runs what `options` say and prints the tables, or the JSON, to standard output.
@@ -111,51 +113,40 @@ fn controllers(options: &Options) -> Result<Vec<Controller>, Error> {
 pub fn measure(options: &Options, scenarios: &[Scenario], controllers: &[Controller]) -> Result<Report, Error> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = options.threads.unwrap_or(processors);
-    let plans = oracle::plans(scenarios, threads, true);
+    let plans = oracle::plans(scenarios, threads);
     let seeds: Vec<u64> = (0..options.seeds).map(|seed| options.first_seed.wrapping_add(seed)).collect();
-    let progress = Progress::new("gate: scenarios", scenarios.len(), true);
-    let pairs: Vec<(&Scenario, &Plan)> = scenarios.iter().zip(&plans).collect();
-    let rows = parallel::map(threads, &pairs, &progress, |(scenario, plan)| {
-        row(scenario, plan, controllers, &seeds, options.plot.as_deref())
-    });
-    let report = Report::new(options.first_seed, options.seeds, rows.into_iter().collect::<Result<_, _>>()?);
+    let mut heats: Vec<Heat<'_>> = Vec::new();
+    for (scenario, plan) in scenarios.iter().zip(&plans) {
+        heats.extend(seeds.iter().map(|seed| {
+            let plots = options.plot.as_deref().filter(|_| *seed == options.first_seed);
+            Heat { scenario, plan, controllers, seed: *seed, plots }
+        }));
+    }
+    let progress = Progress::new("gate: scenarios run, once for each seed", heats.len());
+    let scores: Vec<Vec<(String, Score)>> =
+        parallel::map(threads, &heats, &progress, Heat::run).into_iter().collect::<Result<_, _>>()?;
+    let of_scenario = scores.chunks(seeds.len()).zip(scenarios.iter().zip(&plans));
+    let rows = of_scenario.map(|(seeds, (scenario, plan))| row(scenario, plan, seeds)).collect();
+    let report = Report::new(options.first_seed, options.seeds, rows);
     if let Some(folder) = &options.plot {
         crate::plots::overview(folder, &report)?;
     }
     Ok(report)
 }
 
-/// One scenario with all controllers and seeds.
-fn row(
-    scenario: &Scenario,
-    plan: &Plan,
-    controllers: &[Controller],
-    seeds: &[u64],
-    plots: Option<&Path>,
-) -> Result<Row, Error> {
-    let job = |controller: Controller, seed: u64| Job { scenario, plan, controller, seed };
-    let oracle: Vec<Run> = seeds.iter().map(|seed| job(Controller::Oracle, *seed).run()).collect();
-    let scored = |run: &Run, oracle: &Run| score(scenario, run, oracle);
-    let own: Vec<Score> = oracle.iter().map(|run| scored(run, run)).collect();
-    let mut cells = vec![Cell::new(Controller::Oracle.to_string(), own)];
-    let mut first_runs: Vec<(String, Run)> = Vec::new();
-    let fitting = controllers.iter().filter(|controller| controller.fits(scenario));
-    for controller in fitting.filter(|controller| !matches!(controller, Controller::Oracle)) {
-        let mut scores = Vec::new();
-        for (seed, oracle) in seeds.iter().zip(&oracle) {
-            let run = job(*controller, *seed).run();
-            scores.push(scored(&run, oracle));
-            if plots.is_some() && scores.len() == 1 {
-                first_runs.push((controller.to_string(), run));
-            }
-        }
-        cells.push(Cell::new(controller.to_string(), scores));
+/// Every controller of a scenario over its seeds; all seeds ran the same controllers.
+fn row(scenario: &Scenario, plan: &Plan, seeds: &[Vec<(String, Score)>]) -> Row {
+    let names = seeds.first().into_iter().flatten().map(|(name, _)| name);
+    let cell = |(place, name): (usize, &String)| {
+        Cell::new(name.clone(), seeds.iter().map(|scores| scores[place].1.clone()).collect())
+    };
+    Row {
+        scenario: scenario.name.clone(),
+        title: scenario.title.clone(),
+        objective: scenario.objective.0,
+        plan: plan.clone(),
+        cells: names.enumerate().map(cell).collect(),
     }
-    if let (Some(folder), Some(oracle)) = (plots, oracle.first()) {
-        crate::plots::scenario(folder, scenario, oracle, &first_runs)?;
-    }
-    let (name, title) = (scenario.name.clone(), scenario.title.clone());
-    Ok(Row { scenario: name, title, objective: scenario.objective.0, plan: plan.clone(), cells })
 }
 
 fn check(scenarios: &[Scenario], report: &Report) -> Result<(), Error> {
@@ -173,11 +164,30 @@ fn check(scenarios: &[Scenario], report: &Report) -> Result<(), Error> {
     if missed.is_empty() { Ok(()) } else { Err(Error::NotMet(missed)) }
 }
 
-// === impl Job ===
+// === impl Heat ===
 
-impl Job<'_> {
-    fn run(&self) -> Run {
-        let limiter = |index| self.controller.build(self.scenario, self.plan, index, self.seed);
+impl Heat<'_> {
+    /// The oracle's score first, then the controllers', each under its name.
+    fn run(&self) -> Result<Vec<(String, Score)>, Error> {
+        let oracle = self.run_one(Controller::Oracle);
+        let mut scores = vec![(Controller::Oracle.to_string(), score(self.scenario, &oracle, &oracle))];
+        let mut drawn: Vec<(String, Run)> = Vec::new();
+        let fitting = self.controllers.iter().filter(|controller| controller.fits(self.scenario));
+        for controller in fitting.filter(|controller| !matches!(controller, Controller::Oracle)) {
+            let run = self.run_one(*controller);
+            scores.push((controller.to_string(), score(self.scenario, &run, &oracle)));
+            if self.plots.is_some() {
+                drawn.push((controller.to_string(), run));
+            }
+        }
+        if let Some(folder) = self.plots {
+            crate::plots::scenario(folder, self.scenario, &oracle, &drawn)?;
+        }
+        Ok(scores)
+    }
+
+    fn run_one(&self, controller: Controller) -> Run {
+        let limiter = |index| controller.build(self.scenario, self.plan, index, self.seed);
         virtual_time::run(self.scenario, self.seed, &limiter)
     }
 }

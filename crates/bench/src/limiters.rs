@@ -107,9 +107,7 @@ impl Controller {
             Self::Oracle => Box::new(Scheduled::new(plan)),
             Self::Fixed(calls) => Box::new(Fixed::new(calls, rows, linger)),
             Self::Share(share) => Box::new(share_of(share, plan, linger)),
-            Self::Rival(_, new) => {
-                new(&RivalSettings { objective: scenario.objective.0, rows_per_call: rows, linger })
-            }
+            Self::Rival(_, new) => new(&RivalSettings { objective: scenario.objective.0, rows_per_call: rows, linger }),
         }
     }
 }

@@ -9,11 +9,16 @@ pub struct Progress {
     what: String,
     total: usize,
     done: AtomicUsize,
-    shown: bool,
+    terminal: bool,
 }
 
 /// What `work` makes of each item, in the order of the items; `threads` work at once.
-pub fn map<T: Sync, R: Send>(threads: usize, items: &[T], progress: &Progress, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub fn map<T: Sync, R: Send>(
+    threads: usize,
+    items: &[T],
+    progress: &Progress,
+    work: impl Fn(&T) -> R + Sync,
+) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<(usize, R)>> = Mutex::new(Vec::with_capacity(items.len()));
     std::thread::scope(|scope| {
@@ -37,21 +42,23 @@ pub fn map<T: Sync, R: Send>(threads: usize, items: &[T], progress: &Progress, w
 // === impl Progress ===
 
 impl Progress {
-    /// Of `total` pieces, each a `what`. Shown only when standard error is a terminal, or `always`.
-    pub fn new(what: impl Into<String>, total: usize, always: bool) -> Self {
-        let shown = total > 0 && (always || std::io::stderr().is_terminal());
-        Self { what: what.into(), total, done: AtomicUsize::new(0), shown }
+    /// Of `total` pieces; `what` says what they are.
+    pub fn new(what: impl Into<String>, total: usize) -> Self {
+        Self { what: what.into(), total, done: AtomicUsize::new(0), terminal: std::io::stderr().is_terminal() }
     }
 
+    /// One more is done: moves the line of a terminal, else writes a new one for every tenth of the way.
     fn advance(&self) {
         let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
-        if !self.shown {
+        let tenth = |count: usize| count * 10 / self.total.max(1);
+        if !self.terminal && tenth(done) == tenth(done - 1) {
             return;
         }
+        let begin = if self.terminal { "\r" } else { "" };
+        let end = if !self.terminal || done == self.total { "\n" } else { "" };
         let mut out = std::io::stderr().lock();
-        let end = if done == self.total { "\n" } else { "" };
         // A progress line that cannot be written is no reason to stop.
-        let _ = write!(out, "\r{}: {done}/{}{end}", self.what, self.total);
+        let _ = write!(out, "{begin}{}: {done}/{}{end}", self.what, self.total);
         let _ = out.flush();
     }
 }

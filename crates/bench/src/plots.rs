@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::error::Error;
 use crate::metrics::{Series, quantile};
-use crate::plot::{self, Bars, Figure, Line, Mark, Overview, PlotError};
 use crate::oracle::shifts;
+use crate::plot::{self, Bars, Figure, Line, Mark, Overview, PlotError};
 use crate::report::{ERROR_GOAL, Report};
 use crate::scenario::Scenario;
 use crate::virtual_time::{ClientRecord, Run, Second};

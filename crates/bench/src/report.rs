@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::metrics::Score;
 use crate::oracle::Plan;
-use crate::scenario::{Accept, Scenario};
+use crate::scenario::Accept;
 
 /// A limiter does well at this share of the oracle's goodput.
 pub const GOODPUT_GOAL: f64 = 0.95;
@@ -190,7 +190,11 @@ impl Report {
     }
 
     fn write_goodput(&self, out: &mut String) -> std::fmt::Result {
-        writeln!(out, "Goodput, % of the oracle's, mean of {} seeds (* p99 above the objective, e errors above 2 %)\n", self.seeds)?;
+        writeln!(
+            out,
+            "Goodput, % of the oracle's, mean of {} seeds (* p99 above the objective, e errors above 2 %)\n",
+            self.seeds
+        )?;
         let controllers: Vec<&str> = self.summaries.iter().map(|summary| summary.controller.as_str()).collect();
         writeln!(out, "| | {} |", controllers.join(" | "))?;
         writeln!(out, "| --- |{}", " ---: |".repeat(controllers.len()))?;
@@ -273,7 +277,8 @@ impl Summary {
         let own = |row: &'_ Row| row.cells.iter().position(|cell| cell.controller == controller);
         let cells: Vec<(&str, &Cell)> =
             rows.iter().filter_map(|row| Some((row.scenario.as_str(), &row.cells[own(row)?]))).collect();
-        let mean = |of: fn(&Cell) -> f64| cells.iter().map(|(_, cell)| of(cell)).sum::<f64>() / cells.len().max(1) as f64;
+        let mean =
+            |of: fn(&Cell) -> f64| cells.iter().map(|(_, cell)| of(cell)).sum::<f64>() / cells.len().max(1) as f64;
         let count = |met: fn(&Cell) -> bool| cells.iter().filter(|(_, cell)| met(cell)).count();
         let worst = cells.iter().min_by(|one, other| one.1.goodput_ratio.mean.total_cmp(&other.1.goodput_ratio.mean));
         Self {

@@ -42,11 +42,6 @@ fn path(scenario: &Scenario) -> Option<PathBuf> {
 
 /// Of everything but names and what is accepted.
 fn hash(scenario: &Scenario) -> u128 {
-    let bare = Scenario {
-        name: String::new(),
-        title: String::new(),
-        accept: Accept::default(),
-        ..scenario.clone()
-    };
+    let bare = Scenario { name: String::new(), title: String::new(), accept: Accept::default(), ..scenario.clone() };
     xxh3_128(format!("{VERSION} {bare:?}").as_bytes())
 }

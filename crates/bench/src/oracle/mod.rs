@@ -48,7 +48,7 @@ struct Question {
 /// The plans for `scenarios`, in their order: from the cache on disk, else searched with `threads` and put there.
 ///
 /// A cache that cannot be read or written is as good as an empty one.
-pub fn plans(scenarios: &[Scenario], threads: usize, progress: bool) -> Vec<Plan> {
+pub fn plans(scenarios: &[Scenario], threads: usize) -> Vec<Plan> {
     let mut plans: Vec<Option<Plan>> = scenarios.iter().map(cache::read).collect();
     let mut questions: Vec<Question> = Vec::new();
     for (index, scenario) in scenarios.iter().enumerate().filter(|(index, _)| plans[*index].is_none()) {
@@ -59,7 +59,7 @@ pub fn plans(scenarios: &[Scenario], threads: usize, progress: bool) -> Vec<Plan
             }
         }
     }
-    let line = Progress::new("oracle: phases searched", questions.len(), progress);
+    let line = Progress::new("oracle: phases searched", questions.len());
     let answers = parallel::map(threads, &questions, &line, |question| {
         search::best(&scenarios[question.scenario], &question.conditions, question.clients)
     });

@@ -86,8 +86,7 @@ fn numbers(trial: &Scenario) -> Vec<Step> {
 }
 
 fn batches(trial: &Scenario) -> Vec<Step> {
-    let sizes: Vec<usize> =
-        geometric(CALLS_MAX).into_iter().filter(|rows| *rows <= trial.rows_per_call_max).collect();
+    let sizes: Vec<usize> = geometric(CALLS_MAX).into_iter().filter(|rows| *rows <= trial.rows_per_call_max).collect();
     let each = |calls: usize| sizes.iter().map(move |rows| attempt(trial, calls, *rows, None));
     LANES.into_iter().flat_map(each).collect()
 }

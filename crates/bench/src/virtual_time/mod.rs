@@ -105,7 +105,9 @@ impl<'a> Simulation<'a> {
                     self.backend.enter(id, world);
                 }
             }
-            Occasion::SlotDone { .. } | Occasion::DeviceDone { .. } | Occasion::Step => self.backend.on(occasion, world),
+            Occasion::SlotDone { .. } | Occasion::DeviceDone { .. } | Occasion::Step => {
+                self.backend.on(occasion, world)
+            }
             Occasion::Answer(id) => with_client(clients, world, id, |client, world| client.answered(id, world)),
             Occasion::Timeout(id) => with_client(clients, world, id, |client, world| client.timed_out(id, world)),
             Occasion::Hedge(id) => with_client(clients, world, id, |client, world| client.hedge(id, world)),

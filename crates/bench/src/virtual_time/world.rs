@@ -186,7 +186,9 @@ impl World {
 impl RowShape {
     fn new(scenario: &Scenario) -> Self {
         let tokens = match &scenario.backend {
-            Backend::Llm(llm) => Some([&llm.prompt, &llm.output].map(|tokens| (tokens.clone(), LogNormal::new(tokens.cv)))),
+            Backend::Llm(llm) => {
+                Some([&llm.prompt, &llm.output].map(|tokens| (tokens.clone(), LogNormal::new(tokens.cv))))
+            }
             _ => None,
         };
         Self { size: LogNormal::new(scenario.size_cv), tokens }
