@@ -2,6 +2,14 @@
 //!
 //! Runs in virtual time, seconds for minutes, or in real time against a backend process of our own on loopback.
 //! It depends on the gate alone: what is measured is what production runs.
+//!
+//! - [`scenario`]: what happens, as data; [`virtual_time`]: lets it happen.
+//! - [`rivals`]: other people's limiters; [`plot`]: what happened, as pictures.
 
+mod error;
 pub mod plot;
 pub mod rivals;
+pub mod scenario;
+pub mod virtual_time;
+
+pub use self::error::Error;

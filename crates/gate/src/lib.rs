@@ -3,6 +3,8 @@
 //! Pure state machines without clock, randomness or I/O, so that production, simulation and benchmark run the same code.
 //! This crate knows nothing of Forebay's batches, plans or tasks: any async call can be put behind it.
 //!
+//! - [`breaker`] stops calling what answers nothing.
 //! - [`limiter`]: moves the limit by what answers tell; [`limiter::latch`] is ours.
 
+pub mod breaker;
 pub mod limiter;

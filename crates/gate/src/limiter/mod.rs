@@ -5,8 +5,10 @@
 //! as `f64` since any moment the caller chose, because control laws multiply and take roots of them; they never go back.
 
 pub mod fixed;
+pub mod latch;
 
 pub use self::fixed::Fixed;
+pub use self::latch::Latch;
 
 /// Seconds, as a moment since the caller's origin or as a duration.
 pub type Seconds = f64;
