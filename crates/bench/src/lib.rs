@@ -5,9 +5,11 @@
 //!
 //! - [`scenario`]: what happens, as data; [`virtual_time`]: lets it happen.
 //! - [`rivals`]: other people's limiters; [`plot`]: what happened, as pictures.
+//! - [`real`]: the same scenarios over sockets, in real time.
 
 mod error;
 pub mod plot;
+pub mod real;
 pub mod rivals;
 pub mod scenario;
 pub mod virtual_time;
