@@ -16,6 +16,10 @@ mod parallel;
 pub mod plot;
 mod plots;
 pub mod report;
+//! - [`scenario`]: what happens, as data; [`virtual_time`]: lets it happen.
+//! - [`rivals`]: other people's limiters; [`plot`]: what happened, as pictures.
+//! - [`real`]: the same scenarios over sockets, in real time.
+pub mod real;
 pub mod rivals;
 pub mod scenario;
 pub mod virtual_time;
