@@ -32,6 +32,15 @@ pub enum Command {
     /// Look at the inference journal of a job.
     #[command(subcommand)]
     Journal(JournalCommand),
+    /// Measure parts of Forebay against written-down conditions.
+    #[command(subcommand)]
+    Bench(BenchCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// How well the inference gate and others like it follow what a model can take, scenario by scenario.
+    Gate(Box<forebay_bench::gate::Options>),
 }
 
 #[derive(Debug, Args)]

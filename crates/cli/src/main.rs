@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, BenchCommand, Command};
 use problem::Problem;
 
 #[global_allocator]
@@ -50,6 +50,16 @@ async fn dispatch(command: Command) -> Result<ExitCode, Problem> {
         }
         Command::Checkpoints(command) => inspect::checkpoints(command).await,
         Command::Journal(command) => inspect::journal(command).await,
+        Command::Bench(BenchCommand::Gate(options)) => bench_gate(*options).await,
+    }
+}
+
+async fn bench_gate(options: forebay_bench::gate::Options) -> Result<ExitCode, Problem> {
+    let ran = tokio::task::spawn_blocking(move || forebay_bench::gate::run(&options)).await;
+    match ran {
+        Ok(Ok(())) => Ok(ExitCode::SUCCESS),
+        Ok(Err(error)) => Err(Problem::failed("measure the gate", error)),
+        Err(error) => Err(Problem::failed("measure the gate", error)),
     }
 }
 

@@ -45,7 +45,7 @@ pub fn run(
     seed: u64,
     protocol: Protocol,
     place: &Place,
-    limiter: &dyn Fn() -> Box<dyn Limiter>,
+    limiter: &dyn Fn(usize) -> Box<dyn Limiter>,
 ) -> Result<Run, Error> {
     let host = host::start(scenario, seed, place)?;
     clock::block_on(client::run(scenario, seed, protocol, host.port(), limiter))?
