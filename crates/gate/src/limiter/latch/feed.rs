@@ -36,7 +36,7 @@ impl Latch {
         self.throttles.on_accepted(attempt.in_flight);
         self.pacer.on_accepted();
         self.on_latency(now, attempt);
-        self.epoch.on_answer(now, attempt, self.target.late_line(), self.settings.objective);
+        self.epoch.on_answer(now, attempt, self.target.late_line(), self.target.objective());
     }
 
     /// Time-outs are latencies too, cut off at the time-out.
