@@ -69,6 +69,8 @@ pub struct Permits {
     calls_pace: Pace,
     cost_pace: Pace,
     latency: Option<f64>,
+    /// A bug for tests to find: the limit does not hold.
+    loose: bool,
 }
 
 /// A token bucket: fills at a rate, holds 20 ms worth of it and at least one.
@@ -91,6 +93,11 @@ impl Default for Caps {
 // === impl Permit ===
 
 impl Permit {
+    /// What its call weighs.
+    pub fn size(&self) -> Size {
+        self.size
+    }
+
     /// When it was given out.
     pub fn sent(&self) -> Duration {
         self.sent
@@ -113,7 +120,14 @@ impl Permits {
             calls_pace: Pace::new(),
             cost_pace: Pace::new(),
             latency: None,
+            loose: false,
         }
+    }
+
+    #[doc(hidden)]
+    pub fn loosened(mut self, planted: bool) -> Self {
+        self.loose = planted;
+        self
     }
 
     /// A permit for a call of `size`, that is sent now.
@@ -145,7 +159,7 @@ impl Permits {
     /// Why not, and whether time alone will help.
     pub fn room(&mut self, now: Duration) -> Result<(), Refused> {
         let knobs = self.limiter.knobs();
-        if self.calls >= knobs.calls_max.min(self.caps.calls_max) {
+        if self.calls >= knobs.calls_max.min(self.caps.calls_max) && !self.loose {
             return Err(Refused::Full);
         }
         self.calls_pace.check(knobs.pace.min(self.caps.calls_per_second), now)?;
@@ -154,9 +168,14 @@ impl Permits {
 
     /// The call of `permit` ended as `class` and is not in flight any more.
     pub fn give_back(&mut self, permit: Permit, class: Class, now: Duration) {
-        self.count(now);
-        self.calls -= 1;
-        self.in_flight = self.in_flight.minus(permit.size);
+        let copy = Permit { ..permit };
+        self.release(permit, now);
+        self.report(&copy, class, now);
+    }
+
+    /// Tells the limiter how the attempt of `permit` ended, without giving the permit back: nobody waits for the call any
+    /// more, but the backend may still work on it.
+    pub fn report(&mut self, permit: &Permit, class: Class, now: Duration) {
         let (sent, ended) = (permit.sent.as_secs_f64(), now.as_secs_f64());
         if class == Class::Answered {
             let latency = (ended - sent).max(0.0);
@@ -165,6 +184,13 @@ impl Permits {
         }
         let rows = permit.size.rows.max(1);
         self.limiter.on_end(&Attempt { sent, ended, class, rows, in_flight: permit.in_flight });
+    }
+
+    /// Gives a permit back whose call was reported before, or never sent.
+    pub fn release(&mut self, permit: Permit, now: Duration) {
+        self.count(now);
+        self.calls -= 1;
+        self.in_flight = self.in_flight.minus(permit.size);
     }
 
     /// Time passed; `waiting` says that rows wait to be sent. Tells the limiter at most once in [`TICK`].

@@ -206,7 +206,7 @@ impl Backoff {
     /// a tenth, so that callers who were told the same do not come back together.
     pub fn pause(&self, failures: u32, retry_after: Option<Duration>, chance: &mut Chance) -> Duration {
         if let Some(asked) = retry_after {
-            return asked + asked.mul_f64(0.1 * chance.unit());
+            return asked.saturating_add(asked.mul_f64(0.1 * chance.unit()));
         }
         let doublings = failures.saturating_sub(1).min(20);
         let bound = self.first.saturating_mul(1 << doublings).min(self.longest);

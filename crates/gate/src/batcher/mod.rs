@@ -276,10 +276,9 @@ impl<T> Batcher<T> {
         }
     }
 
-    /// No more rows will come: from now on nothing waits for others. Retries and keys that were waited for still may.
+    /// No more rows will come: from now on open batches are due at once. Rows that wait for their key still come.
     pub fn end(&mut self) {
         self.ended = true;
-        self.flush();
     }
 
     /// The next request batch that is complete or due, oldest first, never above the present limits.
@@ -344,8 +343,7 @@ impl<T> Batcher<T> {
         let open = &mut self.open[place];
         self.keys.joined(&row, open.number);
         open.take_in(row, since);
-        let complete = self.settings.complete(open.size).or(self.ended.then_some(Cause::Flush));
-        if let Some(cause) = complete {
+        if let Some(cause) = self.settings.complete(open.size) {
             self.form(place, cause);
         }
     }
@@ -384,8 +382,11 @@ impl<T> Batcher<T> {
     }
 
     fn due_at(&self, open: &Open<T>) -> (Duration, Cause) {
+        if self.ended {
+            return (Duration::ZERO, Cause::Flush);
+        }
         let linger = open.opened.saturating_add(self.settings.linger);
-        let deadline = open.deadline.saturating_sub(self.settings.latency.mul_f64(1.5));
+        let deadline = open.deadline.saturating_sub(self.settings.latency.saturating_add(self.settings.latency / 2));
         if deadline < linger { (deadline, Cause::Deadline) } else { (linger, Cause::Linger) }
     }
 
