@@ -32,7 +32,7 @@ pub async fn run(
     seed: u64,
     protocol: Protocol,
     port: u16,
-    limiter: &dyn Fn() -> Box<dyn Limiter>,
+    limiter: &dyn Fn(usize) -> Box<dyn Limiter>,
 ) -> Result<Run, Error> {
     let ours = clients_of(scenario);
     let channel = Channel::new(port, protocol)?;

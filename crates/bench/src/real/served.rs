@@ -29,7 +29,7 @@ pub fn backend_of(scenario: &Scenario) -> Scenario {
 impl<'a> Served<'a> {
     /// At second 0. `scenario` comes from [`backend_of`].
     pub fn new(scenario: &'a Scenario, seed: u64) -> Self {
-        let simulation = Simulation::new(scenario, seed, &|| Box::new(Fixed::new(1, 1, 0.0)));
+        let simulation = Simulation::new(scenario, seed, &|_| Box::new(Fixed::new(1, 1, 0.0)));
         Self { simulation, replicas: scenario.backend.visible_replicas() }
     }
 

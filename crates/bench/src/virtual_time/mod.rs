@@ -49,8 +49,9 @@ struct Tenant {
     plan: u32,
 }
 
-/// Runs `scenario` once with `seed`; `limiter` makes one limiter for each client and visible replica.
-pub fn run(scenario: &Scenario, seed: u64, limiter: &dyn Fn() -> Box<dyn Limiter>) -> Run {
+/// Runs `scenario` once with `seed`; `limiter` makes the n-th limiter, one for each
+/// client and visible replica.
+pub fn run(scenario: &Scenario, seed: u64, limiter: &dyn Fn(usize) -> Box<dyn Limiter>) -> Run {
     let mut simulation = Simulation::new(scenario, seed, limiter);
     simulation.run_until(scenario.length.0);
     simulation.into_record()
@@ -60,14 +61,14 @@ pub fn run(scenario: &Scenario, seed: u64, limiter: &dyn Fn() -> Box<dyn Limiter
 
 impl<'a> Simulation<'a> {
     /// At second 0, nothing happened yet.
-    pub fn new(scenario: &'a Scenario, seed: u64, limiter: &dyn Fn() -> Box<dyn Limiter>) -> Self {
+    pub fn new(scenario: &'a Scenario, seed: u64, limiter: &dyn Fn(usize) -> Box<dyn Limiter>) -> Self {
         let mut world = World::new(scenario, seed);
         let mut backend = backends::model(&scenario.backend);
         backend.on_change(&mut world);
         let routes = scenario.backend.visible_replicas();
         let mut clients = Vec::new();
         for (index, span) in scenario.client_spans().into_iter().enumerate() {
-            let limiters = (0..routes).map(|_| limiter()).collect();
+            let limiters = (0..routes).map(|route| limiter(index * routes + route)).collect();
             clients.push(Client::new(scenario, index as u32, span, limiters, seed));
             world.agenda.at(span.0, Occasion::Start { client: index as u32 });
         }
