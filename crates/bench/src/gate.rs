@@ -9,6 +9,7 @@ use crate::limiters::{self, Controller};
 use crate::metrics::{Score, score};
 use crate::oracle::{self, Plan};
 use crate::parallel::{self, Progress};
+use crate::real::{self, Place, Protocol};
 use crate::report::{Cell, Report, Row};
 use crate::scenario::{self, Scenario};
 use crate::virtual_time::{self, Run};
@@ -52,6 +53,15 @@ pub struct Options {
     /// Fail when what the scenarios accept of ours is not met
     #[arg(long)]
     pub check: bool,
+    /// Also run every controller in real time over loopback, one run at a time, beside its virtual run
+    #[arg(long)]
+    pub real: bool,
+    /// How the client talks to the backend in real time
+    #[arg(long, value_enum, default_value = "http", requires = "real")]
+    pub protocol: Protocol,
+    /// Only the first seconds of each scenario
+    #[arg(long, value_name = "COUNT")]
+    pub seconds: Option<u32>,
     /// Runs at once; as many as there are processors when absent
     #[arg(long, value_name = "COUNT")]
     pub threads: Option<usize>,
@@ -65,6 +75,8 @@ struct Heat<'a> {
     seed: u64,
     /// Where to draw it, if it is to be drawn.
     plots: Option<&'a Path>,
+    /// Whether and how to run it in real time too.
+    real: Option<Protocol>,
 }
 
 /// Runs what `options` say and prints the tables, or the JSON, to standard output.
@@ -93,6 +105,9 @@ fn selected(options: &Options) -> Result<Vec<Scenario>, Error> {
     if !options.only.is_empty() {
         scenarios.retain(|scenario| options.only.iter().any(|begin| scenario.name.starts_with(begin.as_str())));
     }
+    if let Some(seconds) = options.seconds {
+        scenarios = scenarios.iter().map(|scenario| real::shortened(scenario, f64::from(seconds))).collect();
+    }
     if scenarios.is_empty() {
         return Err(Error::Argument("no scenario is left to run".to_string()));
     }
@@ -113,15 +128,18 @@ fn controllers(options: &Options) -> Result<Vec<Controller>, Error> {
 pub fn measure(options: &Options, scenarios: &[Scenario], controllers: &[Controller]) -> Result<Report, Error> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = options.threads.unwrap_or(processors);
+    let real = options.real.then_some(options.protocol);
     let plans = oracle::plans(scenarios, threads);
     let seeds: Vec<u64> = (0..options.seeds).map(|seed| options.first_seed.wrapping_add(seed)).collect();
     let mut heats: Vec<Heat<'_>> = Vec::new();
     for (scenario, plan) in scenarios.iter().zip(&plans) {
         heats.extend(seeds.iter().map(|seed| {
             let plots = options.plot.as_deref().filter(|_| *seed == options.first_seed);
-            Heat { scenario, plan, controllers, seed: *seed, plots }
+            Heat { scenario, plan, controllers, seed: *seed, plots, real }
         }));
     }
+    // Two runs in real time beside one another would measure each other.
+    let threads = if options.real { 1 } else { threads };
     let progress = Progress::new("gate: scenarios run, once for each seed", heats.len());
     let scores: Vec<Vec<(String, Score)>> =
         parallel::map(threads, &heats, &progress, Heat::run).into_iter().collect::<Result<_, _>>()?;
@@ -174,10 +192,13 @@ impl Heat<'_> {
         let mut drawn: Vec<(String, Run)> = Vec::new();
         let fitting = self.controllers.iter().filter(|controller| controller.fits(self.scenario));
         for controller in fitting.filter(|controller| !matches!(controller, Controller::Oracle)) {
-            let run = self.run_one(*controller);
-            scores.push((controller.to_string(), score(self.scenario, &run, &oracle)));
+            let mut runs = vec![(controller.to_string(), self.run_one(*controller))];
+            if let Some(protocol) = self.real {
+                runs.push((format!("{controller}, real"), self.run_really(*controller, protocol)?));
+            }
+            scores.extend(runs.iter().map(|(name, run)| (name.clone(), score(self.scenario, run, &oracle))));
             if self.plots.is_some() {
-                drawn.push((controller.to_string(), run));
+                drawn.extend(runs);
             }
         }
         if let Some(folder) = self.plots {
@@ -189,5 +210,11 @@ impl Heat<'_> {
     fn run_one(&self, controller: Controller) -> Run {
         let limiter = |index| controller.build(self.scenario, self.plan, index, self.seed);
         virtual_time::run(self.scenario, self.seed, &limiter)
+    }
+
+    /// The oracle stays virtual: what real life costs is to show in the result, not in what it is compared with.
+    fn run_really(&self, controller: Controller, protocol: Protocol) -> Result<Run, Error> {
+        let limiter = |index| controller.build(self.scenario, self.plan, index, self.seed);
+        real::run(self.scenario, self.seed, protocol, &Place::this_program()?, &limiter)
     }
 }

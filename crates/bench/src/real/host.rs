@@ -27,6 +27,9 @@ pub enum Place {
     Process(PathBuf, Vec<String>),
 }
 
+/// The hidden subcommand under which a program calls [`serve`].
+pub const SUBCOMMAND: [&str; 2] = ["bench", "gate-backend"];
+
 /// What the process is told.
 #[derive(Debug, Serialize, Deserialize)]
 struct Order {
@@ -125,6 +128,19 @@ fn start_process(scenario: &Scenario, seed: u64, program: &PathBuf, arguments: &
     read.transpose().map_err(|error| Error::file(attempted, program, error))?;
     host.port = line.trim().parse().map_err(|error| failed("read the backend's port", error))?;
     Ok(host)
+}
+
+// === impl Place ===
+
+impl Place {
+    /// This program again, with [`SUBCOMMAND`].
+    ///
+    /// # Errors
+    /// `Other` when the system does not tell where it lies.
+    pub fn this_program() -> Result<Self, Error> {
+        let program = std::env::current_exe().map_err(|error| failed("find this program", error))?;
+        Ok(Self::Process(program, SUBCOMMAND.map(String::from).to_vec()))
+    }
 }
 
 // === impl Host ===

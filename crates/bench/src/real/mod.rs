@@ -20,13 +20,13 @@ mod tests;
 
 use forebay_gate::limiter::Limiter;
 
-pub use self::host::{Place, serve};
+pub use self::host::{Place, SUBCOMMAND, serve};
 use crate::error::Error;
 use crate::scenario::Scenario;
 use crate::virtual_time::Run;
 
 /// How the client talks to the backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Protocol {
     /// JSON over HTTP/1.1, a pool of connections.
     #[default]
