@@ -5,7 +5,7 @@
 //!
 //! - [`scenario`]: what happens, as data; [`virtual_time`]: lets it happen; [`oracle`]: the best that fixed settings reach.
 //! - [`limiters`]: ours, fixed ones and the [`rivals`], by name; [`metrics`] and [`report`]: how well each did.
-//! - [`gate`]: all of it behind one command; [`plot`]: what happened over time.
+//! - [`gate`]: all of it behind one command; [`plot`]: what happened over time; [`real`]: the same over sockets, in real time.
 
 mod error;
 pub mod gate;
@@ -15,6 +15,7 @@ pub mod oracle;
 mod parallel;
 pub mod plot;
 mod plots;
+pub mod real;
 pub mod report;
 pub mod rivals;
 pub mod scenario;

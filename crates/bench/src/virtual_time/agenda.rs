@@ -115,6 +115,17 @@ impl Agenda {
         self.now
     }
 
+    /// When something is due next.
+    pub fn due(&self) -> Option<f64> {
+        let fronts = self.queues.iter().filter_map(VecDeque::front).chain(self.heap.peek());
+        fronts.map(|planned| planned.at).min_by(f64::total_cmp)
+    }
+
+    /// Moves the clock to `now`, which a real clock says; everything due by then must have been handed out.
+    pub fn catch_up(&mut self, now: f64) {
+        self.now = self.now.max(now);
+    }
+
     /// Plans `occasion` at second `at`, or now if that is over.
     pub fn at(&mut self, at: f64, occasion: Occasion) {
         let planned = self.planned(at.max(self.now), occasion);

@@ -9,7 +9,7 @@ use forebay_gate::limiter::Class;
 pub const TENANT: u32 = u32::MAX;
 
 /// Names one call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CallId {
     place: u32,
     use_count: u32,

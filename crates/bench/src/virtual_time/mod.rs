@@ -3,15 +3,15 @@
 //! Seconds pass as fast as they can be computed, and one seed gives one result, on every machine. Arrivals, sizes and
 //! service times come from streams of their own, so that two limiters meet the same demand. Nothing is read from a clock.
 
-mod agenda;
-mod backends;
-mod calls;
+pub(crate) mod agenda;
+pub(crate) mod backends;
+pub(crate) mod calls;
 mod client;
 mod dice;
 mod record;
 #[cfg(test)]
 mod tests;
-mod world;
+pub(crate) mod world;
 
 use forebay_gate::limiter::Limiter;
 
@@ -33,8 +33,8 @@ const RAMP_SECONDS: f64 = 0.5;
 /// One run of one scenario.
 pub struct Simulation<'a> {
     scenario: &'a Scenario,
-    world: World,
-    backend: Box<dyn Model>,
+    pub(crate) world: World,
+    pub(crate) backend: Box<dyn Model>,
     clients: Vec<Client>,
     tenant: Tenant,
     /// A step of a ramp is planned.
@@ -89,7 +89,7 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    fn on(&mut self, occasion: Occasion) {
+    pub(crate) fn on(&mut self, occasion: Occasion) {
         let (world, clients) = (&mut self.world, &mut self.clients);
         match occasion {
             Occasion::Arrival { client, plan } => clients[client as usize].arrive(plan, world),

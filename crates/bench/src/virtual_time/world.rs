@@ -144,7 +144,7 @@ impl World {
         self.send_back(id, class, retry_after, Delay::Refusal);
     }
 
-    fn send_back(&mut self, id: CallId, class: Class, retry_after: f64, delay: Delay) {
+    pub fn send_back(&mut self, id: CallId, class: Class, retry_after: f64, delay: Delay) {
         let Some(call) = self.calls.get_mut(id) else { return };
         if call.client == TENANT && class == Class::Answered {
             self.tenant_answered += call.rows.len() as u64;
@@ -157,7 +157,7 @@ impl World {
     }
 
     /// Ends the backend's side of a call.
-    fn end(&mut self, id: CallId) {
+    pub fn end(&mut self, id: CallId) {
         let Some(call) = self.calls.get_mut(id) else { return };
         call.server_done = true;
         if std::mem::take(&mut call.at_gateway)
