@@ -153,7 +153,7 @@ fn rows_are_answered_over_both_protocols() {
     tiny.length = Span(0.5);
     tiny.gauges = Some(Span(0.1));
     for protocol in [Protocol::Http, Protocol::Grpc] {
-        let limiter = || -> Box<dyn Limiter> { Box::new(Fixed::new(4, 1, 0.0)) };
+        let limiter = |_| -> Box<dyn Limiter> { Box::new(Fixed::new(4, 1, 0.0)) };
         let run = run(&tiny, 1, protocol, &Place::Thread, &limiter).unwrap();
         let record = &run.clients[0];
         let failed: u32 = record.seconds.iter().map(|second| second.failed).sum();
@@ -170,7 +170,7 @@ fn refusals_and_timeouts_travel_too() {
     let mut tiny = scenario(Backend::Slots(Slots { queue_max: 1, ..Slots::new(1, steady(200.0)) }));
     (tiny.length, tiny.timeout) = (Span(0.3), Some(Span(0.1)));
     for protocol in [Protocol::Http, Protocol::Grpc] {
-        let limiter = || -> Box<dyn Limiter> { Box::new(Fixed::new(4, 1, 0.0)) };
+        let limiter = |_| -> Box<dyn Limiter> { Box::new(Fixed::new(4, 1, 0.0)) };
         let run = run(&tiny, 1, protocol, &Place::Thread, &limiter).unwrap();
         let record = &run.clients[0];
         let failed: u32 = record.seconds.iter().map(|second| second.failed).sum();
