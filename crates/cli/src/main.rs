@@ -50,12 +50,17 @@ async fn dispatch(command: Command) -> Result<ExitCode, Problem> {
         }
         Command::Checkpoints(command) => inspect::checkpoints(command).await,
         Command::Journal(command) => inspect::journal(command).await,
-        Command::Bench(BenchCommand::Gate(options)) => bench_gate(*options).await,
+        Command::Bench(command) => bench(command).await,
     }
 }
 
-async fn bench_gate(options: forebay_bench::gate::Options) -> Result<ExitCode, Problem> {
-    let ran = tokio::task::spawn_blocking(move || forebay_bench::gate::run(&options)).await;
+/// Measuring blocks its thread and may have a runtime of its own.
+async fn bench(command: BenchCommand) -> Result<ExitCode, Problem> {
+    let measure = move || match command {
+        BenchCommand::Gate(options) => forebay_bench::gate::run(&options),
+        BenchCommand::GateBackend => forebay_bench::real::serve(),
+    };
+    let ran = tokio::task::spawn_blocking(measure).await;
     match ran {
         Ok(Ok(())) => Ok(ExitCode::SUCCESS),
         Ok(Err(error)) => Err(Problem::failed("measure the gate", error)),
