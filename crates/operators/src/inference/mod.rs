@@ -229,15 +229,17 @@ impl Inference {
         for (rows, outcomes) in self.completions.take() {
             self.running -= 1;
             let alone = rows.len() == 1;
-            let mut refused = Refused::default();
+            let (mut refused, mut halve) = (Refused::default(), Vec::new());
             for (row, outcome) in rows.into_iter().zip(outcomes?) {
                 match retry::verdict(&outcome, self.settings.remote, alone) {
                     Verdict::Final => self.table.finish(row.item, outcome),
                     Verdict::Refused { retry_after } => refused.add(row, retry_after),
+                    Verdict::Halve => halve.push(row),
                     Verdict::Failed => self.take_failure(row, outcome),
                 }
             }
             self.wait_for_room(refused);
+            self.halve(halve);
         }
         Ok(())
     }
@@ -250,6 +252,16 @@ impl Inference {
         }
         let at = self.gate.retry_at(self.later.count_refusal(), refused.retry_after);
         self.later.push(at, refused.rows, false);
+    }
+
+    /// Splitting a call is no try of its rows.
+    fn halve(&mut self, mut rows: Vec<Queued<u64>>) {
+        let (now, second) = (self.since_start(), rows.split_off(rows.len() / 2));
+        for half in [rows, second] {
+            if !half.is_empty() {
+                self.batcher.retry(half, now);
+            }
+        }
     }
 
     /// Rows whose pause is over go back to the batcher.

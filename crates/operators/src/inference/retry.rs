@@ -27,6 +27,8 @@ pub(super) enum Verdict {
         /// What the model asked for.
         retry_after: Option<Duration>,
     },
+    /// One of those that were asked together is at fault, or they were too many: ask each half, until the one is alone.
+    Halve,
     /// A try that failed.
     Failed,
 }
@@ -50,10 +52,10 @@ pub(super) fn verdict(outcome: &Outcome, remote: bool, alone: bool) -> Verdict {
     let Outcome::Failed { kind, retry_after, .. } = outcome else { return Verdict::Final };
     match kind {
         Kind::Overload | Kind::Unavailable if remote => Verdict::Refused { retry_after: *retry_after },
-        // Only one of those that failed together need be at fault.
-        Kind::Data if !alone => Verdict::Failed,
+        Kind::Data | Kind::Exhausted if remote && !alone => Verdict::Halve,
         // A single row does not get smaller.
-        Kind::Exhausted if remote && alone => Verdict::Final,
+        Kind::Exhausted if remote => Verdict::Final,
+        Kind::Data if !alone => Verdict::Failed,
         kind if kind.is_retryable() => Verdict::Failed,
         _ => Verdict::Final,
     }
@@ -124,9 +126,10 @@ mod tests {
             (Kind::Unavailable, true, true, refused),
             (Kind::Unavailable, false, true, Verdict::Failed),
             (Kind::Timeout, true, true, Verdict::Failed),
-            (Kind::Data, true, false, Verdict::Failed),
+            (Kind::Data, true, false, Verdict::Halve),
+            (Kind::Data, false, false, Verdict::Failed),
             (Kind::Data, true, true, Verdict::Final),
-            (Kind::Exhausted, true, false, Verdict::Failed),
+            (Kind::Exhausted, true, false, Verdict::Halve),
             (Kind::Exhausted, true, true, Verdict::Final),
             (Kind::Exhausted, false, true, Verdict::Failed),
             (Kind::Invalid, true, false, Verdict::Final),
