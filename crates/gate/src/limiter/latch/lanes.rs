@@ -130,8 +130,25 @@ impl Lanes {
         }
     }
 
+    /// A probe in the state that decides: lanes before and tried, rows of the calls tried, target, and the points before it.
+    #[cfg(test)]
+    pub(super) fn of_probe(
+        before: usize,
+        count: usize,
+        rows_fixed: usize,
+        target: Seconds,
+        work: (f64, Seconds),
+        reference: (f64, Seconds),
+    ) -> Self {
+        let point = |(rows, latency)| Point { rows, latency };
+        let (work, reference) = (point(work), point(reference));
+        let mut lanes = Self { before, count, rows_fixed, target, work, reference, ..Self::new(count) };
+        lanes.learn_elasticity();
+        lanes
+    }
+
     /// Whether the lanes tried let more through at the target than the lanes before. `latency` is of calls of `rows_fixed` rows.
-    fn pays(&self, latency: Seconds, upward: bool, rows_max: usize) -> bool {
+    pub(super) fn pays(&self, latency: Seconds, upward: bool, rows_max: usize) -> bool {
         let tried = Point { rows: self.rows_fixed as f64, latency };
         let rate = |point: Point, lanes| point.rate_at(self.target, lanes, self.elasticity, rows_max);
         let before = rate(if upward { self.reference } else { self.work }, self.before);

@@ -4,6 +4,7 @@ use super::super::brake::Brake;
 use super::super::epoch::{Epoch, Need, Observed};
 use super::super::futility::{Futility, Verdict};
 use super::super::hold::View;
+use super::super::lanes::Lanes;
 use super::super::tail::Tail;
 use super::super::target::Target;
 use super::*;
@@ -168,4 +169,19 @@ fn an_epoch_leaves_out_the_first_clump_and_reads_latency_off_the_mean_in_flight(
     let seen = epoch.finish(3.0, 100.0 + 3.0 * 8.0, 0.0, None);
     assert!((seen.rate - 16.0).abs() < 0.01 && (seen.latency - 0.5).abs() < 0.01, "{seen:?}");
     assert!((seen.late_share() - 1.0).abs() < 1e-9 && seen.missed < 1e-9);
+}
+
+#[test]
+fn lanes_pay_by_what_they_let_through_at_the_target() {
+    let case = |before, count, rows_fixed, work, reference, latency, upward| {
+        Lanes::of_probe(before, count, rows_fixed, 0.2, work, reference).pays(latency, upward, 128)
+    };
+    // 30 ms + 3 ms a row on four devices, target .2 s: 56 rows a call.
+    let (work, small) = ((56.0, 0.198), (42.0, 0.156));
+    assert!(case(3, 4, 42, work, small, 0.156, true), "a device was idle");
+    assert!(!case(4, 5, 45, work, (45.0, 0.165), 0.206, true), "every call waits for its turn");
+    assert!(!case(4, 3, 56, work, small, 0.198, false), "a quarter would be lost");
+    assert!(case(5, 4, 44, (44.0, 0.203), (44.0, 0.203), 0.162, false), "one lane only waited");
+    // One device, 20 ms round trip: a second lane hides it, although at one size it gains only a third.
+    assert!(case(1, 2, 64, (128.0, 0.15), (64.0, 0.087), 0.137, true), "larger batches fit");
 }
