@@ -19,3 +19,9 @@ pub mod retry;
 pub mod share;
 pub mod shed;
 mod slab;
+#[cfg(feature = "tokio")]
+pub mod wrap;
+
+pub use self::gate::{Gate, GateSettings, Row};
+#[cfg(feature = "tokio")]
+pub use self::wrap::{Gated, Unanswered, wrap};

@@ -18,7 +18,7 @@ impl<T: Clone, V> Gate<T, V> {
         if let Some((rows_max, linger)) =
             all.map(|knobs| (knobs.rows_max, knobs.linger)).reduce(|a, b| (a.0.max(b.0), a.1.max(b.1)))
         {
-            self.batcher.set_knobs(rows_max, seconds(linger));
+            self.batcher.set_knobs(rows_max.min(self.settings.batcher.rows_max), seconds(linger));
         }
         loop {
             self.fill();
@@ -56,7 +56,7 @@ impl<T: Clone, V> Gate<T, V> {
     fn follow(&mut self, replica: ReplicaId) {
         let permits = &self.replicas.get(replica).permits;
         let knobs = permits.knobs();
-        self.batcher.set_knobs(knobs.rows_max, seconds(knobs.linger));
+        self.batcher.set_knobs(knobs.rows_max.min(self.settings.batcher.rows_max), seconds(knobs.linger));
         self.batcher.set_latency(permits.latency_mean().unwrap_or(Duration::ZERO));
     }
 

@@ -7,19 +7,23 @@ use crate::batcher::BatcherSettings;
 use crate::deadline::DeadlineSettings;
 use crate::fallback::Ladder;
 use crate::hedge::HedgeSettings;
+use crate::limiter::Limiter;
+use crate::limiter::latch::{self, Latch};
 use crate::permits::Caps;
 use crate::retry::RetrySettings;
 use crate::shed::BacklogSettings;
 
 /// Most bytes of a request batch unless told otherwise: a quarter of what gRPC servers refuse.
 const BYTES_MAX: usize = 1 << 20;
+/// Most calls in flight unless told otherwise: what one process can serve with sockets to spare.
+const CALLS_MAX: usize = 4096;
 
 /// Settings of a gate; see each part.
 #[derive(Debug, Clone)]
 pub struct GateSettings {
     /// Objective and deadlines.
     pub deadlines: DeadlineSettings,
-    /// When a request batch is complete. Its rows and linger are the limiter's to say, and overwritten.
+    /// When a request batch is complete. Within `rows_max`, rows and linger are the limiter's to say.
     pub batcher: BatcherSettings,
     /// Hard caps of each replica.
     pub caps: Caps,
@@ -86,6 +90,23 @@ impl GateSettings {
             seed: 0,
             planted: None,
         }
+    }
+
+    /// Calls may carry up to `rows_max` rows: for backends that do not batch by themselves.
+    pub fn rows(mut self, rows_max: usize) -> Self {
+        self.batcher.rows_max = rows_max.max(1);
+        self
+    }
+
+    /// The limiter that fits these settings: LATCH with their objective.
+    pub fn limiter(&self) -> Box<dyn Limiter> {
+        Box::new(Latch::new(latch::Settings {
+            objective: self.deadlines.objective.as_secs_f64(),
+            calls_max: self.caps.calls_max.min(CALLS_MAX),
+            rows_max: self.batcher.rows_max,
+            seed: self.seed,
+            hint: None,
+        }))
     }
 
     pub(super) fn has(&self, bug: Bug) -> bool {

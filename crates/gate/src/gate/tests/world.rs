@@ -130,6 +130,7 @@ impl Make {
     pub fn settings(&self) -> GateSettings {
         let mut settings = GateSettings::objective(OBJECTIVE);
         settings.batcher.bytes_max = BYTES_MAX;
+        settings.batcher.rows_max = usize::MAX;
         settings.order = self.order;
         settings.cancel_frees = self.cancel_frees;
         settings.breakers = self.breakers;
