@@ -20,7 +20,7 @@ mod tests;
 
 use forebay_gate::limiter::Limiter;
 
-pub use self::host::{Place, SUBCOMMAND, serve};
+pub use self::host::{Place, serve};
 use crate::error::Error;
 use crate::scenario::Scenario;
 use crate::virtual_time::Run;
@@ -35,8 +35,8 @@ pub enum Protocol {
     Grpc,
 }
 
-/// Runs `scenario` once in real time, which takes its length; `limiter` makes one limiter for each client and visible
-/// replica. `seed` draws sizes, arrivals and service times; the clock makes no two runs equal all the same.
+/// Runs `scenario` once in real time, which takes its length; `limiter` makes the n-th limiter, one for each client and
+/// visible replica. `seed` draws sizes, arrivals and service times; the clock makes no two runs equal all the same.
 ///
 /// # Errors
 /// `Other` when the backend cannot be started or reached. Calls that fail during the run are part of the result.
