@@ -6,6 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::defaults;
 use super::units::{self, Span};
 
 /// What answers: exactly one of the tables `[backend.slots]`, `[backend.gpu]`, `[backend.llm]`, `[backend.knee]`.
@@ -32,16 +33,16 @@ pub struct Slots {
     /// Time of one call.
     pub service: Service,
     /// Replicas with slots and a queue each.
-    #[serde(default = "one", deserialize_with = "units::count")]
+    #[serde(default = "defaults::one", deserialize_with = "units::count")]
     pub replicas: usize,
     /// The client chooses the replica, with a limiter for each. Otherwise calls go round robin behind one address.
     #[serde(default)]
     pub replicas_visible: bool,
     /// Share of the service time that does not grow with the row's size.
-    #[serde(default = "whole", deserialize_with = "units::share")]
+    #[serde(default = "defaults::whole", deserialize_with = "units::share")]
     pub fixed_share: f64,
     /// Calls that a replica queues; more are answered 503.
-    #[serde(default = "queue_max", deserialize_with = "units::count")]
+    #[serde(default = "defaults::queue_max", deserialize_with = "units::count")]
     pub queue_max: usize,
 }
 
@@ -64,7 +65,7 @@ pub struct Gpu {
     #[serde(default, deserialize_with = "units::some_positive", skip_serializing_if = "Option::is_none")]
     pub memory_rows: Option<f64>,
     /// How long the device is lost when a batch is too large.
-    #[serde(default = "out_of_memory")]
+    #[serde(default = "defaults::out_of_memory")]
     pub out_of_memory: Span,
 }
 
@@ -82,22 +83,22 @@ pub struct Llm {
     /// Tokens of an answer.
     pub output: Tokens,
     /// Most sequences that run at once.
-    #[serde(default = "sequences_max", deserialize_with = "units::count")]
+    #[serde(default = "defaults::sequences_max", deserialize_with = "units::count")]
     pub sequences_max: usize,
     /// Prompt tokens computed in one step, over all sequences.
-    #[serde(default = "prefill_tokens_max", deserialize_with = "units::positive")]
+    #[serde(default = "defaults::prefill_tokens_max", deserialize_with = "units::positive")]
     pub prefill_tokens_max: f64,
     /// Time of a step, whatever it holds.
-    #[serde(default = "step", deserialize_with = "units::longer")]
+    #[serde(default = "defaults::step", deserialize_with = "units::longer")]
     pub step: Span,
     /// Added for each running sequence.
-    #[serde(default = "step_sequence")]
+    #[serde(default = "defaults::step_sequence")]
     pub step_sequence: Span,
     /// Added for each prompt token computed in the step.
-    #[serde(default = "step_prefill_token")]
+    #[serde(default = "defaults::step_prefill_token")]
     pub step_prefill_token: Span,
     /// Added for each token in the cache.
-    #[serde(default = "step_kv_token")]
+    #[serde(default = "defaults::step_kv_token")]
     pub step_kv_token: Span,
 }
 
@@ -112,10 +113,10 @@ pub struct Knee {
     /// Time of a call up to the knee.
     pub service: Service,
     /// How steeply the time grows beyond it: 1 keeps the throughput, 2 halves it at twice the knee.
-    #[serde(default = "growth", deserialize_with = "units::not_negative")]
+    #[serde(default = "defaults::growth", deserialize_with = "units::not_negative")]
     pub growth: f64,
     /// Calls beyond this multiple of the knee are refused.
-    #[serde(default = "refuse_ratio", deserialize_with = "units::positive")]
+    #[serde(default = "defaults::refuse_ratio", deserialize_with = "units::positive")]
     pub refuse_ratio: f64,
 }
 
@@ -130,10 +131,10 @@ pub struct Service {
     #[serde(default, deserialize_with = "units::not_negative")]
     pub cv: f64,
     /// Never shorter.
-    #[serde(default = "service_min", deserialize_with = "units::longer")]
+    #[serde(default = "defaults::service_min", deserialize_with = "units::longer")]
     pub min: Span,
     /// Never longer.
-    #[serde(default = "service_max", deserialize_with = "units::longer")]
+    #[serde(default = "defaults::service_max", deserialize_with = "units::longer")]
     pub max: Span,
 }
 
@@ -153,62 +154,6 @@ pub struct Tokens {
     /// Never more.
     #[serde(deserialize_with = "units::positive")]
     pub max: f64,
-}
-
-pub(super) fn one() -> usize {
-    1
-}
-
-fn whole() -> f64 {
-    1.0
-}
-
-fn queue_max() -> usize {
-    5_000
-}
-
-fn out_of_memory() -> Span {
-    Span(2.0)
-}
-
-fn sequences_max() -> usize {
-    256
-}
-
-fn prefill_tokens_max() -> f64 {
-    2_048.0
-}
-
-fn step() -> Span {
-    Span::milliseconds(12.0)
-}
-
-fn step_sequence() -> Span {
-    Span(80e-6)
-}
-
-fn step_prefill_token() -> Span {
-    Span(30e-6)
-}
-
-fn step_kv_token() -> Span {
-    Span(100e-9)
-}
-
-fn growth() -> f64 {
-    2.0
-}
-
-fn refuse_ratio() -> f64 {
-    2.0
-}
-
-fn service_min() -> Span {
-    Span::milliseconds(1.0)
-}
-
-fn service_max() -> Span {
-    Span(10.0)
 }
 
 // === impl Backend ===
@@ -231,14 +176,21 @@ impl Backend {
 impl Slots {
     /// One replica of `slots`, the rest as by default.
     pub fn new(slots: usize, service: Service) -> Self {
-        Self { slots, service, replicas: 1, replicas_visible: false, fixed_share: 1.0, queue_max: queue_max() }
+        Self {
+            slots,
+            service,
+            replicas: 1,
+            replicas_visible: false,
+            fixed_share: 1.0,
+            queue_max: defaults::queue_max(),
+        }
     }
 }
 
 impl Gpu {
     /// Devices without server batches and with endless memory.
     pub fn new(devices: usize, call: Span, row: Span) -> Self {
-        Self { devices, call, row, server_batch_max: None, memory_rows: None, out_of_memory: out_of_memory() }
+        Self { devices, call, row, server_batch_max: None, memory_rows: None, out_of_memory: defaults::out_of_memory() }
     }
 }
 
@@ -249,12 +201,12 @@ impl Llm {
             kv_tokens,
             prompt,
             output,
-            sequences_max: sequences_max(),
-            prefill_tokens_max: prefill_tokens_max(),
-            step: step(),
-            step_sequence: step_sequence(),
-            step_prefill_token: step_prefill_token(),
-            step_kv_token: step_kv_token(),
+            sequences_max: defaults::sequences_max(),
+            prefill_tokens_max: defaults::prefill_tokens_max(),
+            step: defaults::step(),
+            step_sequence: defaults::step_sequence(),
+            step_prefill_token: defaults::step_prefill_token(),
+            step_kv_token: defaults::step_kv_token(),
         }
     }
 }
@@ -262,6 +214,6 @@ impl Llm {
 impl Service {
     /// Clipped to 1 ms and 10 s.
     pub fn new(mean: Span, cv: f64) -> Self {
-        Self { mean, cv, min: service_min(), max: service_max() }
+        Self { mean, cv, min: defaults::service_min(), max: defaults::service_max() }
     }
 }

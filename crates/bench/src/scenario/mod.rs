@@ -4,8 +4,12 @@
 //! [`virtual_time`](crate::virtual_time) and the real-time bench read the same values.
 
 mod backend;
+mod clients;
 mod conditions;
+mod defaults;
+mod gateway;
 mod load;
+mod phase;
 mod random;
 mod units;
 
@@ -13,8 +17,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::backend::{Backend, Gpu, Knee, Llm, Service, Slots, Tokens};
+pub use self::clients::{Client, Hedge, Retry};
 pub use self::conditions::{Conditions, Ramping, ReplicaConditions};
+pub use self::gateway::{Gateway, Refusal};
 pub use self::load::{load, load_all, parse};
+pub use self::phase::{Outage, Phase, ReplicaPhase};
 pub use self::random::random;
 pub use self::units::Span;
 
@@ -34,7 +41,7 @@ pub struct Scenario {
     #[serde(deserialize_with = "units::longer")]
     pub length: Span,
     /// Time on the link, to and fro.
-    #[serde(default = "round_trip")]
+    #[serde(default = "defaults::round_trip")]
     pub round_trip: Span,
     /// An attempt is given up after this. Absent: twice the objective.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -44,7 +51,7 @@ pub struct Scenario {
     #[serde(default, deserialize_with = "units::not_negative")]
     pub size_cv: f64,
     /// Most rows of a call, as the user would declare it. Above 1 only where the client builds the batches of a `gpu`.
-    #[serde(default = "backend::one", deserialize_with = "units::count")]
+    #[serde(default = "defaults::one", deserialize_with = "units::count")]
     pub rows_per_call_max: usize,
     /// Rows that arrive in a second at each client, unless a phase says otherwise. Absent: a row is always waiting.
     #[serde(default, deserialize_with = "units::some_positive", skip_serializing_if = "Option::is_none")]
@@ -77,147 +84,6 @@ pub struct Scenario {
     pub accept: Accept,
 }
 
-/// A gateway that limits a rate, calls at once, or both.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Gateway {
-    /// Calls in a second that its token bucket lets through; above it, 429. A phase may say otherwise. Absent: any number.
-    #[serde(default, deserialize_with = "units::some_positive", skip_serializing_if = "Option::is_none")]
-    pub rate_limit: Option<f64>,
-    /// What the bucket holds; it starts full.
-    #[serde(default = "burst", deserialize_with = "units::positive")]
-    pub burst: f64,
-    /// `Retry-After` of refusals. Absent: none is sent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry_after: Option<Span>,
-    /// Calls at once behind it; above it, `refusal`. Absent: any number.
-    #[serde(default, deserialize_with = "units::some_count", skip_serializing_if = "Option::is_none")]
-    pub concurrent_max: Option<usize>,
-    /// How it refuses what is above `concurrent_max`.
-    #[serde(default)]
-    pub refusal: Refusal,
-}
-
-/// A status that says no.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-pub enum Refusal {
-    /// HTTP 503: full.
-    #[default]
-    #[serde(rename = "503")]
-    Unavailable,
-    /// HTTP 429: too many.
-    #[serde(rename = "429")]
-    TooMany,
-}
-
-/// Retries of rows: full jitter, and a budget that first attempts earn.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Retry {
-    /// Retries earned by each first attempt of a row.
-    #[serde(deserialize_with = "units::share")]
-    pub budget_ratio: f64,
-    /// Most retries saved up.
-    #[serde(deserialize_with = "units::not_negative")]
-    pub budget_max: f64,
-    /// Attempts of a row before it is given up.
-    #[serde(deserialize_with = "units::count")]
-    pub attempts_max: usize,
-    /// Doubled for every attempt; the pause is a random share of it.
-    pub backoff: Span,
-    /// The pause is never longer.
-    pub backoff_max: Span,
-}
-
-/// Hedging between visible replicas.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Hedge {
-    /// Hedges earned by each first attempt; up to 20 are saved up.
-    #[serde(deserialize_with = "units::share")]
-    pub budget_ratio: f64,
-    /// A call is slow beyond this quantile of the last 500.
-    #[serde(default = "hedge_quantile", deserialize_with = "units::share")]
-    pub quantile: f64,
-}
-
-/// One client: the subtasks of one job, which share their limiters.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Client {
-    /// When it begins.
-    #[serde(default)]
-    pub start: Span,
-    /// When it leaves. Absent: at the end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stop: Option<Span>,
-}
-
-/// What holds from a moment on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Phase {
-    /// When it begins.
-    pub at: Span,
-    /// All numbers move in a straight line to those of the next phase, in steps of 0.5 s.
-    #[serde(default)]
-    pub ramp: bool,
-    /// Multiplies the backend's capacity.
-    #[serde(default = "unchanged", deserialize_with = "units::positive")]
-    pub capacity: f64,
-    /// Multiplies service times.
-    #[serde(default = "unchanged", deserialize_with = "units::positive")]
-    pub service: f64,
-    /// Multiplies the size of rows (prompts for `llm`).
-    #[serde(default = "unchanged", deserialize_with = "units::positive")]
-    pub size: f64,
-    /// Calls in a second of other tenants, who never adapt.
-    #[serde(default, deserialize_with = "units::not_negative")]
-    pub tenants: f64,
-    /// Rows that arrive in a second at each client. Absent: the scenario's `demand`.
-    #[serde(default, deserialize_with = "units::some_not_negative", skip_serializing_if = "Option::is_none")]
-    pub demand: Option<f64>,
-    /// Calls in a second that the gateway lets through. Absent: the gateway's own.
-    #[serde(default, deserialize_with = "units::some_positive", skip_serializing_if = "Option::is_none")]
-    pub rate_limit: Option<f64>,
-    /// How the whole backend fails.
-    #[serde(default)]
-    pub outage: Outage,
-    /// What single replicas do differently.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub replicas: Vec<ReplicaPhase>,
-}
-
-/// What one replica does differently.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ReplicaPhase {
-    /// Which, from 1.
-    #[serde(deserialize_with = "units::count")]
-    pub replica: usize,
-    /// Multiplies its service times.
-    #[serde(default = "unchanged", deserialize_with = "units::positive")]
-    pub service: f64,
-    /// How it fails.
-    #[serde(default)]
-    pub outage: Outage,
-}
-
-/// How a backend fails, whatever its load.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Outage {
-    /// It works.
-    #[default]
-    None,
-    /// It answers 503 within 2 ms.
-    Refuse,
-    /// It refuses the connection within 2 ms.
-    Down,
-    /// It takes calls and never answers.
-    Silent,
-}
-
 /// What is accepted of our limiter, as mean over the seeds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -239,22 +105,6 @@ pub struct Accept {
     pub fairness: f64,
 }
 
-fn round_trip() -> Span {
-    Span::milliseconds(2.0)
-}
-
-fn burst() -> f64 {
-    1.0
-}
-
-fn hedge_quantile() -> f64 {
-    0.95
-}
-
-fn unchanged() -> f64 {
-    1.0
-}
-
 // === impl Scenario ===
 
 impl Scenario {
@@ -265,7 +115,7 @@ impl Scenario {
             title: String::new(),
             objective,
             length,
-            round_trip: round_trip(),
+            round_trip: defaults::round_trip(),
             timeout: None,
             size_cv: 0.0,
             rows_per_call_max: 1,
@@ -293,40 +143,6 @@ impl Scenario {
             return vec![(0.0, f64::INFINITY)];
         }
         self.clients.iter().map(|client| (client.start.0, client.stop.map_or(f64::INFINITY, |stop| stop.0))).collect()
-    }
-}
-
-// === impl Retry ===
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self {
-            budget_ratio: 0.1,
-            budget_max: 50.0,
-            attempts_max: 3,
-            backoff: Span::milliseconds(50.0),
-            backoff_max: Span(5.0),
-        }
-    }
-}
-
-// === impl Phase ===
-
-impl Phase {
-    /// The undisturbed backend from `at` on.
-    pub fn new(at: Span) -> Self {
-        Self {
-            at,
-            ramp: false,
-            capacity: 1.0,
-            service: 1.0,
-            size: 1.0,
-            tenants: 0.0,
-            demand: None,
-            rate_limit: None,
-            outage: Outage::None,
-            replicas: Vec::new(),
-        }
     }
 }
 

@@ -101,6 +101,7 @@ impl Calls {
     }
 
     /// Calls that are not over.
+    #[cfg(test)]
     pub fn count(&self) -> usize {
         self.places.len() - self.free.len()
     }

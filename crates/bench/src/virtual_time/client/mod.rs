@@ -4,13 +4,16 @@
 
 mod end;
 mod hedge;
+mod later;
+mod route;
 mod send;
 
-use std::cmp::Ordering;
 use std::collections::{BinaryHeap, VecDeque};
 
 use forebay_gate::limiter::{Gauges, Limiter, Load};
 
+use self::later::Later;
+use self::route::Route;
 use super::agenda::{Delay, Occasion};
 use super::calls::Row;
 use super::dice::Dice;
@@ -66,26 +69,11 @@ struct Settings {
     gauges_at: f64,
 }
 
-/// The way to one replica.
-struct Route {
-    limiter: Box<dyn Limiter>,
-    in_flight: f64,
-    calls: usize,
-    row_seconds: f64,
-}
-
-/// A row that waits for its next attempt.
-struct Later {
-    at: f64,
-    row: Row,
-}
-
 // === impl Client ===
 
 impl Client {
     /// The `index`-th client of `scenario`, which begins and leaves at `span`.
     pub fn new(scenario: &Scenario, index: u32, span: (f64, f64), limiters: Vec<Box<dyn Limiter>>, seed: u64) -> Self {
-        let route = |limiter| Route { limiter, in_flight: 0.0, calls: 0, row_seconds: 0.0 };
         let dice = |purpose: u64| Dice::new(seed, 10 + 10 * u64::from(index) + purpose);
         let settings = Settings {
             objective: scenario.objective.0,
@@ -101,7 +89,7 @@ impl Client {
             slow: hedge::Slow::new(scenario.hedge.as_ref().map_or(1.0, |hedge| hedge.quantile)),
             settings,
             on: false,
-            routes: limiters.into_iter().map(route).collect(),
+            routes: limiters.into_iter().map(Route::new).collect(),
             flow_at: 0.0,
             queue: VecDeque::new(),
             retries: BinaryHeap::new(),
@@ -219,11 +207,13 @@ impl Client {
     }
 
     /// Rows that wait to be sent, for the first time or again.
+    #[cfg(test)]
     pub fn rows_waiting(&self) -> usize {
         self.queue.len() + self.retries.len() + self.due.len()
     }
 
     /// Calls and rows that hold permits.
+    #[cfg(test)]
     pub fn permits_held(&self) -> (usize, f64) {
         let calls = self.routes.iter().map(|route| route.calls).sum();
         (calls, self.routes.iter().map(|route| route.in_flight).sum())
@@ -232,38 +222,5 @@ impl Client {
     /// Why each limiter's limit is what it is.
     pub fn why(&self) -> Vec<String> {
         self.routes.iter().map(|route| route.limiter.why()).collect()
-    }
-}
-
-// === impl Route ===
-
-impl Route {
-    /// Share of its limit that is free; below zero when the limit sank under what is in flight.
-    fn free_share(&self) -> f64 {
-        let limit = self.limiter.knobs().calls_max;
-        if limit == 0 { f64::NEG_INFINITY } else { 1.0 - self.calls as f64 / limit as f64 }
-    }
-}
-
-// === impl Later ===
-
-impl PartialEq for Later {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Later {}
-
-impl PartialOrd for Later {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Later {
-    /// Reversed, because the heap hands out the greatest.
-    fn cmp(&self, other: &Self) -> Ordering {
-        other.at.total_cmp(&self.at)
     }
 }
