@@ -3,7 +3,7 @@
 use forebay_gate::limiter::{Class, Fixed, Limiter};
 
 use super::message::Call;
-use super::served::{Served, backend_of};
+use super::served::{LOOPBACK_SECONDS, Served, backend_of};
 use super::{Place, Protocol, run, shortened};
 use crate::scenario::{
     Backend, Gateway, Gpu, Knee, Llm, Outage, Phase, Refusal, Scenario, Service, Slots, Span, Tokens,
@@ -14,7 +14,9 @@ fn steady(milliseconds: f64) -> Service {
 }
 
 fn scenario(backend: Backend) -> Scenario {
-    Scenario::new("test", backend, Span(1.0), Span(10.0))
+    // 2 ms are left to be waited for.
+    let round_trip = Span(0.002 + LOOPBACK_SECONDS);
+    Scenario { round_trip, ..Scenario::new("test", backend, Span(1.0), Span(10.0)) }
 }
 
 fn slots(count: usize) -> Scenario {
