@@ -13,6 +13,7 @@ mod grpc;
 mod host;
 mod http;
 mod message;
+mod protobuf;
 mod served;
 mod server;
 #[cfg(test)]

@@ -150,6 +150,18 @@ fn cutting_a_scenario_leaves_out_what_comes_later() {
 }
 
 #[test]
+fn every_scenario_file_reaches_the_backend_process_unchanged() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../benchmarks/gate/scenarios");
+    let scenarios = crate::scenario::load_all(folder.as_ref()).unwrap();
+    assert!(scenarios.len() > 30);
+    for scenario in scenarios {
+        let line = serde_json::to_string(&scenario).unwrap();
+        assert!(!line.contains('\n'));
+        assert_eq!(serde_json::from_str::<Scenario>(&line).unwrap(), scenario, "{}", scenario.name);
+    }
+}
+
+#[test]
 fn rows_are_answered_over_both_protocols() {
     let mut tiny = scenario(Backend::Slots(Slots::new(4, steady(5.0))));
     tiny.length = Span(0.5);
