@@ -1,38 +1,28 @@
-//! The gate benchmark without the rest of Forebay, which takes minutes less to build.
-//!
-//! ```text
-//! cargo run -p forebay-bench --example gate -- bench gate --only A1 --real
-//! ```
+//! The gate benchmark without the rest of Forebay: `cargo run -p forebay-bench --example gate -- --only A --seeds 1`.
 
-use clap::{Parser, Subcommand};
-use forebay_bench::{gate, real};
+use std::process::ExitCode;
 
+use clap::Parser;
+use forebay_bench::gate::{self, Options};
+
+/// Runs limiters against simulated backends and prints who did how well
 #[derive(Parser)]
-struct Arguments {
-    #[command(subcommand)]
-    area: Area,
+struct Command {
+    #[command(flatten)]
+    options: Options,
 }
 
-#[derive(Subcommand)]
-enum Area {
-    /// Measures.
-    #[command(subcommand)]
-    Bench(Benchmark),
-}
-
-#[derive(Subcommand)]
-enum Benchmark {
-    /// Limiters against scenarios.
-    Gate(gate::Options),
-    /// The backend of a run in real time, started by it.
-    #[command(hide = true)]
-    GateBackend,
-}
-
-fn main() -> Result<(), forebay_bench::Error> {
-    let Area::Bench(benchmark) = Arguments::parse().area;
-    match benchmark {
-        Benchmark::Gate(options) => gate::run(&options),
-        Benchmark::GateBackend => real::serve(),
+fn main() -> ExitCode {
+    match gate::run(&Command::parse().options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            let mut source = std::error::Error::source(&error);
+            while let Some(cause) = source {
+                eprintln!("  because: {cause}");
+                source = cause.source();
+            }
+            ExitCode::FAILURE
+        }
     }
 }

@@ -1,8 +1,10 @@
 //! The gate benchmark as one command: which scenarios, which controllers, how many seeds; runs, tables, plots.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
+use forebay_gate::limiter::Limiter;
 
 use crate::error::Error;
 use crate::limiters::{self, Controller};
@@ -53,16 +55,19 @@ pub struct Options {
     /// Fail when what the scenarios accept of ours is not met
     #[arg(long)]
     pub check: bool,
-    /// Also run every controller in real time over loopback, one run at a time, beside its virtual run
+    /// Run over sockets on loopback, in real time: every run takes as long as its scenario
     #[arg(long)]
     pub real: bool,
-    /// How the client talks to the backend in real time
-    #[arg(long, value_enum, default_value = "http", requires = "real")]
+    /// What the sockets speak
+    #[arg(long, value_enum, default_value_t, requires = "real")]
     pub protocol: Protocol,
-    /// Only the first seconds of each scenario
-    #[arg(long, value_name = "COUNT")]
-    pub seconds: Option<u32>,
-    /// Runs at once; as many as there are processors when absent
+    /// Cut scenarios to this length
+    #[arg(long, value_name = "SPAN", value_parser = humantime::parse_duration)]
+    pub length: Option<Duration>,
+    /// Be the backend process of a real run: for this program's own use
+    #[arg(long, hide = true)]
+    pub real_backend: bool,
+    /// Runs at once; as many as there are processors when absent, one when real
     #[arg(long, value_name = "COUNT")]
     pub threads: Option<usize>,
 }
@@ -75,8 +80,8 @@ struct Heat<'a> {
     seed: u64,
     /// Where to draw it, if it is to be drawn.
     plots: Option<&'a Path>,
-    /// Whether and how to run it in real time too.
-    real: Option<Protocol>,
+    /// How to run it in real time, if so.
+    real: Option<(Protocol, &'a Place)>,
 }
 
 /// Runs what `options` say and prints the tables, or the JSON, to standard output.
@@ -84,6 +89,9 @@ struct Heat<'a> {
 /// # Errors
 /// `Scenario`, `File` and `Argument` before anything runs; `File` and `Other` for plots; `NotMet` with `check`.
 pub fn run(options: &Options) -> Result<(), Error> {
+    if options.real_backend {
+        return real::serve();
+    }
     let scenarios = selected(options)?;
     let controllers = controllers(options)?;
     let report = measure(options, &scenarios, &controllers)?;
@@ -105,8 +113,8 @@ fn selected(options: &Options) -> Result<Vec<Scenario>, Error> {
     if !options.only.is_empty() {
         scenarios.retain(|scenario| options.only.iter().any(|begin| scenario.name.starts_with(begin.as_str())));
     }
-    if let Some(seconds) = options.seconds {
-        scenarios = scenarios.iter().map(|scenario| real::shortened(scenario, f64::from(seconds))).collect();
+    if let Some(length) = options.length {
+        scenarios = scenarios.iter().map(|scenario| real::shortened(scenario, length.as_secs_f64())).collect();
     }
     if scenarios.is_empty() {
         return Err(Error::Argument("no scenario is left to run".to_string()));
@@ -127,9 +135,10 @@ fn controllers(options: &Options) -> Result<Vec<Controller>, Error> {
 /// When a plot cannot be drawn or written.
 pub fn measure(options: &Options, scenarios: &[Scenario], controllers: &[Controller]) -> Result<Report, Error> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = options.threads.unwrap_or(processors);
-    let real = options.real.then_some(options.protocol);
-    let plans = oracle::plans(scenarios, threads);
+    let plans = oracle::plans(scenarios, options.threads.unwrap_or(processors));
+    let threads = options.threads.unwrap_or(if options.real { 1 } else { processors });
+    let place = backend_process()?;
+    let real = options.real.then_some((options.protocol, &place));
     let seeds: Vec<u64> = (0..options.seeds).map(|seed| options.first_seed.wrapping_add(seed)).collect();
     let mut heats: Vec<Heat<'_>> = Vec::new();
     for (scenario, plan) in scenarios.iter().zip(&plans) {
@@ -138,8 +147,6 @@ pub fn measure(options: &Options, scenarios: &[Scenario], controllers: &[Control
             Heat { scenario, plan, controllers, seed: *seed, plots, real }
         }));
     }
-    // Two runs in real time beside one another would measure each other.
-    let threads = if options.real { 1 } else { threads };
     let progress = Progress::new("gate: scenarios run, once for each seed", heats.len());
     let scores: Vec<Vec<(String, Score)>> =
         parallel::map(threads, &heats, &progress, Heat::run).into_iter().collect::<Result<_, _>>()?;
@@ -150,6 +157,14 @@ pub fn measure(options: &Options, scenarios: &[Scenario], controllers: &[Control
         crate::plots::overview(folder, &report)?;
     }
     Ok(report)
+}
+
+/// This program again, with the same subcommand and the flag that makes it the backend of a real run.
+fn backend_process() -> Result<Place, Error> {
+    let unknown = |error| Error::file("find the program", Path::new("of this process"), error);
+    let program = std::env::current_exe().map_err(unknown)?;
+    let subcommand = std::env::args().skip(1).take_while(|argument| !argument.starts_with('-'));
+    Ok(Place::Process(program, subcommand.chain(["--real-backend".to_string()]).collect()))
 }
 
 /// Every controller of a scenario over its seeds; all seeds ran the same controllers.
@@ -187,18 +202,18 @@ fn check(scenarios: &[Scenario], report: &Report) -> Result<(), Error> {
 impl Heat<'_> {
     /// The oracle's score first, then the controllers', each under its name.
     fn run(&self) -> Result<Vec<(String, Score)>, Error> {
-        let oracle = self.run_one(Controller::Oracle);
+        let oracle = self.run_virtual(Controller::Oracle);
         let mut scores = vec![(Controller::Oracle.to_string(), score(self.scenario, &oracle, &oracle))];
         let mut drawn: Vec<(String, Run)> = Vec::new();
         let fitting = self.controllers.iter().filter(|controller| controller.fits(self.scenario));
         for controller in fitting.filter(|controller| !matches!(controller, Controller::Oracle)) {
-            let mut runs = vec![(controller.to_string(), self.run_one(*controller))];
-            if let Some(protocol) = self.real {
-                runs.push((format!("{controller}, real"), self.run_really(*controller, protocol)?));
-            }
-            scores.extend(runs.iter().map(|(name, run)| (name.clone(), score(self.scenario, run, &oracle))));
+            let run = match self.real {
+                None => self.run_virtual(*controller),
+                Some((protocol, place)) => self.run_real(*controller, protocol, place)?,
+            };
+            scores.push((controller.to_string(), score(self.scenario, &run, &oracle)));
             if self.plots.is_some() {
-                drawn.extend(runs);
+                drawn.push((controller.to_string(), run));
             }
         }
         if let Some(folder) = self.plots {
@@ -207,14 +222,16 @@ impl Heat<'_> {
         Ok(scores)
     }
 
-    fn run_one(&self, controller: Controller) -> Run {
-        let limiter = |index| controller.build(self.scenario, self.plan, index, self.seed);
-        virtual_time::run(self.scenario, self.seed, &limiter)
+    fn run_virtual(&self, controller: Controller) -> Run {
+        virtual_time::run(self.scenario, self.seed, &|index| self.limiter(controller, index))
     }
 
-    /// The oracle stays virtual: what real life costs is to show in the result, not in what it is compared with.
-    fn run_really(&self, controller: Controller, protocol: Protocol) -> Result<Run, Error> {
-        let limiter = |index| controller.build(self.scenario, self.plan, index, self.seed);
-        real::run(self.scenario, self.seed, protocol, &Place::this_program()?, &limiter)
+    /// The yardstick stays virtual: what sockets and a shared machine cost is then part of the result.
+    fn run_real(&self, controller: Controller, protocol: Protocol, place: &Place) -> Result<Run, Error> {
+        real::run(self.scenario, self.seed, protocol, place, &|index| self.limiter(controller, index))
+    }
+
+    fn limiter(&self, controller: Controller, index: usize) -> Box<dyn Limiter> {
+        controller.build(self.scenario, self.plan, index, self.seed)
     }
 }

@@ -154,3 +154,69 @@ impl Limiter for Scheduled {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::Step;
+    use crate::scenario::{Backend, Gpu, Service, Slots, Span};
+
+    fn plan(calls: usize, rows: usize, pace: Option<f64>) -> Plan {
+        let step = |at: f64, calls: usize| Step { at, calls, rows, pace, goodput: 1.0 };
+        Plan { steps: vec![step(0.0, calls), step(10.0, 2 * calls)] }
+    }
+
+    fn slots() -> Scenario {
+        let backend = Backend::Slots(Slots::new(8, Service::new(Span(0.05), 0.5)));
+        Scenario::new("slots", backend, Span(0.2), Span(60.0))
+    }
+
+    fn batches() -> Scenario {
+        let mut scenario =
+            Scenario::new("gpu", Backend::Gpu(Gpu::new(1, Span(0.02), Span(0.002))), Span(0.2), Span(60.0));
+        scenario.rows_per_call_max = 64;
+        scenario
+    }
+
+    #[test]
+    fn names_read_back() {
+        for controller in all().into_iter().chain([Controller::Oracle, Controller::Fixed(17)]) {
+            let name = controller.to_string();
+            assert_eq!(named(&name).map(|found| found.to_string()).ok(), Some(name));
+        }
+        for name in ["", "our", "static", "static:", "static:0", "static:-1x", "static:nanx", "static:0x", "static:x"] {
+            assert!(matches!(named(name), Err(Error::Argument(_))), "{name}");
+        }
+    }
+
+    #[test]
+    fn shares_are_of_the_first_phase() {
+        let built = |share: f64, plan: &Plan| Controller::Share(share).build(&batches(), plan, 0, 1).knobs();
+        let half = built(0.5, &plan(4, 32, None));
+        assert_eq!((half.calls_max, half.rows_max, half.linger), (2, 16, 0.01));
+        let thrice = built(3.0, &plan(4, 32, None));
+        assert_eq!((thrice.calls_max, thrice.rows_max), (12, 32));
+        assert_eq!(built(1.0, &plan(400, 1, Some(80.0))).calls_max, CALLS_BEHIND_A_RATE);
+        assert_eq!(built(0.5, &plan(1, 1, None)).calls_max, 1, "never nothing");
+    }
+
+    #[test]
+    fn the_oracle_follows_its_plan() {
+        let mut oracle = Controller::Oracle.build(&slots(), &plan(5, 1, None), 0, 1);
+        assert_eq!(oracle.knobs().calls_max, 5);
+        oracle.on_tick(9.99, Load::default());
+        assert_eq!(oracle.knobs().calls_max, 5);
+        oracle.on_tick(10.0, Load::default());
+        assert_eq!(oracle.knobs().calls_max, 10);
+    }
+
+    #[test]
+    fn batches_are_given_only_where_the_client_builds_them() {
+        for controller in all() {
+            let knobs = controller.build(&slots(), &plan(4, 1, None), 0, 1).knobs();
+            assert!(controller.to_string() == "clipper" || knobs.rows_max == 1, "{controller}: {knobs:?}");
+        }
+        let clipper = named("clipper").unwrap();
+        assert!(!clipper.fits(&slots()) && clipper.fits(&batches()));
+    }
+}

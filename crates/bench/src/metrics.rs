@@ -163,3 +163,75 @@ impl Series {
         Self { good: sum(|second| second.good), answered: sum(|second| second.answered) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{Backend, Client, Phase, Service, Slots, Span};
+    use crate::virtual_time::Second;
+
+    fn scenario(length: f64) -> Scenario {
+        let backend = Backend::Slots(Slots::new(1, Service::new(Span(0.05), 0.0)));
+        Scenario::new("metrics", backend, Span(0.2), Span(length))
+    }
+
+    /// A client with so many good and late answers in each second.
+    fn client(seconds: &[(u32, u32)]) -> ClientRecord {
+        let mut record = ClientRecord::new(seconds.len() as f64);
+        for (at, (good, late)) in seconds.iter().enumerate() {
+            let second = Second { good: *good, answered: good + late, sent: good + late, ..Second::default() };
+            record.seconds[at] = second;
+            record.latencies.extend(std::iter::repeat_n(0.1, *good as usize));
+            record.latencies.extend(std::iter::repeat_n(0.3, *late as usize));
+        }
+        record
+    }
+
+    fn run(clients: Vec<ClientRecord>) -> Run {
+        Run { clients, ..Run::default() }
+    }
+
+    #[test]
+    fn quantiles_of_few_and_of_none() {
+        assert_eq!(quantile(&mut [], 0.99), 0.0);
+        assert_eq!(quantile(&mut [3.0, 1.0, 2.0], 0.5), 2.0);
+        assert_eq!(quantile(&mut [3.0, 1.0, 2.0], 1.0), 3.0);
+    }
+
+    #[test]
+    fn late_answers_are_no_goodput_and_violate_their_window() {
+        let best = run(vec![client(&[(100, 0); 20])]);
+        let mut seconds = [(100, 0); 20];
+        seconds[7] = (50, 50);
+        let score = score(&scenario(20.0), &run(vec![client(&seconds)]), &best);
+        assert_eq!((score.goodput_ratio, score.violating_ratio), (0.975, 0.25));
+        assert!((score.p99_ratio - 1.5).abs() < 1e-6, "50 of 2,000 are late");
+        assert_eq!(score.fairness, None);
+    }
+
+    #[test]
+    fn re_convergence_counts_from_the_shift() {
+        let mut scenario = scenario(40.0);
+        scenario.phases = vec![Phase { capacity: 0.5, ..Phase::new(Span(20.0)) }];
+        let level = |at: usize| if at < 20 { 100 } else { 50 };
+        let best: Vec<(u32, u32)> = (0..40).map(|at| (level(at), 0)).collect();
+        let slow: Vec<(u32, u32)> = (0..40).map(|at| (if at % 20 < 6 { 10 } else { level(at) }, 0)).collect();
+        let both = |seconds: &[(u32, u32)]| score(&scenario, &run(vec![client(seconds)]), &run(vec![client(&best)]));
+        assert_eq!(both(&best).converge_seconds, [0.0, 0.0]);
+        assert_eq!(both(&slow).converge_seconds, [6.0, 6.0]);
+        assert_eq!(both(&[(1, 0); 40]).converge_seconds, [20.0, 20.0], "never");
+    }
+
+    #[test]
+    fn fairness_is_jains() {
+        let mut scenario = scenario(40.0);
+        scenario.clients = vec![Client { start: Span(0.0), stop: None }; 2];
+        let fairness = |other: u32| {
+            let run = run(vec![client(&[(100, 0); 40]), client(&[(other, 0); 40])]);
+            score(&scenario, &run, &run).fairness.unwrap()
+        };
+        assert!((fairness(100) - 1.0).abs() < 1e-9);
+        assert!((fairness(0) - 0.5).abs() < 1e-9);
+        assert!((fairness(50) - 0.9).abs() < 1e-9);
+    }
+}

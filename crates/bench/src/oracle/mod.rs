@@ -5,6 +5,8 @@
 
 mod cache;
 mod search;
+#[cfg(test)]
+mod tests;
 
 use forebay_gate::limiter::{Knobs, Seconds};
 use serde::{Deserialize, Serialize};

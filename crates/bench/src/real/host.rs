@@ -1,6 +1,6 @@
 //! Where the backend runs: a process of its own, or a thread for tests.
 //!
-//! The process is this program again with a hidden subcommand that ends in [`serve`]. It reads one line, the scenario and the
+//! The process is this program again, with a hidden argument that ends in [`serve`]. It reads one line, the scenario and the
 //! seed as JSON, from its standard input, writes the port it listens at as one line, and ends when the input ends, so that it
 //! never outlives the run.
 
@@ -26,9 +26,6 @@ pub enum Place {
     /// A process: a program and arguments with which it calls [`serve`].
     Process(PathBuf, Vec<String>),
 }
-
-/// The hidden subcommand under which a program calls [`serve`].
-pub const SUBCOMMAND: [&str; 2] = ["bench", "gate-backend"];
 
 /// What the process is told.
 #[derive(Debug, Serialize, Deserialize)]
@@ -128,19 +125,6 @@ fn start_process(scenario: &Scenario, seed: u64, program: &PathBuf, arguments: &
     read.transpose().map_err(|error| Error::file(attempted, program, error))?;
     host.port = line.trim().parse().map_err(|error| failed("read the backend's port", error))?;
     Ok(host)
-}
-
-// === impl Place ===
-
-impl Place {
-    /// This program again, with [`SUBCOMMAND`].
-    ///
-    /// # Errors
-    /// `Other` when the system does not tell where it lies.
-    pub fn this_program() -> Result<Self, Error> {
-        let program = std::env::current_exe().map_err(|error| failed("find this program", error))?;
-        Ok(Self::Process(program, SUBCOMMAND.map(String::from).to_vec()))
-    }
 }
 
 // === impl Host ===

@@ -11,6 +11,8 @@ mod gateway;
 mod load;
 mod phase;
 mod random;
+#[cfg(test)]
+mod tests;
 mod units;
 
 use schemars::JsonSchema;
