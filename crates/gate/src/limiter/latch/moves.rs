@@ -21,6 +21,14 @@ impl Latch {
         (rows as usize).clamp(1, self.memory.rows_allowed())
     }
 
+    /// Rows that could be in flight: whole ones, less those whose permits are held back. A limit of 1.4 is used in full by one.
+    pub(super) fn usable(&self) -> f64 {
+        if self.batched() {
+            return self.limit;
+        }
+        (self.limit.round() - self.ceiling.quarantined() as f64).max(1.0)
+    }
+
     /// Moves the limit within its bounds. A visible change begins a new epoch after its effect shows.
     pub(super) fn set(&mut self, limit: f64, reason: Reason) {
         let before = self.limit;

@@ -29,13 +29,18 @@ const LOSS_BIG: f64 = 0.025;
 const LOSS: (f64, f64) = (0.02, 0.01);
 /// Gain that a higher target must bring at least.
 const GAIN: f64 = 0.01;
+/// Gain that cannot be chance: at least this, and this many standard errors.
+const CLEAR: (f64, f64) = (0.03, 2.0);
+/// A running probe is decided early by this gain or loss and this many standard errors, from so many rows on.
+const EARLY: (f64, f64, f64) = (0.05, 2.5, 100.0);
 /// Loss that means the queue is worth having, or shared with others: back to the top.
 const LOSS_TOP: f64 = 0.08;
 /// Pauses: after an accepted step, between attempts that fail (times 1.5 each, up to the longest), and in probe times.
 const PAUSE: (Seconds, Seconds) = (4.0, 120.0);
 const PAUSE_TOP: Seconds = 40.0;
 const PAUSE_PROBES: (f64, f64) = (12.0, 6.0);
-const PAUSE_UP: Seconds = 8.0;
+/// Before a step up, and the same after many that failed: past its knee a backend punishes every try.
+const PAUSE_UP: (Seconds, Seconds) = (8.0, 40.0);
 
 /// The reference window and the schedule.
 #[derive(Debug, Clone)]
@@ -52,6 +57,7 @@ pub(super) struct Probe {
     /// When a step up may next be tried.
     pub(super) up_at: Seconds,
     pause: Seconds,
+    pause_up: Seconds,
     step: f64,
     big_failed: u32,
     confirming: bool,
@@ -71,6 +77,7 @@ impl Probe {
             down_at: 2.0,
             up_at: 4.0,
             pause: PAUSE.0,
+            pause_up: PAUSE_UP.0,
             step: STEP,
             big_failed: 0,
             confirming: false,
@@ -99,6 +106,7 @@ impl Probe {
     /// Another regime: probe again soon.
     pub(super) fn on_regime(&mut self, now: Seconds, batched: bool) {
         self.pause = 2.0 * PAUSE.0;
+        self.pause_up = PAUSE_UP.0;
         self.big_failed = 0;
         self.down_at = self.down_at.min(now + if batched { 0.5 } else { 8.0 });
         self.up_at = self.up_at.min(now + 1.0);
@@ -127,9 +135,15 @@ impl Probe {
         if self.reference.0 > 0.0 { rate / self.reference.0 - 1.0 } else { 0.0 }
     }
 
-    /// Whether a running probe has clearly lost already, so that it need not be sat out.
-    pub(super) fn losing(&self, rate: f64, rows: f64) -> bool {
-        rows >= 100.0 && self.gain(rate) < -0.05 - 2.5 * self.error(self.dispersion.max(0.1), rows)
+    /// Whether a running probe has clearly won or lost already, so that it need not be sat out.
+    pub(super) fn decided(&self, rate: f64, rows: f64) -> bool {
+        let (least, errors, enough) = EARLY;
+        rows >= enough && self.gain(rate).abs() > least + errors * self.error(self.dispersion.max(0.1), rows)
+    }
+
+    /// Whether a gain over `rows` cannot be chance.
+    fn clear(&self, gain: f64, rows: f64) -> bool {
+        gain > CLEAR.0.max(CLEAR.1 * self.error(self.dispersion.max(0.1), rows))
     }
 
     /// Whether the reference is long enough at `rate`, and latency near enough to the target.
@@ -197,12 +211,13 @@ impl Latch {
         let jitter = self.jitter.around_one(now);
         match (keep, up, big) {
             (true, _, true) => self.keep_big_step(now),
-            (true, false, false) if !self.probe.confirming => self.confirm_later(now + 3.0 * taken * jitter),
+            (true, false, false) if !self.probe.confirming && !self.probe.clear(gain, seen.rows) => self.confirm_later(now + 3.0 * taken * jitter),
             (true, ..) => {
                 self.probe.confirming = false;
                 self.probe.pause = PAUSE.0;
                 self.probe.down_at = now + 0.5;
-                self.probe.up_at = now + if up { 0.5 } else { PAUSE_UP };
+                self.probe.pause_up = PAUSE_UP.0;
+                self.probe.up_at = now + if up { 0.5 } else { PAUSE_UP.0 };
             }
             (false, ..) => self.undo_probe(now, up, big, gain, taken, jitter),
         }
@@ -212,7 +227,7 @@ impl Latch {
         self.probe.big_failed = 0;
         self.probe.pause = PAUSE.0;
         self.probe.down_at = now + 1.0;
-        self.probe.up_at = now + PAUSE_UP;
+        self.probe.up_at = now + PAUSE_UP.0;
         self.probe.confirming = false;
     }
 
@@ -230,7 +245,8 @@ impl Latch {
         self.target.wanted = self.probe.before.0;
         self.set(self.probe.before.1, Reason::ProbeUndone);
         if up {
-            self.probe.up_at = now + PAUSE_UP.max(PAUSE_PROBES.1 * taken) * jitter;
+            self.probe.up_at = now + self.probe.pause_up.max(PAUSE_PROBES.1 * taken) * jitter;
+            self.probe.pause_up = (1.5 * self.probe.pause_up).min(PAUSE_UP.1);
             return;
         }
         self.probe.pause = (1.5 * self.probe.pause).min(PAUSE.1);

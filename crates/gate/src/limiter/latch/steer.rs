@@ -131,7 +131,7 @@ impl Latch {
         }
         let probing = matches!(self.phase, Phase::ProbeUp | Phase::ProbeDown) && !self.batched();
         let (rate, rows, instants) = self.epoch.so_far();
-        probing && instants >= 8.0 && self.epoch.answered_span() >= 2.0 * need.span && self.probe.losing(rate, rows)
+        probing && instants >= 8.0 && self.epoch.answered_span() >= 2.0 * need.span && self.probe.decided(rate, rows)
     }
 
     fn evaluate(&mut self, now: Seconds, row_seconds: f64) {
@@ -146,7 +146,7 @@ impl Latch {
         let ratio = self.tail.ratio(now, self.latency);
         self.target.on_epoch(now, seen.latency, ratio);
         self.in_flight_peak = (PEAK_DECAY * self.in_flight_peak).max(seen.in_flight);
-        if seen.in_flight < USED * self.limit {
+        if seen.in_flight < USED * self.usable() {
             return self.unused(&seen);
         }
         match self.phase {
