@@ -91,21 +91,32 @@ impl Futility {
             self.before = Some(Before { limit, rate: seen.rate, latency: seen.latency });
             return Verdict::Open;
         }
-        let kept = limit / before.limit;
+        let verdict = before.verdict(limit, seen, highest);
+        if verdict != Verdict::Open {
+            self.before = None;
+        }
+        verdict
+    }
+}
+
+// === impl Before ===
+
+impl Before {
+    /// What cutting from here to `limit` was worth.
+    fn verdict(&self, limit: f64, seen: &Observed, highest: Seconds) -> Verdict {
+        let kept = limit / self.limit;
         if kept >= JUDGED {
             return Verdict::Open;
         }
-        let elasticity = (seen.latency / before.latency.max(1e-9)).ln() / kept.ln();
-        if elasticity >= ELASTICITY || seen.rate / before.rate >= kept.powf(RATE_EXPONENT) {
+        let elasticity = (seen.latency / self.latency.max(1e-9)).ln() / kept.ln();
+        if elasticity >= ELASTICITY || seen.rate / self.rate >= kept.powf(RATE_EXPONENT) {
             return Verdict::Open;
         }
         if seen.latency < highest {
-            self.before = None;
-            return Verdict::ServiceTime { limit: 0.95 * before.limit };
+            return Verdict::ServiceTime { limit: 0.95 * self.limit };
         }
         if kept < MISSED {
-            self.before = None;
-            return Verdict::Missed { limit: GOES_BACK * before.limit };
+            return Verdict::Missed { limit: GOES_BACK * self.limit };
         }
         Verdict::Open
     }

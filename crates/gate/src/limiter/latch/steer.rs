@@ -188,33 +188,44 @@ impl Latch {
         }
         self.regime.moved_at = now;
         let proposed = self.reading.bound(now, self.limit, view.next());
-        match self.futility.judge(self.limit, proposed.0, seen, view.target, view.highest) {
-            Verdict::ServiceTime { limit } => {
-                self.probe.forget();
-                self.target.wanted = 1.25 * seen.latency;
-                return self.set(limit, Reason::CutFutile);
-            }
-            Verdict::Missed { limit } => {
-                self.probe.forget();
-                self.target.wanted = 1.1 * seen.latency;
-                self.target.forget_lowest(now, 1.15 * seen.latency);
-                self.rest_until = now + REST;
-                return self.set(limit, Reason::Missed);
-            }
-            Verdict::OutOfReach => {
-                let ratio = self.tail.ratio(now, self.latency);
-                self.target.stretch(now, seen.latency, ratio);
-                return self.set(start::ROWS, Reason::OutOfReach);
-            }
-            Verdict::Open => {}
+        let verdict = self.futility.judge(self.limit, proposed.0, seen, view.target, view.highest);
+        if self.undo_futile(now, verdict, seen.latency) {
+            return;
         }
         if now < self.rest_until || self.try_probe(now, seen, view.target) {
             return;
         }
         self.set(proposed.0, proposed.1);
-        let (rows_in_flight, calls) =
-            (self.limit, if self.batched() { self.lanes.count } else { self.limit.round() as usize });
-        self.settled = Some(Hint { rows_in_flight, calls, rows_max: self.memory.rows_allowed() });
+        self.settled = Some(self.learned());
+    }
+
+    /// Goes back where cutting did not help. True if the limit was moved for it.
+    fn undo_futile(&mut self, now: Seconds, verdict: Verdict, latency: Seconds) -> bool {
+        match verdict {
+            Verdict::Open => return false,
+            Verdict::ServiceTime { limit } => {
+                self.target.wanted = 1.25 * latency;
+                self.set(limit, Reason::CutFutile);
+            }
+            Verdict::Missed { limit } => {
+                self.target.wanted = 1.1 * latency;
+                self.target.forget_lowest(now, 1.15 * latency);
+                self.rest_until = now + REST;
+                self.set(limit, Reason::Missed);
+            }
+            Verdict::OutOfReach => {
+                let ratio = self.tail.ratio(now, self.latency);
+                self.target.stretch(now, latency, ratio);
+                self.set(start::ROWS, Reason::OutOfReach);
+            }
+        }
+        self.probe.forget();
+        true
+    }
+
+    fn learned(&self) -> Hint {
+        let calls = if self.batched() { self.lanes.count } else { self.limit.round() as usize };
+        Hint { rows_in_flight: self.limit, calls, rows_max: self.memory.rows_allowed() }
     }
 
     fn view(&self, now: Seconds, seen: &Observed) -> View {
