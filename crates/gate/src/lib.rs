@@ -8,6 +8,7 @@
 
 pub mod batcher;
 pub mod breaker;
+mod by_key;
 pub mod chance;
 pub mod deadline;
 pub mod fallback;

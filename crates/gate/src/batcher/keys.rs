@@ -4,15 +4,16 @@
 //! waiting for a retry) later rows wait here, except that they may join the open batch that the out ones are in. Rows
 //! without a key never come here.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Entry;
+use crate::by_key::ByKey;
 
 /// What is known of each key with rows that are not done.
 #[derive(Debug)]
 pub(super) struct Keys<T> {
-    keys: BTreeMap<u64, Key<T>>,
+    keys: ByKey<Key<T>>,
     /// A bug for tests to find: nobody waits.
     overtake: bool,
 }
@@ -38,7 +39,7 @@ struct Waiting<T> {
 
 impl<T> Keys<T> {
     pub(super) fn new(overtake: bool) -> Self {
-        Self { keys: BTreeMap::new(), overtake }
+        Self { keys: ByKey::default(), overtake }
     }
 
     /// Gives `row` back if it may join a batch now; keeps it otherwise. `joinable` is the open batch it would join.

@@ -1,22 +1,23 @@
 //! In which order settled rows leave: one queue, or one for each key, or none.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use super::vocabulary::{Order, RowId};
+use crate::by_key::ByKey;
 
 /// Queues of rows that must not overtake each other.
 #[derive(Debug)]
 pub(super) struct Queues {
     order: Order,
     all: VecDeque<RowId>,
-    by_key: BTreeMap<u64, VecDeque<RowId>>,
+    by_key: ByKey<VecDeque<RowId>>,
 }
 
 // === impl Queues ===
 
 impl Queues {
     pub(super) fn new(order: Order) -> Self {
-        Self { order, all: VecDeque::new(), by_key: BTreeMap::new() }
+        Self { order, all: VecDeque::new(), by_key: ByKey::default() }
     }
 
     /// True if rows of `key` leave when they are settled, whatever others do.
