@@ -33,7 +33,7 @@ select = ["id", "text", "echo", "length"]
 
 [model.fake]
 host = "fake"
-latency = "{latency}"
+service_time = "{service_time}"
 log = "${{EXECUTIONS}}"
 {more}
 [sink]
@@ -71,7 +71,7 @@ path = "${OUT}"
 def fake_job(
     *,
     parallelism: int = 2,
-    latency: str = "20ms",
+    service_time: str = "20ms",
     checkpoint_interval: str = "200ms",
     batch_rows: int = 32,
     in_flight: int = 3,
@@ -81,7 +81,7 @@ def fake_job(
     """Returns a job that asks a scripted model about every row; `more` are further lines of the model's table."""
     return FAKE.format(
         parallelism=parallelism,
-        latency=latency,
+        service_time=service_time,
         checkpoint_interval=checkpoint_interval,
         batch_rows=batch_rows,
         in_flight=in_flight,

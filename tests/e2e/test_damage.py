@@ -22,7 +22,7 @@ from rows import check_exact, committed, random_text, write_rows
 ROWS: Final = 2000
 EPOCHS: Final = 4
 # A checkpoint every 100 ms, and retained for long enough that there is an older one to go back to.
-JOB: Final = fake_job(checkpoint_interval="100ms", latency="30ms")
+JOB: Final = fake_job(checkpoint_interval="100ms", service_time="30ms")
 DISK_MIB: Final = 32
 # Space left on the full disk: enough to start, too little for the answers of `FULL_ROWS` rows of 2 KB.
 LEFT_BYTES: Final = 1 << 20
@@ -112,7 +112,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.parametrize("place", ["checkpoints", "out"])
 def test_full_disk_is_told_and_resumed_once_there_is_space(space: MakeSpace, small_disk: Path, place: str) -> None:
     """Answers do not fit; the job fails saying so, and completes after space was freed."""
-    workspace = space(fake_job(latency="5ms"))
+    workspace = space(fake_job(service_time="5ms"))
     write_rows(workspace.input, FULL_ROWS, random_text)
     setattr(workspace, place, small_disk / place)
     said = workspace.run(FAILED).stderr

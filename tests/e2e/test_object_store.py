@@ -37,7 +37,7 @@ infer = {{ model = "m", inputs = {{ text = "text" }}, outputs = {{ length = "len
 
 [model.m]
 host = "fake"
-latency = "20ms"
+service_time = "20ms"
 
 [sink]
 format = "jsonl"

@@ -62,7 +62,7 @@ def test_stop_drains_and_a_resume_completes_with_the_same_output(space: MakeSpac
 def test_second_interrupt_stops_at_once_and_a_resume_is_exact(space: MakeSpace) -> None:
     """Whoever does not want to wait for a slow model need not, and loses nothing by it."""
     rows = 48
-    workspace = space(fake_job(latency="2s", batch_rows=16, in_flight=2))
+    workspace = space(fake_job(service_time="2s", batch_rows=16, in_flight=2))
     write_rows(workspace.input, rows)
     engine = workspace.start()
     engine.wait_until(lambda: re.search(r"[1-9]\d* in flight", engine.stderr) is not None, "rows are in flight")

@@ -34,7 +34,7 @@ def text(number: int) -> str:
 
 def test_rows_that_kill_the_model_become_dead_letters_and_all_others_are_answered_once(space: MakeSpace) -> None:
     """A request batch that kills its process is tried again row by row."""
-    job = fake_job(attempts=ATTEMPTS, latency="1ms", more='crash_on = "abort-now"\nfail_on = "refuse-me"')
+    job = fake_job(attempts=ATTEMPTS, service_time="1ms", more='crash_on = "abort-now"\nfail_on = "refuse-me"')
     workspace = space(job)
     write_rows(workspace.input, ROWS, text)
     outcome = workspace.run()

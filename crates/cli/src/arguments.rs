@@ -32,6 +32,18 @@ pub enum Command {
     /// Look at the inference journal of a job.
     #[command(subcommand)]
     Journal(JournalCommand),
+    /// Measure parts of Forebay against written-down conditions.
+    #[command(subcommand)]
+    Bench(BenchCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// How well the inference gate and others like it follow what a model can take, scenario by scenario.
+    Gate(Box<forebay_bench::gate::Options>),
+    /// The backend of a run in real time, started by it.
+    #[command(hide = true)]
+    GateBackend,
 }
 
 #[derive(Debug, Args)]

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, BenchCommand, Command};
 use problem::Problem;
 
 #[global_allocator]
@@ -50,6 +50,21 @@ async fn dispatch(command: Command) -> Result<ExitCode, Problem> {
         }
         Command::Checkpoints(command) => inspect::checkpoints(command).await,
         Command::Journal(command) => inspect::journal(command).await,
+        Command::Bench(command) => bench(command).await,
+    }
+}
+
+/// Measuring blocks its thread and may have a runtime of its own.
+async fn bench(command: BenchCommand) -> Result<ExitCode, Problem> {
+    let measure = move || match command {
+        BenchCommand::Gate(options) => forebay_bench::gate::run(&options),
+        BenchCommand::GateBackend => forebay_bench::real::serve(),
+    };
+    let ran = tokio::task::spawn_blocking(measure).await;
+    match ran {
+        Ok(Ok(())) => Ok(ExitCode::SUCCESS),
+        Ok(Err(error)) => Err(Problem::failed("measure the gate", error)),
+        Err(error) => Err(Problem::failed("measure the gate", error)),
     }
 }
 

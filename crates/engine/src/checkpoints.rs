@@ -14,6 +14,9 @@ use forebay_state::checkpoint::{
 };
 use futures::future::BoxFuture;
 
+use crate::model::ServiceModel;
+use crate::models::learned;
+
 /// Checkpoints of one attempt.
 #[derive(Clone)]
 pub struct JobCheckpoints {
@@ -27,6 +30,8 @@ pub struct JobCheckpoints {
     pub draft: ManifestDraft,
     /// The journal to trim.
     pub journal: Option<Journal>,
+    /// The models whose learned limits go into the manifest.
+    pub services: BTreeMap<String, ServiceModel>,
     /// How many checkpoints are kept.
     pub keep: usize,
 }
@@ -91,6 +96,7 @@ impl Checkpoints for JobCheckpoints {
             files: saved.into_iter().map(file).collect(),
             committables: self.by_committer(committables),
             ended,
+            extra: learned(&self.services),
             ..self.draft.clone()
         };
         Box::pin(self.clone().publish_and_let_go(draft))

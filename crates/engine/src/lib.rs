@@ -15,6 +15,7 @@ pub mod checkpoints;
 pub mod env;
 pub mod lower;
 pub mod model;
+pub mod models;
 pub mod outside;
 pub mod prepare;
 pub mod run;

@@ -7,12 +7,13 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use forebay_connectors::files::{FilesEnumerator, ReaderSettings, read_table, reader};
 use forebay_connectors::sinks::files::{FileSink, FileSinkSettings, SinkFormat as FileSinkFormat};
+use forebay_core::env::Env;
 use forebay_core::operator::Operator;
 use forebay_core::sink::Committer;
 use forebay_core::source::{Enumerator, Reader, Split};
 use forebay_core::{Error, Kind, Result, dead_letter};
-use forebay_inference::call::batcher::BatcherSettings;
-use forebay_inference::call::limiter::FixedLimiter;
+use forebay_gate::batcher::BatcherSettings;
+use forebay_inference::call::ModelGate;
 use forebay_operators::call::Call;
 use forebay_operators::filter::Filter;
 use forebay_operators::inference::answer::AnswerColumns;
@@ -37,6 +38,8 @@ const TABLE_ROWS_MAX: usize = 5_000_000;
 pub struct Parts {
     /// Model services by model name.
     pub models: BTreeMap<String, ServiceModel>,
+    /// The clock of gates that belong to one subtask.
+    pub env: Arc<dyn Env>,
     /// Revisions by model name.
     pub revisions: BTreeMap<String, String>,
     /// Lookup tables by step uid.
@@ -286,12 +289,20 @@ impl Maker<'_> {
                 spec::Order::Ordered => Order::Ordered,
             },
             attempts_max: infer.attempts,
+            remote: model.remote,
             planted: self.planted.inference,
         };
-        let in_flight = infer.in_flight;
+        let (limit, env) = (infer.limit, Arc::clone(&self.parts.env));
         Ok(Box::new(move |_| {
-            let limiter = Arc::new(FixedLimiter::new(in_flight));
-            Ok(Box::new(Inference::new(settings.clone(), Arc::new(model.clone()), limiter)))
+            let gate = match (limit, &model.gate) {
+                (spec::Limit::Follows { .. }, Some(shared)) => Arc::clone(shared),
+                (spec::Limit::Follows { .. }, None) => return Err(missing("gate of model", &settings.job)),
+                (spec::Limit::Fixed(calls), _) => {
+                    let batcher = &settings.batcher;
+                    ModelGate::fixed(Arc::clone(&env), calls, batcher.rows_max, batcher.linger)
+                }
+            };
+            Ok(Box::new(Inference::new(settings.clone(), Arc::new(model.clone()), gate)))
         }))
     }
 }

@@ -1,8 +1,10 @@
 //! The model services of a job, as the inference operator sees them.
 
+use std::sync::Arc;
+
 use forebay_core::element::Epoch;
 use forebay_core::{Kind, Result};
-use forebay_inference::call::Permit;
+use forebay_inference::call::{ModelGate, Permit};
 use forebay_inference::journal::Journal;
 use forebay_inference::request::{Outcome, RequestBatch, RequestId};
 use forebay_inference::service::Service;
@@ -16,6 +18,10 @@ pub struct ServiceModel {
     pub service: Service,
     /// Keeps the answers; `None` if the model is declared without.
     pub journal: Option<Journal>,
+    /// What all who ask a model with a latency objective share.
+    pub gate: Option<Arc<ModelGate>>,
+    /// The model runs elsewhere.
+    pub remote: bool,
 }
 
 // === impl ServiceModel ===

@@ -70,7 +70,7 @@ pub struct Planted {
     /// In the model service.
     pub service: service::Planted,
     /// In the batcher.
-    pub batcher: forebay_inference::call::batcher::Planted,
+    pub batcher: forebay_gate::batcher::Planted,
     /// In the inference operator.
     pub inference: operator::Planted,
     /// In the sinks.
@@ -129,7 +129,7 @@ impl Outside for Local {
             }
             HostSpec::Fake(fake) => {
                 let settings = fake::FakeSettings {
-                    latency: fake.latency,
+                    latency: fake.service_time,
                     fail_on: fake.fail_on.clone(),
                     crash_on: fake.crash_on.clone(),
                     ..fake::FakeSettings::default()

@@ -13,8 +13,6 @@ use forebay_core::env::Env;
 use forebay_core::source::Split;
 use forebay_core::time::Instant;
 use forebay_core::{Error, Kind, Result};
-use forebay_inference::journal::{Damage, Journal, JournalSettings};
-use forebay_inference::service::{Service, ServiceSettings};
 use forebay_plan::graph::JobGraph;
 use forebay_runtime::attempt::{self, Surroundings};
 use forebay_runtime::build::{AttemptSpec, RestoredJob};
@@ -26,7 +24,8 @@ use futures::future::{BoxFuture, Shared};
 
 use crate::checkpoints::JobCheckpoints;
 use crate::lower::{Parts, Sinks, edges, list_splits, read_tables, source, tasks};
-use crate::model::{ServiceModel, restart_helps};
+use crate::model::restart_helps;
+use crate::models::{Models, Opening};
 use crate::outside::Outside;
 use crate::prepare::Prepared;
 use crate::watch::{Report, Watch};
@@ -87,16 +86,6 @@ struct Job<'a> {
     committers: Arc<Committers>,
 }
 
-/// What outlives the attempts but needs the first one's number: journal and models.
-struct Models {
-    journal: Option<Journal>,
-    services: BTreeMap<String, ServiceModel>,
-}
-
-fn journal_failed(models: &Option<Models>) -> bool {
-    models.as_ref().and_then(|models| models.journal.as_ref()).is_some_and(Journal::has_failed)
-}
-
 // === impl Job ===
 
 impl<'a> Job<'a> {
@@ -134,7 +123,7 @@ impl<'a> Job<'a> {
             }
             failures.push(self.env.now());
             // A journal whose write failed is opened again; models and journal otherwise outlive the region.
-            if journal_failed(&models) {
+            if models.as_ref().is_some_and(Models::journal_failed) {
                 models = None;
             }
             tracing::warn!("the region failed and restarts from its latest checkpoint: {}", error.chain());
@@ -176,12 +165,11 @@ impl<'a> Job<'a> {
             edges: edges(self.graph),
             restored,
         };
-        let journal = models.as_ref().and_then(|models| models.journal.clone());
         let watch = Arc::clone(self.watch);
         let surroundings = Surroundings {
             env: Arc::clone(&self.env),
             host: self.outside.subtasks(),
-            checkpoints: Arc::new(self.checkpoints(journal)),
+            checkpoints: Arc::new(self.checkpoints(models.as_ref())),
             stop: stop.boxed(),
             counters: Arc::clone(&self.watch.counters),
             on_epoch: Arc::new(move |epoch| watch.set_epoch(epoch.0)),
@@ -215,12 +203,14 @@ impl<'a> Job<'a> {
 
     async fn parts(&self, started: &Started, epoch: Option<Epoch>, models: &mut Option<Models>) -> Result<Parts> {
         if models.is_none() {
-            *models = Some(self.open_models(started.attempt, epoch).await?);
+            let Job { prepared, options, outside, watch, .. } = self;
+            *models = Some(Opening { prepared, options, outside: *outside, watch }.open(started, epoch).await?);
         }
         let services = models.as_ref().map(|models| models.services.clone()).unwrap_or_default();
         let revisions = self.prepared.hosts.iter().map(|(name, host)| (name.clone(), host.revision())).collect();
         Ok(Parts {
             models: services,
+            env: Arc::clone(&self.env),
             revisions,
             tables: read_tables(self.graph, self.outside).await?,
             splits: self.splits().await?,
@@ -243,57 +233,7 @@ impl<'a> Job<'a> {
             .map_err(|source| Error::new(Kind::Corrupt, "read list of splits").with("file", name).source(source))
     }
 
-    async fn open_models(&self, attempt: u64, restored: Option<Epoch>) -> Result<Models> {
-        let wanted = self.graph.models.values().any(|model| model.spec.journal);
-        let journal = if wanted { Some(self.open_journal(attempt, restored).await?) } else { None };
-        let mut services = BTreeMap::new();
-        for (name, model) in &self.graph.models {
-            let journal = journal.clone().filter(|_| model.spec.journal);
-            let settings = ServiceSettings {
-                replicas: model.spec.replicas,
-                attempts_max: 1,
-                timeout: self.timeout_of(name),
-                planted: self.outside.planted().service,
-            };
-            let host = self.prepared.hosts.get(name).cloned();
-            let host = host.ok_or_else(|| Error::new(Kind::Internal, "find host of model").with("model", name))?;
-            let service = Service::new(Arc::clone(&self.env), host, journal.clone(), settings);
-            service.warm();
-            self.watch.set_service(name, service.clone());
-            services.insert(name.clone(), ServiceModel { service, journal });
-        }
-        Ok(Models { journal, services })
-    }
-
-    /// The longest timeout of the steps that ask `model`.
-    fn timeout_of(&self, model: &str) -> Duration {
-        let steps = self.graph.tasks.iter().flat_map(|task| &task.steps);
-        let timeouts = steps.filter_map(|step| match &step.action {
-            forebay_plan::graph::StepAction::Infer(infer) if infer.model == model => Some(infer.timeout),
-            _ => None,
-        });
-        timeouts.max().unwrap_or(ServiceSettings::default().timeout)
-    }
-
-    async fn open_journal(&self, attempt: u64, restored: Option<Epoch>) -> Result<Journal> {
-        let env = self.outside.journal_env(&self.options.journal)?;
-        // A start from nothing needs every answer that an older run left, whatever that had closed.
-        let restored = Some(restored.unwrap_or(Epoch(0)));
-        let settings =
-            JournalSettings { restored, planted: self.outside.planted().journal, ..JournalSettings::default() };
-        let (journal, report) = Journal::open(env, JOURNAL_FOLDER, attempt, settings).await?;
-        if let Some(Damage { file, place, bytes, .. }) = &report.torn {
-            tracing::warn!("journal {file} ended mid-record; {bytes} bytes from byte {place} on were cut off");
-        }
-        for Damage { file, place, bytes, reason } in &report.corrupt {
-            tracing::warn!(
-                "journal {file}: {bytes} bytes at byte {place} cannot be read ({reason}); their rows run again"
-            );
-        }
-        Ok(journal)
-    }
-
-    fn checkpoints(&self, journal: Option<Journal>) -> JobCheckpoints {
+    fn checkpoints(&self, models: Option<&Models>) -> JobCheckpoints {
         let mut draft = ManifestDraft::new(Epoch(0));
         draft.parallelism = self.graph.tasks.iter().map(|task| (task.id.clone(), task.parallelism)).collect();
         draft.key_groups = self.graph.key_groups;
@@ -303,7 +243,8 @@ impl<'a> Job<'a> {
             committers: Arc::clone(&self.committers),
             committer_of: Arc::new(self.sinks.committer_of(self.graph)),
             draft,
-            journal,
+            journal: models.and_then(|models| models.journal.clone()),
+            services: models.map(|models| models.services.clone()).unwrap_or_default(),
             keep: self.options.keep.max(1),
         }
     }

@@ -6,5 +6,22 @@
 //! - [`breaker`] stops calling what answers nothing.
 //! - [`limiter`]: moves the limit by what answers tell; [`limiter::latch`] is ours.
 
+pub mod batcher;
 pub mod breaker;
+pub mod chance;
+pub mod deadline;
+pub mod fallback;
+pub mod gate;
+pub mod hedge;
 pub mod limiter;
+pub mod permits;
+pub mod retry;
+pub mod share;
+pub mod shed;
+mod slab;
+#[cfg(feature = "tokio")]
+pub mod wrap;
+
+pub use self::gate::{Gate, GateSettings, Row};
+#[cfg(feature = "tokio")]
+pub use self::wrap::{Gated, Unanswered, wrap};

@@ -4,6 +4,7 @@
 //! is known again however rows are batched after a restore.
 
 use std::fmt;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use forebay_core::hash::hash128_parts;
@@ -40,6 +41,8 @@ pub enum Outcome {
         kind: Kind,
         /// Why, for people.
         reason: String,
+        /// How long the model asked to be left alone, where it did. Not kept in the journal.
+        retry_after: Option<Duration>,
     },
 }
 

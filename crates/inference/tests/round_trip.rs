@@ -10,7 +10,8 @@ mod support;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use forebay_inference::call::{FixedLimiter, Limiter};
+use forebay_gate::permits::Size;
+use forebay_inference::call::ModelGate;
 use forebay_inference::hosts::fake::{FakeSettings, host};
 use forebay_inference::service::{Service, ServiceSettings};
 use futures::future::poll_fn;
@@ -18,16 +19,17 @@ use std::task::Poll;
 
 use support::{TokioEnv, command, texts};
 
-/// Sends `rows` rows in batches of `batch`, as many at once as the limiter says; the wall time after warm-up.
+/// Sends `rows` rows in batches of `batch`, as many at once as the gate says; the wall time after warm-up.
 async fn run(latency: Duration, text: &str, rows: usize, batch: usize, limit: usize) -> Duration {
     let host = host(&FakeSettings { latency, ..FakeSettings::default() }, command()).unwrap();
     let service = Service::new(TokioEnv::shared(), Arc::new(host), None, ServiceSettings::default());
-    let limiter = FixedLimiter::new(limit);
+    let gate = ModelGate::fixed(TokioEnv::shared(), limit, batch, Duration::ZERO);
+    let size = Size { rows: batch, bytes: batch * text.len(), cost: batch as u64 };
     service.submit(texts(u128::MAX - 1, &["warm"]), forebay_inference::call::Permit::unlimited()).await.unwrap();
     let started = Instant::now();
     let mut waiting = Vec::new();
     for first in (0..rows).step_by(batch) {
-        let permit = poll_fn(|context| match limiter.try_acquire(batch, context.waker()) {
+        let permit = poll_fn(|context| match gate.try_acquire(size, context.waker()) {
             Some(permit) => Poll::Ready(permit),
             None => Poll::Pending,
         });

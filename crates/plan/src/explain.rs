@@ -13,7 +13,7 @@ use humantime::format_duration;
 
 use crate::graph::{Head, JobGraph, Step, StepAction, Task};
 use crate::job_file::units::size_text;
-use crate::spec::{Host, InferSpec, LookupJoinSpec, ModelSpec, SinkSpec, SourceSpec};
+use crate::spec::{Host, InferSpec, Limit, LookupJoinSpec, ModelSpec, SinkSpec, SourceSpec};
 
 /// The plan as `forebay plan` prints it.
 pub fn explain(graph: &JobGraph) -> String {
@@ -91,11 +91,11 @@ fn write_infer(out: &mut String, uid: &str, infer: &InferSpec, input: &Schema) -
     writeln!(out, "    {uid}: ask {}({}) for {}", infer.model, inputs.join(", "), outputs.join(", "))?;
     writeln!(
         out,
-        "      request batches of at most {} rows or {}, linger {}, at most {} in flight for each subtask, {}",
+        "      request batches of at most {} rows or {}, linger {}, {}, {}",
         infer.batch_rows,
         size_text(infer.batch_bytes),
         format_duration(infer.linger),
-        infer.in_flight,
+        limit(infer.limit),
         infer.order,
     )?;
     let (attempts, timeout) = (infer.attempts, format_duration(infer.timeout));
@@ -128,12 +128,32 @@ fn write_models(out: &mut String, graph: &JobGraph) -> Result {
         match host {
             Host::Onnx { path } => writeln!(out, "  {}: onnx {path}, in {copies}", model.id)?,
             Host::Fake(fake) => {
-                writeln!(out, "  {}: fake, {} a request batch, in {copies}", model.id, format_duration(fake.latency))?;
+                writeln!(
+                    out,
+                    "  {}: fake, {} a request batch, in {copies}",
+                    model.id,
+                    format_duration(fake.service_time)
+                )?;
             }
+        }
+        if let Some(latency) = model.spec.latency {
+            writeln!(
+                out,
+                "    as many requests in flight as it answers within {}, 99 in 100",
+                format_duration(latency)
+            )?;
         }
         writeln!(out, "    journal {}", journal(&model.spec))?;
     }
     Ok(())
+}
+
+fn limit(limit: Limit) -> String {
+    match limit {
+        Limit::Fixed(calls) => format!("at most {calls} in flight for each subtask"),
+        Limit::Follows { calls_max: None } => "in flight as the model allows".to_string(),
+        Limit::Follows { calls_max: Some(calls) } => format!("in flight as the model allows, at most {calls}"),
+    }
 }
 
 fn journal(model: &ModelSpec) -> &'static str {

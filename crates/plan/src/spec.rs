@@ -129,8 +129,8 @@ pub struct InferSpec {
     pub batch_bytes: u64,
     /// Longest wait of a request batch's first row.
     pub linger: Duration,
-    /// Most request batches in flight, for each subtask.
-    pub in_flight: usize,
+    /// How many request batches may be in flight.
+    pub limit: Limit,
     /// Order of the rows that leave.
     pub order: Order,
     /// Most tries of one row, the first included.
@@ -159,11 +159,23 @@ pub enum Host {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct FakeSpec {
     /// How long one request batch takes.
-    pub latency: Duration,
+    pub service_time: Duration,
     /// It dies when an input text contains this.
     pub crash_on: Option<String>,
     /// It refuses a row whose input text contains this.
     pub fail_on: Option<String>,
+}
+
+/// How many request batches may be in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Limit {
+    /// This many, for each subtask.
+    Fixed(usize),
+    /// As many as the model answers within its [`ModelSpec::latency`]; all subtasks and steps that ask it share the limit.
+    Follows {
+        /// Never more than this.
+        calls_max: Option<usize>,
+    },
 }
 
 /// A declared model.
@@ -173,6 +185,8 @@ pub struct ModelSpec {
     pub name: String,
     /// Where it runs.
     pub host: Host,
+    /// The longest that a request should take, 99 times in 100: its limit then follows what the model can take.
+    pub latency: Option<Duration>,
     /// How many loaded copies.
     pub replicas: u16,
     /// Whether every answer is stored before it is used, so that it is never computed again.

@@ -21,6 +21,9 @@ use crate::oracle::{is_poisonous, row_of};
 use crate::random::Random;
 use crate::scenario::Moods;
 
+/// Calls that a model elsewhere takes at a time.
+const REMOTE_CALLS_MAX: usize = 64;
+
 /// What survives every process: executions, what is known to be durable, violations and counts. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Books {
@@ -89,6 +92,7 @@ enum Mood {
     Exhausted,
     Lost,
     Late,
+    Full,
 }
 
 /// The text of the answer that execution `number` gives.
@@ -127,7 +131,8 @@ impl Books {
 
     /// From here on every call is answered, quickly.
     pub fn heal(&self) {
-        self.lock().moods = Moods { latency_max: Duration::from_millis(1), ..Moods::default() };
+        let moods = &mut self.lock().moods;
+        *moods = Moods { latency_max: Duration::from_millis(1), remote: moods.remote, ..Moods::default() };
     }
 
     pub fn violate(&self, what: String) {
@@ -163,7 +168,7 @@ impl Inner {
     }
 
     fn mood(&mut self, poisonous: bool, rows: usize) -> (Mood, Duration) {
-        let Moods { die, wrong_count, lost, late, exhausted, latency_max, .. } = self.moods;
+        let Moods { die, wrong_count, lost, late, exhausted, refused, latency_max, .. } = self.moods;
         let latency = Duration::from_micros(self.random.within(1, latency_max.as_micros().max(1) as u64));
         let mut drawn = self.random.below(1000);
         let rates = [
@@ -171,6 +176,7 @@ impl Inner {
             (Mood::WrongCount, wrong_count),
             (Mood::Lost, lost),
             (Mood::Late, late),
+            (Mood::Full, refused),
             (Mood::Exhausted, if rows > 1 { exhausted } else { 0 }),
         ];
         for (mood, rate) in rates {
@@ -212,6 +218,10 @@ impl Host for Scripted {
             }
             Ok(Arc::new(copy) as Arc<dyn Replica>)
         })
+    }
+
+    fn calls_max(&self) -> usize {
+        if self.books.lock().moods.remote { REMOTE_CALLS_MAX } else { 1 }
     }
 
     fn revision(&self) -> String {
@@ -278,6 +288,11 @@ fn settle(books: &Books, batch: &RequestBatch, texts: &[String], numbers: &[usiz
             inner.counts.count("fault: replica out of memory");
             inner.finish(numbers, Answered::Failed);
             failed(Kind::Exhausted)
+        }
+        Mood::Full => {
+            inner.counts.count("fault: model is full");
+            inner.finish(numbers, Answered::Failed);
+            failed(Kind::Overload)
         }
         Mood::Die | Mood::Lost | Mood::Late => {
             inner.counts.count("fault: replica dies");

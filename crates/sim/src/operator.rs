@@ -22,8 +22,8 @@ use forebay_core::row::SplitId;
 use forebay_core::testing::ManualEnv;
 use forebay_core::time::{EventTime, Instant};
 use forebay_core::{Batch, Kind, Result, RowId};
-use forebay_inference::call::batcher::BatcherSettings;
-use forebay_inference::call::{FixedLimiter, Limiter, Permit};
+use forebay_gate::batcher::BatcherSettings;
+use forebay_inference::call::{ModelGate, Permit};
 use forebay_inference::request::{Outcome, RequestBatch, RequestId};
 use forebay_operators::inference::answer::AnswerColumns;
 use forebay_operators::inference::table::Order;
@@ -63,7 +63,7 @@ struct Bench {
     random: Random,
     env: ManualEnv,
     model: Told,
-    limiter: FixedLimiter,
+    gate: Arc<ModelGate>,
     settings: InferenceSettings,
     operator: Inference,
     /// Came in and did not come out.
@@ -91,6 +91,10 @@ pub fn run(seed: u64, mutant: &Mutant) -> Result<Counts, String> {
     }
     bench.finish()?;
     Ok(bench.counts)
+}
+
+fn gate(env: &ManualEnv, calls_max: usize, settings: &InferenceSettings) -> Arc<ModelGate> {
+    ModelGate::fixed(Arc::new(env.clone()), calls_max, settings.batcher.rows_max, settings.batcher.linger)
 }
 
 // === impl Told ===
@@ -125,13 +129,13 @@ impl Bench {
     fn new(seed: u64, mutant: &Mutant) -> Self {
         let mut random = Random::new(seed, "operator");
         let (settings, env) = (settings(&mut random, mutant), ManualEnv::new(seed));
-        let (model, limiter) = (Told::default(), FixedLimiter::new(random.within(1, 3) as usize));
-        let operator = Inference::new(settings.clone(), Arc::new(model.clone()), Arc::new(limiter.clone()));
+        let (model, gate) = (Told::default(), gate(&env, random.within(1, 3) as usize, &settings));
+        let operator = Inference::new(settings.clone(), Arc::new(model.clone()), Arc::clone(&gate));
         let mut bench = Self {
             random,
             env,
             model,
-            limiter,
+            gate,
             settings,
             operator,
             waiting: VecDeque::new(),
@@ -203,7 +207,7 @@ impl Bench {
         let answer: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row * 10)));
         let answers = RecordBatch::try_from_iter([("y", answer)]).expect("one column");
         let outcome = |place| match fails {
-            true => Outcome::Failed { kind: Kind::Unavailable, reason: "drawn".into() },
+            true => Outcome::Failed { kind: Kind::Unavailable, reason: "drawn".into(), retry_after: None },
             false => Outcome::Answered { rows: answers.clone(), place },
         };
         if fails {
@@ -229,9 +233,9 @@ impl Bench {
         self.epoch += 1;
         let frozen = self.operator.snapshot(Epoch(self.epoch)).map_err(|error| error.chain())?;
         let snapshot = self.env.block_on(frozen).map_err(|error| error.chain())?;
-        let (model, limiter) = (Told::default(), FixedLimiter::new(self.limiter.limit()));
-        self.operator = Inference::new(self.settings.clone(), Arc::new(model.clone()), Arc::new(limiter.clone()));
-        (self.model, self.limiter, self.seen) = (model, limiter, 0);
+        let (model, gate) = (Told::default(), gate(&self.env, self.gate.knobs().calls_max, &self.settings));
+        self.operator = Inference::new(self.settings.clone(), Arc::new(model.clone()), Arc::clone(&gate));
+        (self.model, self.gate, self.seen) = (model, gate, 0);
         // A watermark that had not left is given again by the source; here it is not.
         self.waiting.retain(|item| matches!(item, In::Row(_)));
         let now = self.env.now();
@@ -247,7 +251,7 @@ impl Bench {
         self.check_sent()?;
         let linger = self.settings.batcher.linger;
         let now = self.env.now();
-        if self.limiter.in_flight() < self.limiter.limit()
+        if self.gate.in_flight() < self.gate.knobs().calls_max
             && let Some((row, since)) = self.unsent.iter().find(|(_, since)| now.since(**since) > linger)
         {
             let waited = now.since(*since);
@@ -360,6 +364,7 @@ fn settings(random: &mut Random, mutant: &Mutant) -> InferenceSettings {
         batcher,
         order: if random.chance(500) { Order::Ordered } else { Order::Unordered },
         attempts_max: random.within(1, 4) as u32,
+        remote: false,
         planted: mutant.planted.inference,
     }
 }

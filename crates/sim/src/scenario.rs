@@ -55,6 +55,8 @@ pub(crate) struct Job {
     pub attempts: u32,
     pub timeout_ms: u64,
     pub replicas: u64,
+    /// The objective that the model's limit follows.
+    pub latency_ms: Option<u64>,
     pub file_bytes: u64,
 }
 
@@ -67,6 +69,10 @@ pub(crate) struct Moods {
     pub late: u64,
     pub exhausted: u64,
     pub start_fails: u64,
+    /// Calls refused because the model is full.
+    pub refused: u64,
+    /// The model is elsewhere and takes many calls at a time.
+    pub remote: bool,
     pub latency_max: Duration,
 }
 
@@ -133,6 +139,7 @@ impl Scenario {
     pub(crate) fn job_text(&self, layout: Layout) -> String {
         let Job { interval_ms, read_rows, batch_rows, linger_ms, in_flight, attempts, timeout_ms, .. } = &self.job;
         let Job { replicas, file_bytes, .. } = &self.job;
+        let latency = self.job.latency_ms.map(|ms| format!("latency = \"{ms}ms\"")).unwrap_or_default();
         let order = if self.job.ordered { "ordered" } else { "unordered" };
         let filter = if self.job.filter { "[[step]]\nfilter = \"n % 3 <> 0\"\n" } else { "" };
         let doubled = if self.job.doubled { "[[step]]\nwith = [\"n * 2 AS doubled\"]\n" } else { "" };
@@ -163,6 +170,7 @@ timeout = "{timeout_ms}ms"
 [model.m]
 host = "fake"
 replicas = {replicas}
+{latency}
 
 [sink]
 format = "jsonl"
@@ -200,6 +208,7 @@ impl Job {
             attempts: if random.chance(250) { random.within(1, 3) as u32 } else { 60 },
             timeout_ms,
             replicas: random.within(1, 3),
+            latency_ms: random.chance(400).then(|| random.pick(&[20, 200, 2_000])),
             file_bytes: random.pick(&[200, 1_000, 1_000_000]),
         }
     }
@@ -213,7 +222,9 @@ impl Moods {
         let (die, wrong_count, lost) = (maybe(150), maybe(100), maybe(80));
         let (late, exhausted, start_fails) = (maybe(80), maybe(100), maybe(300));
         let latency_max = Duration::from_millis(random.pick(&[2, 20, 100, 1_000]));
-        Self { die, wrong_count, lost, late, exhausted, start_fails, latency_max }
+        let remote = random.chance(350);
+        let refused = if remote && random.chance(500) { random.within(1, 300) } else { 0 };
+        Self { die, wrong_count, lost, late, exhausted, start_fails, refused, remote, latency_max }
     }
 }
 

@@ -9,7 +9,10 @@ mod run;
 
 use std::fmt;
 
-use plotters::style::RGBColor;
+use plotters::coord::Shift;
+use plotters::element::{PathElement, Text};
+use plotters::prelude::{DrawingArea, SVGBackend};
+use plotters::style::{IntoFont, RGBColor, ShapeStyle};
 
 pub use self::overview::{Bars, Overview, overview};
 pub use self::run::{Figure, Line, Mark, run};
@@ -54,4 +57,21 @@ const GREY: RGBColor = RGBColor(150, 150, 150);
 
 fn colour(index: usize) -> RGBColor {
     COLOURS[index % COLOURS.len()]
+}
+
+/// Room to the right of a chart for its legend, in pixels.
+const LEGEND_WIDTH: u32 = 150;
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+/// Names what is drawn, to the right of the chart in `area`, where it hides nothing.
+fn legend(area: &Area<'_>, entries: &[(&str, ShapeStyle)]) -> Result<(), PlotError> {
+    let left = (area.dim_in_pixel().0 - LEGEND_WIDTH) as i32 + 12;
+    for (place, (name, style)) in entries.iter().enumerate() {
+        let top = 16 + 18 * place as i32;
+        area.draw(&PathElement::new(vec![(left, top), (left + 20, top)], *style)).map_err(failed)?;
+        let name = Text::new(name.to_string(), (left + 26, top - 7), ("sans-serif", 14).into_font());
+        area.draw(&name).map_err(failed)?;
+    }
+    Ok(())
 }

@@ -5,7 +5,7 @@ use plotters::element::{PathElement, Rectangle, Text};
 use plotters::prelude::{IntoDrawingArea, SVGBackend};
 use plotters::style::{BLACK, Color, IntoFont, WHITE};
 
-use super::{GREY, PlotError, colour, failed};
+use super::{Area, GREY, LEGEND_WIDTH, PlotError, colour, failed, legend};
 
 const HEIGHT: u32 = 460;
 const BAR_WIDTH: u32 = 7;
@@ -43,43 +43,43 @@ pub struct Bars {
 pub fn overview(overview: &Overview) -> Result<String, PlotError> {
     let group = overview.limiters.len() as f64 + 2.0;
     let end = group * overview.scenarios.len().max(1) as f64;
-    let width = (end as u32 * BAR_WIDTH + 120).max(480);
+    let width = (end as u32 * BAR_WIDTH + 80 + LEGEND_WIDTH).max(480);
     let mut svg = String::new();
     {
         let root = SVGBackend::with_string(&mut svg, (width, HEIGHT)).into_drawing_area();
         root.fill(&WHITE).map_err(failed)?;
-        let root = root.titled(&overview.title, ("sans-serif", 20)).map_err(failed)?;
-        let mut chart = ChartBuilder::on(&root)
-            .margin(8)
-            .set_label_area_size(LabelAreaPosition::Left, 64)
-            .set_label_area_size(LabelAreaPosition::Bottom, 8)
-            .build_cartesian_2d(0.0..end, -8.0..PERCENT_MAX)
-            .map_err(failed)?;
-        chart
-            .configure_mesh()
-            .disable_x_mesh()
-            .disable_x_axis()
-            .light_line_style(WHITE)
-            .bold_line_style(GREY.mix(0.25))
-            .y_desc("goodput, % of oracle (pale: objective or errors not kept)")
-            .draw()
-            .map_err(failed)?;
-        for (index, bars) in overview.limiters.iter().enumerate() {
-            let style = colour(index);
-            let drawn = chart.draw_series(rectangles(bars, index, group)).map_err(failed)?;
-            let legend = move |(x, y)| Rectangle::new([(x, y - 5), (x + 12, y + 5)], style.filled());
-            drawn.label(&bars.limiter).legend(legend);
-        }
-        let names = overview.scenarios.iter().enumerate().map(|(scenario, name)| {
-            Text::new(name.clone(), (scenario as f64 * group + 1.0, -2.0), ("sans-serif", 13).into_font())
-        });
-        chart.draw_series(names).map_err(failed)?;
-        let goal = vec![(0.0, PERCENT_GOAL), (end, PERCENT_GOAL)];
-        chart.draw_series([PathElement::new(goal, BLACK.mix(0.6))]).map_err(failed)?;
-        chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(GREY).draw().map_err(failed)?;
+        let area = root.titled(&overview.title, ("sans-serif", 20)).map_err(failed)?;
+        bars(&area, overview, group, end)?;
+        let names = overview.limiters.iter().map(|bars| bars.limiter.as_str());
+        let entries: Vec<_> = names.zip((0..).map(|index| colour(index).stroke_width(10))).collect();
+        legend(&area, &entries)?;
         root.present().map_err(failed)?;
     }
     Ok(svg)
+}
+
+/// Draws the bars, `group` bar widths for each scenario and `end` for all, over the names of the scenarios.
+fn bars(area: &Area<'_>, overview: &Overview, group: f64, end: f64) -> Result<(), PlotError> {
+    let mut chart = ChartBuilder::on(area)
+        .margin(8)
+        .margin_right(LEGEND_WIDTH)
+        .set_label_area_size(LabelAreaPosition::Left, 64)
+        .set_label_area_size(LabelAreaPosition::Bottom, 8)
+        .build_cartesian_2d(0.0..end, -8.0..PERCENT_MAX)
+        .map_err(failed)?;
+    let mut mesh = chart.configure_mesh();
+    mesh.disable_x_mesh().disable_x_axis().light_line_style(WHITE).bold_line_style(GREY.mix(0.25));
+    mesh.y_desc("goodput, % of oracle (pale: objective or errors not kept)").draw().map_err(failed)?;
+    for (index, bars) in overview.limiters.iter().enumerate() {
+        chart.draw_series(rectangles(bars, index, group)).map_err(failed)?;
+    }
+    let name = |(scenario, name): (usize, &String)| {
+        Text::new(name.clone(), (scenario as f64 * group + 1.0, -2.0), ("sans-serif", 13).into_font())
+    };
+    chart.draw_series(overview.scenarios.iter().enumerate().map(name)).map_err(failed)?;
+    let goal = vec![(0.0, PERCENT_GOAL), (end, PERCENT_GOAL)];
+    chart.draw_series([PathElement::new(goal, BLACK.mix(0.6))]).map_err(failed)?;
+    Ok(())
 }
 
 /// The bars of the limiter at `index` among those of a scenario, `group` bar widths apart.

@@ -1,16 +1,15 @@
 //! One scenario over time in three panels: rows in flight under their limit, goodput beside the oracle's, 99th percentile.
 
 use plotters::chart::{ChartBuilder, ChartContext, LabelAreaPosition};
-use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
 use plotters::element::{PathElement, Text};
-use plotters::prelude::{Cartesian2d, DrawingArea, IntoDrawingArea, SVGBackend};
+use plotters::prelude::{Cartesian2d, IntoDrawingArea, SVGBackend};
 use plotters::series::LineSeries;
 use plotters::style::{BLACK, Color, IntoFont, RGBColor, ShapeStyle, WHITE};
 
-use super::{GREY, PlotError, colour, failed};
+use super::{Area, GREY, LEGEND_WIDTH, PlotError, colour, failed, legend};
 
-const WIDTH: u32 = 1_100;
+const WIDTH: u32 = 1_200;
 const HEIGHT: u32 = 960;
 /// Latencies above this many objectives are drawn at the edge, so that an outage does not flatten everything else.
 const LATENCY_OBJECTIVES_MAX: f64 = 3.0;
@@ -80,7 +79,6 @@ enum Panel {
     Latency,
 }
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
 fn draw(area: &Area<'_>, figure: &Figure, panel: Panel) -> Result<(), PlotError> {
@@ -89,20 +87,23 @@ fn draw(area: &Area<'_>, figure: &Figure, panel: Panel) -> Result<(), PlotError>
         .margin(8)
         .set_label_area_size(LabelAreaPosition::Left, 64)
         .set_label_area_size(LabelAreaPosition::Bottom, 34)
+        .margin_right(LEGEND_WIDTH)
         .build_cartesian_2d(0.0..end, 0.0..top)
         .map_err(failed)?;
     let mut mesh = chart.configure_mesh();
+    mesh.x_label_formatter(&|second| format!("{second:.0}"));
     mesh.light_line_style(WHITE).bold_line_style(GREY.mix(0.25)).y_desc(panel.label()).x_labels(13);
     if panel == Panel::Latency {
         mesh.x_desc("seconds");
     }
     mesh.draw().map_err(failed)?;
     marks(&mut chart, figure, top)?;
-    reference(&mut chart, figure, panel, end)?;
+    let mut entries: Vec<(&str, ShapeStyle)> = reference(&mut chart, figure, panel, end)?.into_iter().collect();
     for (index, line) in figure.lines.iter().enumerate() {
         lines(&mut chart, line, panel, top, colour(index))?;
+        entries.push((&line.limiter, colour(index).stroke_width(2)));
     }
-    chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(GREY).draw().map_err(failed)
+    legend(area, &entries)
 }
 
 fn marks(chart: &mut Chart<'_, '_>, figure: &Figure, top: f64) -> Result<(), PlotError> {
@@ -115,39 +116,32 @@ fn marks(chart: &mut Chart<'_, '_>, figure: &Figure, top: f64) -> Result<(), Plo
     Ok(())
 }
 
-/// What the lines are to be compared with: the oracle, or the objective.
-fn reference(chart: &mut Chart<'_, '_>, figure: &Figure, panel: Panel, end: f64) -> Result<(), PlotError> {
-    let (points, name) = match panel {
-        Panel::InFlight => return Ok(()),
-        Panel::Goodput if figure.oracle_goodput.is_empty() => return Ok(()),
-        Panel::Goodput => (points(&figure.oracle_goodput, f64::INFINITY), "oracle"),
-        Panel::Latency => (vec![(0.0, figure.objective), (end, figure.objective)], "objective"),
+/// Draws what the lines are to be compared with, the oracle or the objective, and names it.
+fn reference(
+    chart: &mut Chart<'_, '_>,
+    figure: &Figure,
+    panel: Panel,
+    end: f64,
+) -> Result<Option<(&'static str, ShapeStyle)>, PlotError> {
+    let (points, name, style) = match panel {
+        Panel::InFlight => return Ok(None),
+        Panel::Goodput if figure.oracle_goodput.is_empty() => return Ok(None),
+        Panel::Goodput => (points(&figure.oracle_goodput, f64::INFINITY), "oracle", GREY.stroke_width(3)),
+        Panel::Latency => (vec![(0.0, figure.objective), (end, figure.objective)], "objective", BLACK.stroke_width(1)),
     };
-    let style = if panel == Panel::Goodput { GREY.stroke_width(3) } else { BLACK.stroke_width(1) };
-    series(chart, points, style, Some(name))
+    chart.draw_series(LineSeries::new(points, style)).map_err(failed)?;
+    Ok(Some((name, style)))
 }
 
 fn lines(chart: &mut Chart<'_, '_>, line: &Line, panel: Panel, top: f64, colour: RGBColor) -> Result<(), PlotError> {
-    let name = Some(line.limiter.as_str());
-    match panel {
-        Panel::InFlight => {
-            series(chart, points(&line.in_flight, top), colour.mix(0.35).stroke_width(2), None)?;
-            series(chart, points(&line.limit, top), colour.stroke_width(2), name)
-        }
-        Panel::Goodput => series(chart, points(&line.goodput, top), colour.stroke_width(2), name),
-        Panel::Latency => series(chart, points(&line.p99, top), colour.stroke_width(2), name),
-    }
-}
-
-fn series(
-    chart: &mut Chart<'_, '_>,
-    points: Vec<(f64, f64)>,
-    style: ShapeStyle,
-    name: Option<&str>,
-) -> Result<(), PlotError> {
-    let drawn = chart.draw_series(LineSeries::new(points, style)).map_err(failed)?;
-    if let Some(name) = name {
-        drawn.label(name).legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 18, y)], style));
+    let (dark, pale) = (colour.stroke_width(2), colour.mix(0.35).stroke_width(2));
+    let drawn = match panel {
+        Panel::InFlight => vec![(&line.in_flight, pale), (&line.limit, dark)],
+        Panel::Goodput => vec![(&line.goodput, dark)],
+        Panel::Latency => vec![(&line.p99, dark)],
+    };
+    for (values, style) in drawn {
+        chart.draw_series(LineSeries::new(points(values, top), style)).map_err(failed)?;
     }
     Ok(())
 }

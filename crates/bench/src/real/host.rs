@@ -1,6 +1,6 @@
 //! Where the backend runs: a process of its own, or a thread for tests.
 //!
-//! The process is this program again with a hidden subcommand that ends in [`serve`]. It reads one line, the scenario and the
+//! The process is this program again, with a hidden argument that ends in [`serve`]. It reads one line, the scenario and the
 //! seed as JSON, from its standard input, writes the port it listens at as one line, and ends when the input ends, so that it
 //! never outlives the run.
 

@@ -3,8 +3,8 @@
 //!
 //! Both sides run the state machines of [`virtual_time`](crate::virtual_time), moved by a real clock instead of an agenda that
 //! jumps, so what differs from a virtual run is what real life adds: sockets, connection pools, timers that come late, two
-//! processes that share a machine, answers that arrive in clumps. The link's round trip of the file is waited for on top
-//! of what loopback takes. A run returns the same [`Run`] as a virtual one, for the same tables and plots.
+//! processes that share a machine, answers that arrive in clumps. Of the file's round trip, what loopback does not take is
+//! waited for. A run returns the same [`Run`] as a virtual one, for the same tables and plots.
 
 mod channel;
 mod client;
@@ -13,6 +13,7 @@ mod grpc;
 mod host;
 mod http;
 mod message;
+mod protobuf;
 mod served;
 mod server;
 #[cfg(test)]

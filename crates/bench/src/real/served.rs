@@ -12,6 +12,11 @@ use crate::virtual_time::Simulation;
 use crate::virtual_time::agenda::{Delay, Occasion};
 use crate::virtual_time::calls::{CallId, Row};
 
+/// What loopback, both processes and timers with a grain of 1 ms add to a call: 1.0 to 1.3 ms over HTTP/1.1 with 1 to 32 calls of
+/// 40 ms at once, 1.2 to 2.9 ms over gRPC, measured unoptimised on two busy cores. It counts towards the round trip of the
+/// file; the rest of that is waited for.
+pub const LOOPBACK_SECONDS: f64 = 0.001_2;
+
 /// A backend without clients.
 pub struct Served<'a> {
     simulation: Simulation<'a>,
@@ -21,7 +26,8 @@ pub struct Served<'a> {
 /// The backend's part of `scenario`: its clients live in other processes, the only one here never begins.
 pub fn backend_of(scenario: &Scenario) -> Scenario {
     let never = Client { start: Span(f64::INFINITY), stop: None };
-    Scenario { clients: vec![never], hedge: None, ..scenario.clone() }
+    let round_trip = Span((scenario.round_trip.0 - LOOPBACK_SECONDS).max(0.0));
+    Scenario { clients: vec![never], hedge: None, round_trip, ..scenario.clone() }
 }
 
 // === impl Served ===

@@ -38,57 +38,25 @@ enum Ask {
     Report(oneshot::Sender<Report>),
 }
 
+/// Where all calls come together.
+struct Desk<'a> {
+    scenario: &'a Scenario,
+    seed: u64,
+    clock: Clock,
+    served: Served<'a>,
+    waiting: BTreeMap<CallId, oneshot::Sender<Outcome>>,
+    swept: f64,
+}
+
 /// Answers what comes to `listener` until `stop` ends. The scenario's second 0 is when the start was posted.
 pub async fn answer(listener: TcpListener, scenario: &Scenario, seed: u64, stop: oneshot::Receiver<()>) {
     let (asks, mut asked) = mpsc::unbounded_channel();
     let accepting = tokio::spawn(accept(listener, asks));
     tokio::select! {
-        _ = decide(scenario, seed, &mut asked) => {}
+        () = Desk::new(scenario, seed).work(&mut asked) => {}
         _ = stop => {}
     }
     accepting.abort();
-}
-
-async fn decide(scenario: &Scenario, seed: u64, asked: &mut mpsc::UnboundedReceiver<Ask>) {
-    let mut clock = Clock::start();
-    let mut served = Served::new(scenario, seed);
-    let mut waiting: BTreeMap<CallId, oneshot::Sender<Outcome>> = BTreeMap::new();
-    let mut swept = 0.0;
-    loop {
-        let now = clock.now();
-        for (id, outcome) in served.advance(now) {
-            // A caller that is gone does not want its answer.
-            let _ = waiting.remove(&id).map(|reply| reply.send(outcome));
-        }
-        if now - swept >= SWEEP_SECONDS {
-            swept = now;
-            for (id, _) in waiting.extract_if(.., |_, reply| reply.is_closed()) {
-                served.abandon(id);
-            }
-        }
-        let due = if waiting.is_empty() { served.due() } else { served.due().min(swept + SWEEP_SECONDS) };
-        let ask = tokio::select! {
-            biased;
-            ask = asked.recv() => ask,
-            () = clock.wait_until(due) => continue,
-        };
-        match ask {
-            None => return,
-            Some(Ask::Start(reply)) => {
-                (clock, served, swept) = (Clock::start(), Served::new(scenario, seed), 0.0);
-                waiting.clear();
-                let _ = reply.send(());
-            }
-            Some(Ask::Report(reply)) => drop(reply.send(served.report())),
-            Some(Ask::Call(call, reply)) => {
-                // What became due while it was on its way comes first.
-                for (id, outcome) in served.advance(clock.now()) {
-                    let _ = waiting.remove(&id).map(|reply| reply.send(outcome));
-                }
-                waiting.insert(served.receive(&call), reply);
-            }
-        }
-    }
 }
 
 async fn accept(listener: TcpListener, asks: mpsc::UnboundedSender<Ask>) {
@@ -157,6 +125,68 @@ fn bare(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     response
+}
+
+// === impl Desk ===
+
+impl<'a> Desk<'a> {
+    fn new(scenario: &'a Scenario, seed: u64) -> Self {
+        let (clock, served) = (Clock::start(), Served::new(scenario, seed));
+        Self { scenario, seed, clock, served, waiting: BTreeMap::new(), swept: 0.0 }
+    }
+
+    /// Works until nobody can ask any more.
+    async fn work(mut self, asked: &mut mpsc::UnboundedReceiver<Ask>) {
+        loop {
+            self.advance();
+            self.sweep();
+            let sweep_at = if self.waiting.is_empty() { f64::INFINITY } else { self.swept + SWEEP_SECONDS };
+            let due = self.served.due().min(sweep_at);
+            tokio::select! {
+                biased;
+                ask = asked.recv() => match ask {
+                    Some(ask) => self.take(ask),
+                    None => return,
+                },
+                () = self.clock.wait_until(due) => {}
+            }
+        }
+    }
+
+    /// Lets the backend do what is due, and sends its answers.
+    fn advance(&mut self) {
+        for (id, outcome) in self.served.advance(self.clock.now()) {
+            // A caller that is gone does not want its answer.
+            let _ = self.waiting.remove(&id).map(|reply| reply.send(outcome));
+        }
+    }
+
+    /// Tells the backend of callers that went away.
+    fn sweep(&mut self) {
+        let now = self.clock.now();
+        if now - self.swept >= SWEEP_SECONDS {
+            self.swept = now;
+            for (id, _) in self.waiting.extract_if(.., |_, reply| reply.is_closed()) {
+                self.served.abandon(id);
+            }
+        }
+    }
+
+    fn take(&mut self, ask: Ask) {
+        match ask {
+            Ask::Start(reply) => {
+                *self = Self::new(self.scenario, self.seed);
+                // Whoever asked may have gone; it will not call.
+                let _ = reply.send(());
+            }
+            Ask::Report(reply) => drop(reply.send(self.served.report())),
+            Ask::Call(call, reply) => {
+                // What became due while it was on its way comes first.
+                self.advance();
+                self.waiting.insert(self.served.receive(&call), reply);
+            }
+        }
+    }
 }
 
 /// The gRPC method.

@@ -3,7 +3,7 @@
 use forebay_gate::limiter::{Class, Fixed, Limiter};
 
 use super::message::Call;
-use super::served::{Served, backend_of};
+use super::served::{LOOPBACK_SECONDS, Served, backend_of};
 use super::{Place, Protocol, run, shortened};
 use crate::scenario::{
     Backend, Gateway, Gpu, Knee, Llm, Outage, Phase, Refusal, Scenario, Service, Slots, Span, Tokens,
@@ -14,7 +14,9 @@ fn steady(milliseconds: f64) -> Service {
 }
 
 fn scenario(backend: Backend) -> Scenario {
-    Scenario::new("test", backend, Span(1.0), Span(10.0))
+    // 2 ms are left to be waited for.
+    let round_trip = Span(0.002 + LOOPBACK_SECONDS);
+    Scenario { round_trip, ..Scenario::new("test", backend, Span(1.0), Span(10.0)) }
 }
 
 fn slots(count: usize) -> Scenario {
@@ -145,6 +147,18 @@ fn cutting_a_scenario_leaves_out_what_comes_later() {
     let short = shortened(&long, 5.0);
     assert_eq!((short.length.0, short.phases.len()), (5.0, 1));
     assert_eq!(shortened(&long, 50.0), long);
+}
+
+#[test]
+fn every_scenario_file_reaches_the_backend_process_unchanged() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../benchmarks/gate/scenarios");
+    let scenarios = crate::scenario::load_all(folder.as_ref()).unwrap();
+    assert!(scenarios.len() > 30);
+    for scenario in scenarios {
+        let line = serde_json::to_string(&scenario).unwrap();
+        assert!(!line.contains('\n'));
+        assert_eq!(serde_json::from_str::<Scenario>(&line).unwrap(), scenario, "{}", scenario.name);
+    }
 }
 
 #[test]

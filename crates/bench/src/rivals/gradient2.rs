@@ -2,8 +2,10 @@
 //!
 //! limit = 0.8 limit + 0.2 (limit x gradient + 4), gradient = long / short within 0.5..1, where long is an exponential average
 //! over 600 windows, lowered by a tenth while it is more than twice the short one. Nothing moves while less than half of the
-//! limit is used. Windows as for Vegas. The original floor of 20 is lifted. Drops are not looked at, except that a window
-//! without a single answer, which the original never hears of, cuts by a tenth. Source: `Gradient2Limit`.
+//! limit is used. Windows last twice the shortest latency within 0.1..1 s, the shortest that `WindowedLimit` allows, because at
+//! its default of 1 s a free backend lets it grow by less than a row a second. The original floor of 20 is lifted. Drops are
+//! not looked at, except that a window without a single answer, which the original never hears of, cuts by a tenth.
+//! Source: `Gradient2Limit`.
 
 use forebay_gate::limiter::{Attempt, Knobs, Limiter, Load, Seconds};
 

@@ -1,9 +1,10 @@
 //! Vegas as in Netflix' concurrency-limits, over windows: keeps an estimated queue between 3 and 6 times log10 of the limit.
 //!
 //! queue = limit (1 - shortest / mean latency). Below log10 of the limit it grows by 6 steps of log10, below 3 by one, above 6
-//! it shrinks by one, as it does on a drop. The shortest latency is measured anew about every 30 x limit windows, with
-//! jitter in 0.5..1. Windows last twice the shortest latency within 0.1..1 s (`WindowedLimit` begins at 1 s by default and
-//! allows 0.1: the better choice here) and hold 10 samples. Source: `VegasLimit`, `WindowedLimit`; Brakmo and Peterson 1994.
+//! it shrinks by one, as it does on a drop. The shortest latency is measured anew about every 30 x limit windows, with jitter
+//! in 0.5..1. Windows are those of `WindowedLimit` by default, 1 s and 10 samples: shorter ones, down to the 0.1 s it
+//! allows, are so noisy that the shortest mean of many lies far below the true one, and lose a quarter of the goodput in A2.
+//! Source: `VegasLimit`, `WindowedLimit`; Brakmo and Peterson 1994.
 
 use forebay_gate::limiter::{Attempt, Knobs, Limiter, Load, Seconds};
 
@@ -12,6 +13,8 @@ use super::{LIMIT_MAX, LIMIT_START, RivalSettings, knobs, log10_step};
 
 /// Windows between two measurements of the shortest latency, in limits.
 const PROBE_MULTIPLIER: f64 = 30.0;
+/// Seconds of a window.
+const WINDOW: Seconds = 1.0;
 /// Fewest samples of a window.
 const SAMPLES_MIN: usize = 10;
 
@@ -93,9 +96,8 @@ impl Limiter for Vegas {
 
     fn on_end(&mut self, attempt: &Attempt) {
         self.window.add(attempt);
-        let length = (2.0 * self.window.min().unwrap_or(0.0)).clamp(0.1, 1.0);
         let full = self.window.len() >= SAMPLES_MIN || self.window.dropped();
-        if full && self.window.age(attempt.ended) >= length {
+        if full && self.window.age(attempt.ended) >= WINDOW {
             let seen = self.window.take(attempt.ended);
             self.decide(seen);
         }
@@ -145,7 +147,7 @@ mod tests {
         let high = backend.run(&mut vegas, 40.0);
         assert!((60.0..=90.0).contains(&high), "{high}");
         backend.capacity = 16.0;
-        let low = backend.run(&mut vegas, 20.0);
+        let low = backend.run(&mut vegas, 60.0);
         assert!(low < high * 0.6, "{high} -> {low}");
     }
 
@@ -153,6 +155,6 @@ mod tests {
     fn refusals_alone_cut() {
         let mut vegas = Vegas::new(&SETTINGS);
         let mut backend = Loop { class: Class::Overloaded, ..Loop::new(64.0, 0.05) };
-        assert!(backend.run(&mut vegas, 3.0) < 15.0);
+        assert!(backend.run(&mut vegas, 8.0) < 15.0);
     }
 }

@@ -1,9 +1,8 @@
-//! Between rows and a call to a model: forming request batches and deciding how many may be in flight.
+//! Between rows and a call to a model: the one gate that all who ask a model share.
 //!
-//! Everything here is a pure state machine: no I/O, no clock, no background work. Time comes in as an argument.
+//! Every decision is made by the pure machines of `forebay-gate` (batcher, limiter, permits, retry rules); [`gate`] joins them
+//! to this process: a lock, a clock, and wakers of those who were refused.
 
-pub mod batcher;
-pub mod limiter;
+pub mod gate;
 
-pub use batcher::{Batcher, BatcherSettings, Formed};
-pub use limiter::{FixedLimiter, Limiter, Permit};
+pub use gate::{ModelGate, Permit};

@@ -38,6 +38,18 @@ pub trait Host: Send + Sync {
     /// As [`Host::signature`]. `Invalid` is not tried again.
     fn start(&self, replica: u16) -> BoxFuture<'static, Result<Arc<dyn Replica>>>;
 
+    /// Calls that one replica takes at a time. More than one also means that the model is elsewhere: its calls fail one by
+    /// one, and nobody here can start it again.
+    fn calls_max(&self) -> usize {
+        1
+    }
+
+    /// The model gathers rows of several calls by itself: each row is best sent alone, and only how many are in flight
+    /// matters.
+    fn batches(&self) -> bool {
+        false
+    }
+
     /// Names the model's content, for example a hash of its file. Request ids hang on it: the same rows asked of another
     /// revision are other inferences.
     fn revision(&self) -> String;
@@ -47,11 +59,12 @@ pub trait Host: Send + Sync {
 pub trait Replica: Send + Sync {
     /// Answers every row of `batch`, in its order, with columns named by the model's outputs.
     ///
-    /// Calls do not overlap. Dropping the future gives the call up and may end the replica, which then answers
+    /// At most [`Host::calls_max`] calls overlap. Dropping the future gives the call up and may end the replica, which then answers
     /// `Unavailable`.
     ///
     /// # Errors
-    /// - `Unavailable`: the process died; the replica is of no more use.
+    /// - `Unavailable`: the process died, and the replica is of no more use; of a remote model: it cannot be reached now.
+    /// - `Overload`, `Timeout`: a remote model had no room, or no answer in time.
     /// - `Data`: the model refuses these rows, and would again.
     /// - `Exhausted`: too much for its memory; fewer rows may do.
     /// - `Invalid`: rows do not have the type the model takes.

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use arrow::array::{RecordBatch, UInt64Array};
 use arrow::compute::take_record_batch;
 use forebay_core::time::Instant;
+use forebay_gate::limiter::Class;
 
 use super::events::{Action, CoreSettings, Counters, DispatchId, Event, Failure, SubmissionId};
 use super::slots::Slots;
@@ -45,6 +46,8 @@ struct Submission {
     missing: usize,
     /// Rows that the model still has to answer because of this submission.
     unanswered: usize,
+    /// How the latest of its calls ended; `Cancelled` without any.
+    class: Class,
     /// Rows the journal is asked about.
     asked: Option<RequestBatch>,
 }
@@ -76,7 +79,7 @@ impl Core {
     /// A core with nothing open and no replica started.
     pub fn new(settings: CoreSettings) -> Self {
         Self {
-            slots: Slots::new(settings.replicas),
+            slots: Slots::new(settings.replicas, settings.calls_max),
             settings,
             open: BTreeMap::new(),
             submissions: BTreeMap::new(),
@@ -139,13 +142,19 @@ impl Core {
             waiters.push(Waiter { submission, place });
         }
         let rows = batch.len();
-        let entry = Submission { outcomes: vec![None; rows], missing: rows, unanswered: fresh.len(), asked: None };
+        let entry = Submission {
+            outcomes: vec![None; rows],
+            missing: rows,
+            unanswered: fresh.len(),
+            class: Class::Cancelled,
+            asked: None,
+        };
         self.submissions.insert(submission, entry);
         if rows == 0 {
             self.actions.push(Action::Tell { submission, result: Ok(Vec::new()) });
             self.submissions.remove(&submission);
         } else if fresh.is_empty() {
-            self.actions.push(Action::Release { submission });
+            self.actions.push(Action::Release { submission, class: Class::Cancelled });
         } else {
             self.ask_journal(submission, select(&batch, &fresh));
         }
@@ -227,7 +236,7 @@ impl Core {
         let dispatches: Vec<DispatchId> = running.map(|(dispatch, _)| *dispatch).collect();
         for dispatch in dispatches {
             self.running.remove(&dispatch);
-            if let Some(replica) = self.slots.lost_with(dispatch) {
+            if let Some((replica, _)) = self.slots.lost_with(dispatch) {
                 self.actions.push(Action::Discard { replica });
             }
         }
@@ -263,7 +272,15 @@ impl Core {
         let Some(entry) = self.submissions.get_mut(&submission).filter(|entry| entry.unanswered > 0) else { return };
         entry.unanswered = entry.unanswered.saturating_sub(rows);
         if entry.unanswered == 0 {
-            self.actions.push(Action::Release { submission });
+            let class = entry.class;
+            self.actions.push(Action::Release { submission, class });
+        }
+    }
+
+    /// A call of `submission` ended so.
+    fn call_ended(&mut self, submission: SubmissionId, class: Class) {
+        if let Some(entry) = self.submissions.get_mut(&submission) {
+            entry.class = class;
         }
     }
 }

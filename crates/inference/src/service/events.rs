@@ -6,6 +6,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use forebay_core::Kind;
 use forebay_core::time::Instant;
+use forebay_gate::limiter::Class;
 
 use super::latency::Latencies;
 use crate::request::{Outcome, RequestBatch, RequestId};
@@ -25,6 +26,19 @@ pub struct Failure {
     pub kind: Kind,
     /// Why, for people.
     pub reason: String,
+    /// What it says about the model's load.
+    pub class: Class,
+    /// How long the model asked to be left alone, where it did.
+    pub retry_after: Option<Duration>,
+}
+
+// === impl Failure ===
+
+impl Failure {
+    /// What a row that failed so is told.
+    pub(super) fn outcome(&self) -> Outcome {
+        Outcome::Failed { kind: self.kind, reason: self.reason.clone(), retry_after: self.retry_after }
+    }
 }
 
 /// What happened.
@@ -68,8 +82,8 @@ pub enum Action {
     Append { dispatch: DispatchId, ids: Vec<RequestId>, rows: RecordBatch },
     /// Make the permanent failure of rows durable; then `Durable` or `JournalFailed`.
     AppendFailure { dispatch: DispatchId, ids: Vec<RequestId>, failure: Failure },
-    /// The model is done with the rows of a submission; its permit goes back.
-    Release { submission: SubmissionId },
+    /// The model is done with the rows of a submission, as `class` says; its permit goes back.
+    Release { submission: SubmissionId, class: Class },
     /// Every row of a submission is settled, or the journal failed.
     Tell { submission: SubmissionId, result: Result<Vec<Outcome>, Failure> },
 }
@@ -114,6 +128,11 @@ pub struct Planted {
 pub struct CoreSettings {
     /// How many replicas, at least 1.
     pub replicas: u16,
+    /// Calls that one replica takes at a time, at least 1.
+    pub calls_max: usize,
+    /// The model is elsewhere: a call that fails says nothing about the others, and nobody starts the model again. Failures
+    /// that may pass are told at once, to be tried again by those who know how loaded it is.
+    pub remote: bool,
     /// How often a row is tried when replicas die, at least 1.
     pub attempts_max: u32,
     /// Whether there is a journal.

@@ -68,6 +68,8 @@ impl Service {
     pub fn new(env: Arc<dyn Env>, host: Arc<dyn Host>, journal: Option<Journal>, settings: ServiceSettings) -> Self {
         let core = Core::new(CoreSettings {
             replicas: settings.replicas,
+            calls_max: host.calls_max(),
+            remote: host.calls_max() > 1,
             attempts_max: settings.attempts_max,
             journal: journal.is_some(),
             planted: settings.planted,
@@ -103,7 +105,7 @@ impl Service {
             }
             match result {
                 Ok(Ok(outcomes)) => Ok(outcomes),
-                Ok(Err(Failure { kind, reason })) => Err(Error::new(kind, "answer rows").source(reason)),
+                Ok(Err(Failure { kind, reason, .. })) => Err(Error::new(kind, "answer rows").source(reason)),
                 Err(_) => Err(Error::new(forebay_core::Kind::Cancelled, "answer rows").source("the service ended")),
             }
         }))

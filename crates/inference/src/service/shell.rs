@@ -12,6 +12,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use forebay_core::env::Env;
 use forebay_core::{Error, Kind, Result};
+use forebay_gate::limiter::Class;
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::{AbortHandle, Abortable, BoxFuture, Either, select};
@@ -42,10 +43,10 @@ pub(super) struct State {
     cancel_on_drop: bool,
 }
 
-/// A replica and the way to give up its running call.
+/// A replica and the way to give up each of its running calls.
 struct Loaded {
     replica: Arc<dyn Replica>,
-    call: Option<AbortHandle>,
+    calls: BTreeMap<DispatchId, AbortHandle>,
 }
 
 struct Caller {
@@ -113,12 +114,14 @@ impl Shell {
                 self.append(dispatch, ids, move |journal, ids| journal.append_answers(ids, rows));
             }
             Action::AppendFailure { dispatch, ids, failure } => {
-                let Failure { kind, reason } = failure;
+                let Failure { kind, reason, .. } = failure;
                 self.append(dispatch, ids, move |journal, ids| journal.append_failures(ids, kind, &reason));
             }
-            Action::Release { submission } => {
+            Action::Release { submission, class } => {
                 let permit = self.lock().callers.get_mut(&submission).and_then(|caller| caller.permit.take());
-                drop(permit);
+                if let Some(permit) = permit {
+                    permit.finish(class);
+                }
             }
             Action::Tell { submission, result } => {
                 let caller = self.lock().callers.remove(&submission);
@@ -140,7 +143,7 @@ impl Shell {
             let start = shell.host.start(replica);
             match caught("start replica", start).await {
                 Ok(loaded) => {
-                    shell.lock().replicas.insert(replica, Loaded { replica: loaded, call: None });
+                    shell.lock().replicas.insert(replica, Loaded { replica: loaded, calls: BTreeMap::new() });
                     shell.drive(Event::ReplicaReady { replica });
                 }
                 Err(error) => {
@@ -153,9 +156,7 @@ impl Shell {
 
     fn discard(&self, replica: u16) {
         let loaded = self.lock().replicas.remove(&replica);
-        if let Some(call) = loaded.as_ref().and_then(|loaded| loaded.call.as_ref()) {
-            call.abort();
-        }
+        loaded.iter().flat_map(|loaded| loaded.calls.values()).for_each(AbortHandle::abort);
         drop(loaded);
     }
 
@@ -178,10 +179,10 @@ impl Shell {
     fn call(self: &Arc<Self>, dispatch: DispatchId, replica: u16, batch: RequestBatch) {
         let (abort, registration) = AbortHandle::new_pair();
         let loaded = self.lock().replicas.get_mut(&replica).map(|loaded| {
-            loaded.call = Some(abort);
+            loaded.calls.insert(dispatch, abort);
             Arc::clone(&loaded.replica)
         });
-        let shell = Arc::clone(self);
+        let (shell, remote) = (Arc::clone(self), self.host.calls_max() > 1);
         self.env.spawn(Box::pin(async move {
             let answer = match loaded {
                 Some(loaded) => Abortable::new(shell.timed(loaded, batch), registration).await,
@@ -189,13 +190,16 @@ impl Shell {
             };
             // An aborted call was given up by the core, which waits for nothing from it.
             let Ok(answer) = answer else { return };
+            if let Some(loaded) = shell.lock().replicas.get_mut(&replica) {
+                loaded.calls.remove(&dispatch);
+            }
             shell.drive(match answer {
                 Ok(rows) => Event::Answered { dispatch, result: Ok(rows) },
                 Err(error) => {
                     tracing::debug!(replica, error = error.chain(), "call failed");
                     let failure = failure_of(&error);
                     match failure.kind {
-                        Kind::Timeout => Event::ReplicaLost { replica, failure },
+                        Kind::Timeout if !remote => Event::ReplicaLost { replica, failure },
                         _ => Event::Answered { dispatch, result: Err(failure) },
                     }
                 }
@@ -284,5 +288,17 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 }
 
 fn failure_of(error: &Error) -> Failure {
-    Failure { kind: error.kind(), reason: error.chain() }
+    Failure { kind: error.kind(), reason: error.chain(), class: class_of(error.kind()), retry_after: None }
+}
+
+/// What an error of `kind` says about the model's load.
+fn class_of(kind: Kind) -> Class {
+    match kind {
+        Kind::Overload => Class::Overloaded,
+        Kind::Unavailable => Class::Down,
+        Kind::Timeout => Class::Timeout,
+        Kind::Exhausted => Class::TooLarge,
+        Kind::Cancelled | Kind::Fenced => Class::Cancelled,
+        Kind::Data | Kind::Invalid | Kind::Corrupt | Kind::Internal => Class::Answered,
+    }
 }

@@ -1,5 +1,6 @@
-//! Which replicas are starting, idle or busy; when to start one again. Pure bookkeeping for [`core`](super::core).
+//! Which replicas are starting, free or busy; when to start one again. Pure bookkeeping for [`core`](super::core).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::events::DispatchId;
@@ -16,6 +17,8 @@ const STARTS_MAX: u32 = 5;
 #[derive(Debug)]
 pub(super) struct Slots {
     slots: Vec<Slot>,
+    /// Calls that one replica takes at a time.
+    calls_max: usize,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -26,13 +29,13 @@ struct Slot {
     was_ready: bool,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 enum State {
     #[default]
     Stopped,
     Starting,
-    Idle,
-    Busy(DispatchId),
+    /// Loaded, with the calls that it runs.
+    Ready(BTreeSet<DispatchId>),
 }
 
 /// What follows from a start that failed.
@@ -47,8 +50,8 @@ pub(super) enum AfterFailure {
 // === impl Slots ===
 
 impl Slots {
-    pub(super) fn new(replicas: u16) -> Self {
-        Self { slots: vec![Slot::default(); usize::from(replicas.max(1))] }
+    pub(super) fn new(replicas: u16, calls_max: usize) -> Self {
+        Self { slots: vec![Slot::default(); usize::from(replicas.max(1))], calls_max: calls_max.max(1) }
     }
 
     /// Marks every stopped replica as starting: its number, the pause before, and whether it had been ready before.
@@ -64,7 +67,7 @@ impl Slots {
 
     pub(super) fn ready(&mut self, replica: u16) {
         if let Some(slot) = self.slots.get_mut(usize::from(replica)) {
-            *slot = Slot { state: State::Idle, failures: 0, was_ready: true };
+            *slot = Slot { state: State::Ready(BTreeSet::new()), failures: 0, was_ready: true };
         }
     }
 
@@ -78,40 +81,45 @@ impl Slots {
         if tried_enough && !others_may_serve { AfterFailure::GiveUp } else { AfterFailure::Wait }
     }
 
-    /// Marks an idle replica as busy with `dispatch`.
-    pub(super) fn take_idle(&mut self, dispatch: DispatchId) -> Option<u16> {
-        let number = self.slots.iter().position(|slot| slot.state == State::Idle)?;
-        self.slots[number].state = State::Busy(dispatch);
-        Some(number as u16)
-    }
-
-    pub(super) fn has_idle(&self) -> bool {
-        self.slots.iter().any(|slot| slot.state == State::Idle)
-    }
-
-    /// The replica that ran `dispatch` is idle again; `None` if none runs it.
-    pub(super) fn idle_after(&mut self, dispatch: DispatchId) -> Option<u16> {
-        self.move_from(State::Busy(dispatch), State::Idle)
-    }
-
-    /// The replica that ran `dispatch` is gone; `None` if none runs it.
-    pub(super) fn lost_with(&mut self, dispatch: DispatchId) -> Option<u16> {
-        self.move_from(State::Busy(dispatch), State::Stopped)
-    }
-
-    /// `replica` is gone; what it was running, if anything.
-    pub(super) fn lost(&mut self, replica: u16) -> Option<DispatchId> {
-        let slot = self.slots.get_mut(usize::from(replica))?;
-        match std::mem::take(&mut slot.state) {
-            State::Busy(dispatch) => Some(dispatch),
+    /// Gives `dispatch` to the replica with the fewest calls; `None` if all have as many as they take.
+    pub(super) fn take(&mut self, dispatch: DispatchId) -> Option<u16> {
+        let calls_max = self.calls_max;
+        let ready = self.slots.iter_mut().enumerate().filter_map(|(number, slot)| match &mut slot.state {
+            State::Ready(calls) if calls.len() < calls_max => Some((number, calls)),
             _ => None,
-        }
+        });
+        let (number, calls) = ready.min_by_key(|(_, calls)| calls.len())?;
+        calls.insert(dispatch);
+        Some(number as u16)
     }
 
-    fn move_from(&mut self, from: State, to: State) -> Option<u16> {
-        let number = self.slots.iter().position(|slot| slot.state == from)?;
-        self.slots[number].state = to;
-        Some(number as u16)
+    pub(super) fn has_room(&self) -> bool {
+        let room = |slot: &Slot| matches!(&slot.state, State::Ready(calls) if calls.len() < self.calls_max);
+        self.slots.iter().any(room)
+    }
+
+    /// The replica that ran `dispatch` is done with it; `None` if none ran it.
+    pub(super) fn done(&mut self, dispatch: DispatchId) -> Option<u16> {
+        let ran = self.slots.iter_mut().position(|slot| match &mut slot.state {
+            State::Ready(calls) => calls.remove(&dispatch),
+            _ => false,
+        });
+        ran.map(|number| number as u16)
+    }
+
+    /// The replica that ran `dispatch` is gone, with all that it ran; `None` if none runs it.
+    pub(super) fn lost_with(&mut self, dispatch: DispatchId) -> Option<(u16, BTreeSet<DispatchId>)> {
+        let runs = |slot: &Slot| matches!(&slot.state, State::Ready(calls) if calls.contains(&dispatch));
+        let number = self.slots.iter().position(runs)? as u16;
+        Some((number, self.lost(number)))
+    }
+
+    /// `replica` is gone; what it was running.
+    pub(super) fn lost(&mut self, replica: u16) -> BTreeSet<DispatchId> {
+        match self.slots.get_mut(usize::from(replica)).map(|slot| std::mem::take(&mut slot.state)) {
+            Some(State::Ready(calls)) => calls,
+            _ => BTreeSet::new(),
+        }
     }
 }
 
@@ -128,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_replica_that_cannot_start_waits_longer_each_time() {
-        let mut slots = Slots::new(1);
+        let mut slots = Slots::new(1, 1);
         let mut pauses = Vec::new();
         for _ in 0..9 {
             pauses.extend(slots.start_stopped().into_iter().map(|(_, pause, _)| pause.as_millis()));
@@ -138,8 +146,23 @@ mod tests {
     }
 
     #[test]
+    fn calls_go_to_the_replica_with_the_fewest() {
+        let mut slots = Slots::new(2, 2);
+        slots.start_stopped();
+        slots.ready(0);
+        slots.ready(1);
+        let taken: Vec<_> = (0..5).map(|call| slots.take(DispatchId(call))).collect();
+        assert_eq!(taken, [Some(0), Some(1), Some(0), Some(1), None]);
+        assert_eq!(slots.done(DispatchId(1)), Some(1));
+        assert_eq!(slots.done(DispatchId(1)), None);
+        assert_eq!(slots.lost_with(DispatchId(2)), Some((0, BTreeSet::from([DispatchId(0), DispatchId(2)]))));
+        assert_eq!(slots.take(DispatchId(6)), Some(1));
+        assert!(!slots.has_room());
+    }
+
+    #[test]
     fn giving_up_needs_every_replica_to_be_down() {
-        let mut slots = Slots::new(2);
+        let mut slots = Slots::new(2, 1);
         slots.start_stopped();
         assert_eq!(slots.failed(0, true), AfterFailure::Wait);
         assert_eq!(slots.failed(1, true), AfterFailure::GiveUp);

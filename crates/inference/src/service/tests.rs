@@ -7,10 +7,11 @@ use forebay_core::Kind;
 use forebay_core::testing::{ManualEnv, MemoryDisk};
 
 use super::*;
-use crate::call::{FixedLimiter, Limiter};
+use crate::call::ModelGate;
 use crate::hosts::{Replica, Signature};
 use crate::journal::JournalSettings;
 use crate::request::RequestId;
+use forebay_gate::permits::Size;
 
 /// What a scripted replica does with its next call, after 10 ms.
 #[derive(Clone, Copy)]
@@ -128,8 +129,8 @@ fn a_dropped_submit_goes_on_and_is_joined_by_the_next() {
 #[test]
 fn a_permit_goes_back_when_the_model_has_answered() {
     let (env, _, service) = service(&[]);
-    let limiter = FixedLimiter::new(1);
-    let permit = limiter.try_acquire(1, std::task::Waker::noop()).unwrap();
+    let limiter = ModelGate::fixed(Arc::new(env.clone()), 1, 1, Duration::ZERO);
+    let permit = limiter.try_acquire(Size::default(), std::task::Waker::noop()).unwrap();
     let told = service.submit(batch(&[1]), permit);
     assert_eq!(limiter.in_flight(), 1);
     env.settle();

@@ -84,7 +84,7 @@ pub fn shown(outcomes: &[Outcome]) -> Vec<String> {
 
 fn shown_one(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Failed { kind, reason } => format!("{}: {reason}", kind.name()),
+        Outcome::Failed { kind, reason, .. } => format!("{}: {reason}", kind.name()),
         Outcome::Answered { rows, place } => {
             let cells = rows
                 .columns()

@@ -46,7 +46,7 @@ impl AnswerColumns {
         for entry in entries {
             match entry.outcome.as_ref().expect("only finished rows are given out") {
                 Outcome::Answered { rows, place } => answered.push((entry, rows, *place)),
-                Outcome::Failed { kind, reason } => failed.push((entry, *kind, reason)),
+                Outcome::Failed { kind, reason, .. } => failed.push((entry, *kind, reason)),
             }
         }
         if self.on_error == OnError::Fail

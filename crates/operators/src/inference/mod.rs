@@ -1,6 +1,6 @@
 //! Rows to a model and back, without ever blocking the subtask.
 //!
-//! Rows wait in the in-flight [`table`]; the batcher forms request batches, the limiter says when one may be sent, and
+//! Rows wait in the in-flight [`table`]; the batcher forms request batches, the gate says when one may be sent, and
 //! whatever answers ([`Model`]) does so in the background. Barriers, watermarks and timers pass meanwhile: a snapshot is
 //! the rows not yet given out, however long their requests run. After a restore they are asked again, and what was
 //! finished is answered from the journal without running.
@@ -11,12 +11,14 @@
 pub mod answer;
 pub mod codec;
 mod gather;
+mod retry;
 pub mod table;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
@@ -26,8 +28,9 @@ use forebay_core::key_group::KeyGroup;
 use forebay_core::operator::{Context, Drained, Frozen, Operator, Out, Restored, Room, Snapshot};
 use forebay_core::time::{EventTime, Instant};
 use forebay_core::{Batch, Error, Kind, Result};
-use forebay_inference::call::batcher::{Batcher, BatcherSettings, Formed};
-use forebay_inference::call::limiter::{Limiter, Permit};
+use forebay_gate::batcher::Cause;
+use forebay_gate::batcher::{Batcher, BatcherSettings, Entry as Queued, Formed};
+use forebay_inference::call::{ModelGate, Permit};
 use forebay_inference::request::{Outcome, RequestBatch, RequestId};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
@@ -35,10 +38,14 @@ use futures::future::{BoxFuture, Shared};
 use answer::AnswerColumns;
 use codec::{GroupState, Waiting};
 use gather::Gather;
+use retry::{Later, Refused, Verdict};
 use table::{Emission, Entry, Order, Table};
 
 /// Request batches that may wait for a permit, beside those in flight, before the operator takes no more rows.
 const REQUEST_BATCHES_QUEUED: usize = 2;
+
+/// Pause of rows whose retry the shared budget does not cover yet.
+const BUDGET_PAUSE: Duration = Duration::from_secs(1);
 
 /// What answers request batches: a model service, or a script in tests.
 pub trait Model: Send + Sync {
@@ -71,6 +78,8 @@ pub struct InferenceSettings {
     pub order: Order,
     /// How often a row is tried, at least once.
     pub attempts_max: u32,
+    /// The model is elsewhere: while it is down or full, rows wait for it, and no try of theirs is counted.
+    pub remote: bool,
     /// Bugs for the simulation to find; all off in production.
     #[doc(hidden)]
     pub planted: Planted,
@@ -89,16 +98,21 @@ pub struct Planted {
 /// Completes when what was given out up to a published epoch is closed in the journal.
 type Closed = Shared<BoxFuture<'static, Result<(), Arc<Error>>>>;
 
+/// The rows of one call.
+type Rows = Vec<Queued<u64>>;
+
 /// The inference operator.
 pub struct Inference {
     settings: InferenceSettings,
     model: Arc<dyn Model>,
-    limiter: Arc<dyn Limiter>,
+    gate: Arc<ModelGate>,
     context: Option<Context>,
     table: Table,
     batcher: Batcher<u64>,
-    formed: Option<Formed<u64>>,
-    completions: Completions<(Vec<u64>, Result<Vec<Outcome>>)>,
+    later: Later,
+    /// The gate was closed when last asked, and wakes the subtask when that may have changed.
+    refused: bool,
+    completions: Completions<(Rows, Result<Vec<Outcome>>)>,
     /// Request batches whose answer was not taken yet.
     running: usize,
     /// Nothing is sent any more.
@@ -112,18 +126,19 @@ pub struct Inference {
 // === impl Inference ===
 
 impl Inference {
-    /// The operator; `limiter` is shared by every subtask that calls the same model.
-    pub fn new(settings: InferenceSettings, model: Arc<dyn Model>, limiter: Arc<dyn Limiter>) -> Self {
+    /// The operator; `gate` may be shared with others that ask the same model.
+    pub fn new(settings: InferenceSettings, model: Arc<dyn Model>, gate: Arc<ModelGate>) -> Self {
         let mut table = Table::new(settings.order);
         table.watermark_overtakes = settings.planted.watermark_overtakes;
         Self {
             batcher: Batcher::new(settings.batcher.clone()),
             settings,
             model,
-            limiter,
+            gate,
             context: None,
             table,
-            formed: None,
+            later: Later::default(),
+            refused: false,
             completions: Completions::default(),
             running: 0,
             suspended: false,
@@ -142,13 +157,19 @@ impl Inference {
         self.context().env.now()
     }
 
+    /// The present moment as the batcher counts.
+    fn since_start(&self) -> Duration {
+        self.now().since(Instant(0))
+    }
+
     fn take_row(&mut self, waiting: Waiting, bytes: usize) {
         let Waiting { batch, place, attempts } = waiting;
         let uid = &self.context().identity.uid;
         let request = RequestId::new(&self.settings.job, uid, &self.settings.model_revision, batch.ids()[place]);
         let number = self.table.push(Entry { batch, place, request, attempts, outcome: None });
-        let now = self.now();
-        self.batcher.push(number, bytes, attempts, now);
+        let (now, row) = (self.since_start(), Queued::new(number, number, bytes));
+        // A row that failed before the restore must not take others with it.
+        if attempts > 0 { self.batcher.retry(vec![row], now) } else { self.batcher.push(row, now) }
     }
 
     /// Bytes of one row's model inputs, on average over its batch.
@@ -162,26 +183,34 @@ impl Inference {
 
     /// Sends request batches while there are complete ones and permits.
     fn send(&mut self) -> Result<()> {
-        let now = self.now();
-        while !self.suspended {
-            let Some(formed) = self.formed.take().or_else(|| self.batcher.take(now)) else { return Ok(()) };
-            let waker = self.context().waker.clone();
-            let Some(permit) = self.limiter.try_acquire(formed.items.len(), &waker) else {
-                self.formed = Some(formed);
+        let (now, waker) = (self.since_start(), self.context().waker.clone());
+        self.take_due();
+        let knobs = self.gate.knobs();
+        let linger = Duration::from_secs_f64(knobs.linger).min(self.settings.batcher.linger);
+        self.batcher.set_knobs(knobs.rows_max.min(self.settings.batcher.rows_max), linger);
+        self.refused = false;
+        while !self.suspended && self.batcher.is_ready(now) {
+            self.refused = !self.gate.has_room(&waker);
+            let Some(formed) = (if self.refused { None } else { self.batcher.take(now) }) else { return Ok(()) };
+            let Some(permit) = self.gate.try_acquire(formed.size(), &waker) else {
+                self.batcher.put_back(formed);
+                self.refused = true;
                 return Ok(());
             };
-            let request = self.request(&formed.items)?;
-            let answer = self.model.submit(request, permit);
-            let numbers = formed.items;
+            let Formed { rows, cause, .. } = formed;
+            if cause != Cause::Retry {
+                self.gate.earn();
+            }
+            let answer = self.model.submit(self.request(&rows)?, permit);
             let env = Arc::clone(&self.context().env);
-            self.completions.run(&*env, waker, Box::pin(async move { (numbers, answer.await) }));
+            self.completions.run(&*env, waker.clone(), Box::pin(async move { (rows, answer.await) }));
             self.running += 1;
         }
         Ok(())
     }
 
-    fn request(&self, numbers: &[u64]) -> Result<RequestBatch> {
-        let entries: Vec<&Entry> = numbers.iter().filter_map(|number| self.table.get(*number)).collect();
+    fn request(&self, rows: &[Queued<u64>]) -> Result<RequestBatch> {
+        let entries: Vec<&Entry> = rows.iter().filter_map(|row| self.table.get(row.item)).collect();
         let mut gather = Gather::default();
         entries.iter().for_each(|entry| gather.add(entry.batch.rows(), entry.place));
         let rows = gather.finish(&entries[0].batch.schema())?;
@@ -197,29 +226,67 @@ impl Inference {
     }
 
     fn take_answers(&mut self) -> Result<()> {
-        for (numbers, outcomes) in self.completions.take() {
+        for (rows, outcomes) in self.completions.take() {
             self.running -= 1;
-            let alone = numbers.len() == 1;
-            for (number, outcome) in numbers.into_iter().zip(outcomes?) {
-                self.take_answer(number, outcome, alone);
+            let alone = rows.len() == 1;
+            let (mut refused, mut halve) = (Refused::default(), Vec::new());
+            for (row, outcome) in rows.into_iter().zip(outcomes?) {
+                match retry::verdict(&outcome, self.settings.remote, alone) {
+                    Verdict::Final => self.table.finish(row.item, outcome),
+                    Verdict::Refused { retry_after } => refused.add(row, retry_after),
+                    Verdict::Halve => halve.push(row),
+                    Verdict::Failed => self.take_failure(row, outcome),
+                }
             }
+            self.wait_for_room(refused);
+            self.halve(halve);
         }
         Ok(())
     }
 
-    /// Finishes the row, or queues it again, alone: after a failure that may pass, and after any failure that it shared
-    /// with neighbours, since only one of them need be at fault.
-    fn take_answer(&mut self, number: u64, outcome: Outcome, alone: bool) {
-        if let Outcome::Failed { kind, .. } = &outcome {
-            let attempts = self.table.count_failure(number);
-            let shared_fault = !alone && *kind == Kind::Data;
-            if attempts < self.settings.attempts_max && (kind.is_retryable() || shared_fault) {
-                let now = self.now();
-                self.batcher.push(number, 0, attempts, now);
-                return;
+    /// A call that the model refused without work: its rows come back together, and no try is counted.
+    fn wait_for_room(&mut self, refused: Refused) {
+        if refused.rows.is_empty() {
+            self.later.room_again();
+            return;
+        }
+        let at = self.gate.retry_at(self.later.count_refusal(), refused.retry_after);
+        self.later.push(at, refused.rows, false);
+    }
+
+    /// Splitting a call is no try of its rows.
+    fn halve(&mut self, mut rows: Vec<Queued<u64>>) {
+        let (now, second) = (self.since_start(), rows.split_off(rows.len() / 2));
+        for half in [rows, second] {
+            if !half.is_empty() {
+                self.batcher.retry(half, now);
             }
         }
-        self.table.finish(number, outcome);
+    }
+
+    /// Rows whose pause is over go back to the batcher.
+    fn take_due(&mut self) {
+        let (now, since) = (self.now(), self.since_start());
+        while let Some((rows, worked)) = self.later.take(now) {
+            if worked && !self.gate.pay() {
+                self.later.push(now + BUDGET_PAUSE, rows, worked);
+            } else {
+                self.batcher.retry(rows, since);
+            }
+        }
+    }
+
+    /// Finishes the row, or queues it again, alone: only one of those that failed together need be at fault.
+    fn take_failure(&mut self, row: Queued<u64>, outcome: Outcome) {
+        let attempts = self.table.count_failure(row.item);
+        if attempts >= self.settings.attempts_max {
+            self.table.finish(row.item, outcome);
+        } else if self.settings.remote {
+            self.later.push(self.gate.retry_at(attempts, None), vec![row], true);
+        } else {
+            let now = self.since_start();
+            self.batcher.retry(vec![row], now);
+        }
     }
 
     fn emit(&mut self) -> Result<Option<Out>> {
@@ -250,7 +317,7 @@ impl Inference {
         for (group, emitted) in std::mem::take(&mut self.emitted) {
             states.entry(group).or_default().emitted = emitted;
         }
-        let queued: Vec<u64> = self.batcher.held_items().copied().collect();
+        let queued: Vec<u64> = self.batcher.held_items().copied().chain(self.later.items()).collect();
         for (number, entry) in self.table.numbered() {
             if self.settings.planted.in_flight_forgotten && !queued.contains(&number) {
                 continue;
@@ -282,8 +349,9 @@ impl Operator for Inference {
     }
 
     fn room(&self) -> Room {
-        let request_batches = self.limiter.limit() + REQUEST_BATCHES_QUEUED;
-        let full = self.table.len() >= self.settings.batcher.rows_max * request_batches;
+        let (knobs, rows_max) = (self.gate.knobs(), self.settings.batcher.rows_max);
+        let in_flight = knobs.calls_max.saturating_mul(knobs.rows_max.min(rows_max));
+        let full = self.table.len() >= in_flight.saturating_add(REQUEST_BATCHES_QUEUED * rows_max);
         if full { Room::Full } else { Room::Room }
     }
 
@@ -314,11 +382,14 @@ impl Operator for Inference {
     }
 
     fn next_timer(&self) -> Option<Instant> {
-        self.batcher.next_timer()
+        if self.suspended {
+            return None;
+        }
+        let due = if self.refused { None } else { self.batcher.next_due().map(|due| Instant(0) + due) };
+        due.into_iter().chain(self.later.next()).min()
     }
 
-    fn on_timer(&mut self, now: Instant) -> Result<()> {
-        self.batcher.on_timer(now);
+    fn on_timer(&mut self, _now: Instant) -> Result<()> {
         self.send()
     }
 

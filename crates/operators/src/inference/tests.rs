@@ -9,7 +9,6 @@ use forebay_core::RowId;
 use forebay_core::on_error::OnError;
 use forebay_core::row::SplitId;
 use forebay_core::testing::ManualEnv;
-use forebay_inference::call::limiter::FixedLimiter;
 use futures::channel::oneshot;
 
 use super::*;
@@ -56,7 +55,7 @@ impl Scripted {
         let answer: ArrayRef = Arc::new(Int64Array::from_iter_values(input.values().iter().map(|n| n * 10)));
         let rows = RecordBatch::try_from_iter([("y", answer)]).unwrap();
         let outcome = |place| match failure {
-            Some(kind) => Outcome::Failed { kind, reason: "scripted".into() },
+            Some(kind) => Outcome::Failed { kind, reason: "scripted".into(), retry_after: None },
             None => Outcome::Answered { rows: rows.clone(), place },
         };
         let _ = sender.send((0..batch.len()).map(outcome).collect());
@@ -87,6 +86,7 @@ fn settings(order: Order, on_error: OnError) -> InferenceSettings {
         batcher: BatcherSettings::new(4, 1 << 20, LINGER),
         order,
         attempts_max: 2,
+        remote: false,
         planted: Planted::default(),
     }
 }
@@ -98,7 +98,8 @@ impl Bench {
 
     fn restored(settings: InferenceSettings, restored: Restored) -> Self {
         let (env, model) = (ManualEnv::new(1), Arc::new(Scripted::default()));
-        let mut operator = Inference::new(settings, model.clone(), Arc::new(FixedLimiter::new(2)));
+        let gate = ModelGate::fixed(Arc::new(env.clone()), 2, 4, LINGER);
+        let mut operator = Inference::new(settings, model.clone(), gate);
         operator.open(crate::tests::context(&env), restored).unwrap();
         operator.poll().unwrap();
         Self { env, model, operator }
@@ -267,7 +268,7 @@ fn garbled_state_is_corrupt_and_names_the_key_group() {
     *bytes = bytes.slice(..bytes.len() / 2);
     let (env, model) = (ManualEnv::new(1), Arc::new(Scripted::default()));
     let settings = settings(Order::Unordered, OnError::DeadLetter);
-    let mut operator = Inference::new(settings, model, Arc::new(FixedLimiter::new(1)));
+    let mut operator = Inference::new(settings, model, ModelGate::fixed(Arc::new(env.clone()), 1, 4, LINGER));
     let error = operator.open(crate::tests::context(&env), restored).unwrap_err();
     assert_eq!(error.kind(), Kind::Corrupt);
     assert!(error.to_string().contains("key_group="), "{error}");

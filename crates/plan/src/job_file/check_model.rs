@@ -40,6 +40,7 @@ fn model(checker: &Checker, name: &str, table: Spanned<ModelTable>) -> Result<Mo
     let span = table.span();
     let table = table.into_inner();
     let (replicas, journal) = (table.replicas.get(), table.journal);
+    let latency = table.latency.clone().map(|latency| checker.positive("latency", latency)).transpose()?;
     let log = table.log.clone().map(|log| checker.filled("log", log)).transpose()?;
     let host = match table.host {
         HostName::Onnx => {
@@ -51,7 +52,7 @@ fn model(checker: &Checker, name: &str, table: Spanned<ModelTable>) -> Result<Mo
         }
         HostName::Fake => Host::Fake(fake(checker, table)?),
     };
-    Ok(ModelSpec { name: name.to_string(), host, replicas, journal, log })
+    Ok(ModelSpec { name: name.to_string(), host, latency, replicas, journal, log })
 }
 
 fn fake(checker: &Checker, table: ModelTable) -> Result<FakeSpec> {
@@ -60,7 +61,7 @@ fn fake(checker: &Checker, table: ModelTable) -> Result<FakeSpec> {
     }
     let text = |what: &str, text: Option<Spanned<String>>| text.map(|text| checker.filled(what, text)).transpose();
     Ok(FakeSpec {
-        latency: table.latency.map(|latency| latency.into_inner().0).unwrap_or_default(),
+        service_time: table.service_time.map(|time| time.into_inner().0).unwrap_or_default(),
         crash_on: text("crash_on", table.crash_on)?,
         fail_on: text("fail_on", table.fail_on)?,
     })
@@ -68,7 +69,7 @@ fn fake(checker: &Checker, table: ModelTable) -> Result<FakeSpec> {
 
 fn refuse_fake_keys(checker: &Checker, table: &ModelTable) -> Result<()> {
     let given = [
-        ("latency", table.latency.as_ref().map(Spanned::span)),
+        ("service_time", table.service_time.as_ref().map(Spanned::span)),
         ("crash_on", table.crash_on.as_ref().map(Spanned::span)),
         ("fail_on", table.fail_on.as_ref().map(Spanned::span)),
     ];

@@ -1,16 +1,18 @@
 //! Checks of the steps: one action each, its keys, the model it names.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::ops::Range;
+use std::time::Duration;
 
 use forebay_core::on_error::OnError;
 use toml::Spanned;
 
 use super::check::Checker;
 use super::tables::{InferTable, JoinTable, StepTable};
-use super::{Action, InferDecl, InferSettings, JobFileError, JoinDecl, StepDecl};
+use super::{Action, InferDecl, InferSettings, JobFileError, JoinDecl, StepDecl, defaults};
 use crate::nearest::{listed, nearest};
-use crate::spec::{ModelSpec, TableSpec};
+use crate::spec::{Limit, ModelSpec, TableSpec};
 
 type Result<T> = std::result::Result<T, JobFileError>;
 type Models = BTreeMap<String, Spanned<ModelSpec>>;
@@ -100,6 +102,7 @@ fn infer(checker: &Checker, table: InferTable, models: &Models) -> Result<(Strin
         };
         return Err(checker.error(model.span(), message).with_help(help));
     }
+    let latency = models.get(model.get_ref()).and_then(|model| model.get_ref().latency);
     if table.outputs.is_empty() {
         return Err(checker
             .error(model.span(), "infer takes no output of its model")
@@ -109,15 +112,26 @@ fn infer(checker: &Checker, table: InferTable, models: &Models) -> Result<(Strin
         batch_rows: table.batch_rows.get() as usize,
         batch_bytes: table.batch_bytes.0,
         linger: table.linger.0,
-        in_flight: table.in_flight.get() as usize,
+        limit: limit(table.in_flight, latency),
         order: table.order,
         attempts: table.attempts.get(),
-        timeout: checker.positive("timeout", table.timeout)?,
+        timeout: match table.timeout {
+            Some(timeout) => checker.positive("timeout", timeout)?,
+            None => latency.map_or(defaults::TIMEOUT, |latency| latency.saturating_mul(defaults::TIMEOUT_LATENCIES)),
+        },
         on_error: table.on_error,
         parallelism: checker.parallelism(table.parallelism.as_ref())?,
     };
     let uid = checker.name("uid", table.uid.as_ref().unwrap_or(&table.model))?;
     Ok((uid, InferDecl { model: table.model, inputs: table.inputs, outputs: table.outputs, settings }))
+}
+
+fn limit(in_flight: Option<NonZeroU32>, latency: Option<Duration>) -> Limit {
+    let given = in_flight.map(|calls| calls.get() as usize);
+    match latency {
+        Some(_) => Limit::Follows { calls_max: given },
+        None => Limit::Fixed(given.unwrap_or(defaults::IN_FLIGHT)),
+    }
 }
 
 fn join(checker: &Checker, table: Spanned<JoinTable>) -> Result<JoinDecl> {

@@ -51,17 +51,18 @@ pub(super) fn linger() -> DurationText {
     DurationText(Duration::from_millis(5))
 }
 
-pub(super) fn in_flight() -> NonZeroU32 {
-    NonZeroU32::MIN.saturating_add(3)
-}
+/// Request batches in flight for each subtask, where nothing is declared.
+pub(super) const IN_FLIGHT: usize = 4;
 
 pub(super) fn attempts() -> NonZeroU32 {
     NonZeroU32::MIN.saturating_add(2)
 }
 
-pub(super) fn timeout() -> Spanned<DurationText> {
-    spanless(DurationText(Duration::from_secs(30)))
-}
+/// Longest wait for one try, where nothing is declared.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longest wait for one try, in latencies of the model that declares one.
+pub(super) const TIMEOUT_LATENCIES: u32 = 2;
 
 pub(super) fn left() -> JoinHow {
     JoinHow::Left

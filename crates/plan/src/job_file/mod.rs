@@ -24,7 +24,7 @@ use std::time::Duration;
 use forebay_core::on_error::OnError;
 use toml::Spanned;
 
-use crate::spec::{JoinHow, ModelSpec, Order, SinkSpec, SourceSpec, TableSpec};
+use crate::spec::{JoinHow, Limit, ModelSpec, Order, SinkSpec, SourceSpec, TableSpec};
 
 pub use error::{JobFileError, JobText};
 
@@ -103,8 +103,8 @@ pub struct InferSettings {
     pub batch_bytes: u64,
     /// Longest wait of a request batch's first row.
     pub linger: Duration,
-    /// Most request batches in flight.
-    pub in_flight: usize,
+    /// How many request batches may be in flight.
+    pub limit: Limit,
     /// Order of the rows that leave.
     pub order: Order,
     /// Most tries of one row.

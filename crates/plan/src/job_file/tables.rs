@@ -126,19 +126,18 @@ pub struct InferTable {
     /// Longest wait of a request batch's first row for company.
     #[serde(default = "defaults::linger")]
     pub linger: DurationText,
-    /// Most request batches in flight, for each subtask.
-    #[serde(default = "defaults::in_flight")]
-    pub in_flight: NonZeroU32,
+    /// Most request batches in flight. Of a model with `latency`: of all subtasks together, default no bound but its limit.
+    /// Of one without: for each subtask, default 4.
+    pub in_flight: Option<NonZeroU32>,
     /// Order in which rows leave.
     #[serde(default)]
     pub order: Order,
     /// Most tries of one row, the first included.
     #[serde(default = "defaults::attempts")]
     pub attempts: NonZeroU32,
-    /// Longest wait for one try.
-    #[serde(default = "defaults::timeout")]
-    #[schemars(with = "DurationText")]
-    pub timeout: Spanned<DurationText>,
+    /// Longest wait for one try; default twice the model's `latency`, 30 s without.
+    #[schemars(with = "Option<DurationText>")]
+    pub timeout: Option<Spanned<DurationText>>,
     /// What happens to a row without an answer.
     #[serde(default)]
     #[schemars(with = "OnErrorText")]
@@ -188,9 +187,13 @@ pub struct ModelTable {
     /// Whether every answer is stored before it is used, so that a restart never asks for it again.
     #[serde(default = "defaults::yes")]
     pub journal: bool,
-    /// `fake`: how long one request batch takes; default no time.
+    /// The longest that a request should take, 99 times in 100. With it, how many requests are in flight and how many rows
+    /// each carries follow what the model can take; without, `in_flight` and `batch_rows` of the steps are fixed.
     #[schemars(with = "Option<DurationText>")]
     pub latency: Option<Spanned<DurationText>>,
+    /// `fake`: how long one request batch takes; default no time.
+    #[schemars(with = "Option<DurationText>")]
+    pub service_time: Option<Spanned<DurationText>>,
     /// File to which the model's own process appends a line, the request id, for each row that it ran.
     #[schemars(with = "Option<String>")]
     pub log: Option<Spanned<String>>,

@@ -44,7 +44,7 @@ pub(super) fn check(
         batch_rows: settings.batch_rows,
         batch_bytes: settings.batch_bytes,
         linger: settings.linger,
-        in_flight: settings.in_flight,
+        limit: settings.limit,
         order: settings.order,
         attempts: settings.attempts,
         timeout: settings.timeout,

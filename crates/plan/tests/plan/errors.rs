@@ -57,7 +57,7 @@ fn steps_and_models() {
     said.digits("model = \"digits\"", "model = \"digit\"");
     said.digits("[model.digits]", "[model.other]\nhost = \"fake\"\n[model.digits]");
     said.digits("path = \"digits.onnx\"", "");
-    said.digits("path = \"digits.onnx\"", "path = \"digits.onnx\"\nlatency = \"5ms\"");
+    said.digits("path = \"digits.onnx\"", "path = \"digits.onnx\"\nservice_time = \"5ms\"");
     said.digits("host = \"onnx\"", "host = \"fake\"");
     said.digits("uid = \"images\"", "uid = \"sink\"");
     said.digits("[model.digits]", "[dead_letters]\npath = \"out/\"\n[model.digits]");

@@ -50,7 +50,9 @@ pub enum Reason {
     GaugePreempted,
     /// A cut cost throughput and did not lower latency: undone.
     CutFutile,
-    /// The objective is missed at any limit; kept from starving.
+    /// The objective is missed, and cutting does not help; kept from starving.
+    Missed,
+    /// The objective is missed with one row in flight: steered by what is possible for a while.
     OutOfReach,
     /// A lower target is tried: does throughput stay?
     ProbeDown,
@@ -154,6 +156,7 @@ impl fmt::Display for Reason {
             Self::GaugeWaiting => "the backend's gauges show calls waiting inside it",
             Self::GaugePreempted => "the backend puts calls back for want of memory",
             Self::CutFutile => "a cut cost throughput and did not lower latency: undone",
+            Self::Missed => "rows miss the objective, and cutting does not help",
             Self::OutOfReach => "the objective is out of reach at any limit",
             Self::ProbeDown => "trying a lower latency target",
             Self::ProbeUp => "trying a higher latency target",

@@ -36,7 +36,7 @@ impl Latch {
         self.throttles.on_accepted(attempt.in_flight);
         self.pacer.on_accepted();
         self.on_latency(now, attempt);
-        self.epoch.on_answer(now, attempt, self.target.late_line(), self.settings.objective);
+        self.epoch.on_answer(now, attempt, self.target.late_line(), self.target.objective());
     }
 
     /// Time-outs are latencies too, cut off at the time-out.
@@ -82,17 +82,17 @@ impl Latch {
     /// 429s and calls that are too large are healthy answers. A 503 is not: where nine in ten calls are refused, asking with one
     /// is as good as asking with all.
     fn feed_breaker(&mut self, now: Seconds, attempt: &Attempt) {
-        let asking = self.breaker() == breaker::State::HalfOpen;
+        let at = duration(now);
+        let before = self.breaker.state(at);
         let ok = match attempt.class {
             Class::Answered => true,
             Class::Overloaded | Class::Down | Class::Timeout => false,
             // While half-open any answer but a row's tells that it is too early.
-            _ if asking => false,
+            _ if before == breaker::State::HalfOpen => false,
             _ => return,
         };
-        let before = self.breaker();
-        self.breaker.on_end_of(duration(attempt.sent), duration(now), ok);
-        match (before, self.breaker()) {
+        self.breaker.on_end_of(duration(attempt.sent), at, ok);
+        match (before, self.breaker.state(at)) {
             (breaker::State::Closed, breaker::State::Open) => {
                 self.decisions.add(now, Reason::BreakerOpened, self.limit, 0.0);
             }

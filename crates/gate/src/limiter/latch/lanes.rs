@@ -1,8 +1,9 @@
 //! How many calls at once, where each carries a batch.
 //!
-//! Lanes are judged at a fixed batch size: a useful lane then raises throughput in proportion, a surplus one not at all. They
-//! must be asked for again and again, because idle parallelism is invisible: when two of four GPUs come back nothing changes
-//! that a client can see.
+//! The question is which number lets more rows through at the target latency. It is answered from three points, each a batch size and the
+//! latency of a call: as it works now, smaller batches at the same lanes (which shows how latency follows the size), and as many rows
+//! with more lanes. A surplus lane makes every call wait in proportion; a useful one does not. Lanes must be asked for again and
+//! again, because idle parallelism is invisible: when two of four GPUs come back nothing changes that a client can see.
 
 use super::super::Seconds;
 use super::decision::Reason;
@@ -12,12 +13,12 @@ use super::{Latch, Phase};
 /// Lanes added and removed by a probe: this part of them, at least one.
 const ADD: usize = 4;
 const REMOVE: usize = 5;
-/// Share of a proportional gain that keeps added lanes, and of a proportional loss that keeps the removed ones out.
-const KEEP: (f64, f64) = (0.5, 0.4);
-/// The same where only the size of a batch binds: then any gain is worth having, for latency is no object.
-const KEEP_CAPPED: (f64, f64) = (0.1, 0.05);
-/// A batch this near its largest size, at latency this far below target, is bound by its size alone.
-const CAPPED: (f64, f64) = (0.95, 0.8);
+/// What more lanes must gain at the target, and what fewer lanes may lose: in between nothing moves.
+const GAIN: f64 = 1.06;
+const LOSS: f64 = 0.99;
+/// Elasticity of a call's latency by its rows: between a large fixed cost and none, before it is measured.
+const ELASTICITY: f64 = 0.5;
+const ELASTICITY_RANGE: (f64, f64) = (0.1, 1.0);
 /// First and longest pause between two asks; doubles.
 const ASK: (Seconds, Seconds) = (5.0, 20.0);
 /// Every third ask is for fewer lanes.
@@ -30,13 +31,40 @@ pub(super) struct Lanes {
     pub(super) count: usize,
     pub(super) before: usize,
     rows_fixed: usize,
-    capped: bool,
+    /// The target, and the point as it works, when the probe began.
+    target: Seconds,
+    work: Point,
+    /// Smaller batches at the same lanes.
+    reference: Point,
+    elasticity: f64,
     /// Directions found not to pay; 2 ends the search.
     failed: u32,
     upward: bool,
     ask_at: Seconds,
     pause: Seconds,
     asks: u32,
+}
+
+/// Rows of a call and its latency.
+#[derive(Debug, Clone, Copy, Default)]
+struct Point {
+    rows: f64,
+    latency: Seconds,
+}
+
+// === impl Point ===
+
+impl Point {
+    /// Rows a second that `lanes` calls at once let through at `target` latency, if latency follows the rows with `elasticity` here.
+    fn rate_at(&self, target: Seconds, lanes: usize, elasticity: f64, rows_max: usize) -> f64 {
+        let slope = elasticity * self.latency / self.rows.max(1.0);
+        if slope <= 0.0 {
+            return 0.0;
+        }
+        let rows = (self.rows + (target - self.latency) / slope).clamp(1.0, rows_max as f64);
+        let latency = (self.latency + slope * (rows - self.rows)).max(1e-6);
+        lanes as f64 * rows / latency * (target / latency).min(1.0)
+    }
 }
 
 // === impl Lanes ===
@@ -47,7 +75,10 @@ impl Lanes {
             count,
             before: count,
             rows_fixed: 1,
-            capped: false,
+            target: 0.0,
+            work: Point::default(),
+            reference: Point::default(),
+            elasticity: ELASTICITY,
             failed: 2,
             upward: false,
             ask_at: 0.0,
@@ -90,6 +121,40 @@ impl Lanes {
         (self.before + (self.before / ADD).max(1)).min(calls_max)
     }
 
+    /// How latency follows the rows, from the point at work and the smaller one.
+    fn learn_elasticity(&mut self) {
+        let (work, small) = (self.work, self.reference);
+        if work.rows > small.rows && work.latency > 0.0 && small.latency > 0.0 {
+            let found = (work.latency / small.latency).ln() / (work.rows / small.rows.max(1.0)).ln();
+            self.elasticity = found.clamp(ELASTICITY_RANGE.0, ELASTICITY_RANGE.1);
+        }
+    }
+
+    /// A probe in the state that decides: lanes before and tried, rows of the calls tried, target, and the points before it.
+    #[cfg(test)]
+    pub(super) fn of_probe(
+        before: usize,
+        count: usize,
+        rows_fixed: usize,
+        target: Seconds,
+        work: (f64, Seconds),
+        reference: (f64, Seconds),
+    ) -> Self {
+        let point = |(rows, latency)| Point { rows, latency };
+        let (work, reference) = (point(work), point(reference));
+        let mut lanes = Self { before, count, rows_fixed, target, work, reference, ..Self::new(count) };
+        lanes.learn_elasticity();
+        lanes
+    }
+
+    /// Whether the lanes tried let more through at the target than the lanes before. `latency` is of calls of `rows_fixed` rows.
+    pub(super) fn pays(&self, latency: Seconds, upward: bool, rows_max: usize) -> bool {
+        let tried = Point { rows: self.rows_fixed as f64, latency };
+        let rate = |point: Point, lanes| point.rate_at(self.target, lanes, self.elasticity, rows_max);
+        let before = rate(if upward { self.reference } else { self.work }, self.before);
+        rate(tried, self.count) > before * if upward { GAIN } else { LOSS }
+    }
+
     fn give_up_direction(&mut self, upward_next: bool) {
         self.failed += 1;
         self.upward = upward_next;
@@ -120,15 +185,15 @@ impl Latch {
     pub(super) fn begin_lanes(&mut self, now: Seconds, target: Seconds) -> bool {
         self.lanes.before = self.lanes.count;
         let rows = self.rows_per_call();
-        let capped = rows as f64 >= CAPPED.0 * self.memory.rows_allowed() as f64 && self.latency < CAPPED.1 * target;
-        self.lanes.capped = capped;
+        self.lanes.target = target;
+        self.lanes.work = Point { rows: rows as f64, latency: self.latency };
         if self.lanes.upward {
             let more = self.lanes.more(self.settings.calls_max);
             if more <= self.lanes.count {
                 self.lanes.give_up_direction(false);
                 return false;
             }
-            self.lanes.rows_fixed = if capped { rows } else { (rows * self.lanes.count / more).max(1) };
+            self.lanes.rows_fixed = (rows * self.lanes.count / more).max(1);
             self.phase = Phase::LaneReference;
         } else {
             if self.lanes.count < 2 {
@@ -150,7 +215,8 @@ impl Latch {
 
     /// The reference of an upward probe has its epoch: now with more lanes at the same batch size.
     pub(super) fn end_lane_reference(&mut self, now: Seconds, seen: &Observed) {
-        self.probe.reference = (seen.rate, seen.rows);
+        self.lanes.reference = Point { rows: self.lanes.rows_fixed as f64, latency: seen.latency };
+        self.lanes.learn_elasticity();
         self.lanes.count = self.lanes.more(self.settings.calls_max);
         self.phase = Phase::LaneUp;
         self.jump_to_lanes(now, Reason::LaneProbe);
@@ -159,10 +225,7 @@ impl Latch {
     /// A probe of lanes has its epoch: keep them or go back.
     pub(super) fn end_lanes(&mut self, now: Seconds, seen: &Observed) {
         let upward = self.phase == Phase::LaneUp;
-        let change = (self.lanes.count as f64 / self.lanes.before.max(1) as f64 - 1.0).abs();
-        let gain = self.probe.gain(seen.rate);
-        let (up, down) = if self.lanes.capped { KEEP_CAPPED } else { KEEP };
-        let keep = if upward { gain > up * change } else { gain > -down * change };
+        let keep = self.lanes.pays(seen.latency, upward, self.memory.rows_allowed());
         self.phase = Phase::Hold;
         self.probe.forget();
         if keep {

@@ -56,7 +56,7 @@ impl Latch {
         match self.phase {
             Phase::LaneReference | Phase::LaneUp | Phase::LaneDown => self.lanes.abandon(),
             Phase::ProbeUp | Phase::ProbeDown => self.target.wanted = self.probe.before.0,
-            Phase::Start | Phase::LaneSearch => self.target.wanted = self.settings.objective,
+            Phase::Start | Phase::LaneSearch => self.target.wanted = self.target.objective(),
             Phase::Hold => {}
         }
         self.phase = Phase::Hold;

@@ -236,7 +236,7 @@ impl Latch {
         self.probe.pause = (1.5 * self.probe.pause).min(PAUSE.1);
         self.probe.down_at = now + self.probe.pause.max(PAUSE_PROBES.0 * taken) * jitter;
         if gain < -LOSS_TOP {
-            self.target.wanted = self.settings.objective;
+            self.target.wanted = self.target.objective();
             self.probe.pause = (2.0 * self.probe.pause).clamp(PAUSE_TOP, PAUSE.1);
             self.probe.down_at = now + self.probe.pause * jitter;
         }

@@ -136,19 +136,24 @@ impl Pacer {
 /// Accepted sends kept to compare with.
 const ACCEPTED_KEPT: usize = 200;
 const ACCEPTED_LEAST: usize = 30;
-/// Weight of one refusal, and the areas at which the verdict flips. Rate limits give .5-.72, concurrency limits .8-1.
-const AREA_WEIGHT: f64 = 0.1;
-const CONCURRENCY_ABOVE: f64 = 0.85;
-const RATE_BELOW: f64 = 0.7;
+/// Evidence of one refusal: a concurrency limit refuses near the top (density 8 a^7 over the area a), a rate limit anywhere, with
+/// some lean to the top while a bucket empties (1.5 a^.5). The logarithm of their ratio is summed within these bounds.
+const EVIDENCE: (f64, f64) = (1.674, 6.5);
+const EVIDENCE_RANGE: (f64, f64) = (-6.0, 6.0);
+/// Refusals closer than this share of a latency are one.
+const APART: f64 = 0.3;
+/// Sums at which the verdict flips: odds of 90 to 1.
+const DECIDED: f64 = 4.5;
 
 /// Tells a rate limit from a concurrency limit, both of which answer 429.
 ///
 /// A concurrency limit refuses exactly the sends made at the highest in-flight count; a rate limit does not care. The measure is
-/// the area under the ROC curve: how likely a refused send was made at more in flight than an accepted one.
+/// the area under the ROC curve: how likely a refused send was made at more in flight than an accepted one. Its evidence is summed
+/// (a sequential test), because a paced client sees few refusals: a verdict must not wait for many.
 #[derive(Debug, Clone)]
 pub(super) struct ThrottleKind {
     accepted: VecDeque<f64>,
-    area: f64,
+    evidence: f64,
     refused_at: Seconds,
     concurrency: bool,
 }
@@ -158,7 +163,7 @@ pub(super) struct ThrottleKind {
 impl ThrottleKind {
     pub(super) fn new() -> Self {
         let accepted = VecDeque::with_capacity(ACCEPTED_KEPT);
-        Self { accepted, area: 0.5, refused_at: f64::NEG_INFINITY, concurrency: false }
+        Self { accepted, evidence: 0.0, refused_at: f64::NEG_INFINITY, concurrency: false }
     }
 
     /// Whether 429s are taken for a concurrency limit.
@@ -174,10 +179,10 @@ impl ThrottleKind {
         self.accepted.push_back(in_flight);
     }
 
-    /// A call sent at `in_flight` rows was answered 429. True if the verdict flipped. At most one refusal per tenth of a
-    /// `latency` counts, for one moment's refusals are one observation.
+    /// A call sent at `in_flight` rows was answered 429. True if the verdict flipped. At most three refusals a
+    /// `latency` count, for one moment's refusals are one observation.
     pub(super) fn on_throttled(&mut self, now: Seconds, in_flight: f64, latency: Seconds) -> bool {
-        if now - self.refused_at <= 0.1 * latency.max(0.005) || self.accepted.len() < ACCEPTED_LEAST {
+        if now - self.refused_at <= APART * latency.max(0.005) || self.accepted.len() < ACCEPTED_LEAST {
             return false;
         }
         self.refused_at = now;
@@ -187,11 +192,12 @@ impl ThrottleKind {
             _ => 0.0,
         };
         let area = self.accepted.iter().map(below).sum::<f64>() / self.accepted.len() as f64;
-        self.area += AREA_WEIGHT * (area - self.area);
+        let found = EVIDENCE.0 + EVIDENCE.1 * area.max(1e-3).ln();
+        self.evidence = (self.evidence + found).clamp(EVIDENCE_RANGE.0, EVIDENCE_RANGE.1);
         let before = self.concurrency;
-        if self.area > CONCURRENCY_ABOVE {
+        if self.evidence > DECIDED {
             self.concurrency = true;
-        } else if self.area < RATE_BELOW {
+        } else if self.evidence < -DECIDED {
             self.concurrency = false;
         }
         before != self.concurrency

@@ -104,7 +104,7 @@ impl Latch {
     }
 
     fn leave_start(&mut self, now: Seconds, seen: &Observed, knee: Option<Seconds>, waiting: f64, reason: Reason) {
-        let objective = self.settings.objective;
+        let objective = self.target.objective();
         self.target.wanted = knee.unwrap_or(objective).min(objective);
         self.phase = Phase::Hold;
         self.step = None;

@@ -6,7 +6,7 @@ use super::decision::Reason;
 use super::epoch::{Need, Observed};
 use super::futility::Verdict;
 use super::hold::View;
-use super::{Hint, Latch, Phase, breaker, duration, probe};
+use super::{Hint, Latch, Phase, breaker, duration, probe, start};
 
 /// Rows of an epoch: the mean is known to 11 %. A few do in slow start, more than that for lanes.
 const ROWS: f64 = 80.0;
@@ -28,10 +28,10 @@ const UNUSED: (f64, f64, f64) = (2.5, 4.0, 0.95);
 const PEAK_DECAY: f64 = 0.98;
 /// An episode: this share of at least so many rows misses the objective.
 const EPISODE: (f64, f64) = (0.1, 10.0);
+/// How long a limit that misses the objective, and that cutting did not help, is left alone.
+const REST: Seconds = 10.0;
 /// Refusals are judged over a latency, at least this time and this many attempts.
 const REFUSALS: (Seconds, f64) = (0.1, 10.0);
-/// How long a limit that cannot meet the objective is left alone.
-const REST: Seconds = 10.0;
 
 // === impl Latch ===
 
@@ -97,13 +97,14 @@ impl Latch {
 
     fn brake_if_due(&mut self, now: Seconds, load: &Load) -> bool {
         let batched = self.batched();
-        let Some(keeps) = self.brake.due(now, self.settings.objective, self.target.highest(), batched) else {
+        let Some(keeps) = self.brake.due(now, self.target.objective(), self.target.highest(), batched) else {
             return false;
         };
         self.tail.mute(now, self.latency);
         if self.phase != Phase::Start {
             self.target.on_episode(now);
         }
+        self.futility.on_brake(self.limit, self.rate, self.latency);
         self.fall_back();
         self.set(load.in_flight.min(self.limit) * keeps, Reason::Emergency);
         self.brake.clear();
@@ -179,7 +180,7 @@ impl Latch {
             self.tail.mute(now, self.latency);
         }
         if self.regime.outgrown(seen.latency / view.target, view.breached()) {
-            self.target.wanted = self.settings.objective;
+            self.target.wanted = self.target.objective();
         }
         if self.regime.changed(seen.rate) {
             self.probe.on_regime(now, self.batched());
@@ -193,12 +194,17 @@ impl Latch {
                 self.target.wanted = 1.25 * seen.latency;
                 return self.set(limit, Reason::CutFutile);
             }
-            Verdict::OutOfReach { limit } => {
+            Verdict::Missed { limit } => {
                 self.probe.forget();
                 self.target.wanted = 1.1 * seen.latency;
                 self.target.forget_lowest(now, 1.15 * seen.latency);
                 self.rest_until = now + REST;
-                return self.set(limit, Reason::OutOfReach);
+                return self.set(limit, Reason::Missed);
+            }
+            Verdict::OutOfReach => {
+                let ratio = self.tail.ratio(now, self.latency);
+                self.target.stretch(now, seen.latency, ratio);
+                return self.set(start::ROWS, Reason::OutOfReach);
             }
             Verdict::Open => {}
         }

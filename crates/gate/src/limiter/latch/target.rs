@@ -25,10 +25,20 @@ const LOWEST_SHARE: f64 = 0.95;
 /// From this share of the highest target on we are at the top: more latency is not to be had.
 const TOP_SHARE: f64 = 0.97;
 
+/// What an objective out of reach is stretched to: latency as it is without queueing, times this, at the 99th percentile.
+const STRETCH: f64 = 1.25;
+/// How long before the objective is tried again; doubles each time it is still out of reach, and starts anew once it was not for long.
+const STRETCHED: (Seconds, Seconds) = (10.0, 120.0);
+
 /// The wanted target and what bounds it.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
+    /// What the settings say.
+    asked: Seconds,
+    /// What is steered by: as asked, or stretched while that is out of reach.
     objective: Seconds,
+    stretched_until: Seconds,
+    stretched_for: Seconds,
     /// Target that probes found; never above `objective`.
     pub(super) wanted: Seconds,
     highest: Seconds,
@@ -45,7 +55,32 @@ impl Target {
     pub(super) fn new(objective: Seconds) -> Self {
         let late_line = OBJECTIVE_SHARE * objective;
         let (episodes, lowest) = Default::default();
-        Self { objective, wanted: objective, highest: late_line, late_line, episodes, lowest }
+        Self {
+            asked: objective,
+            objective,
+            stretched_until: 0.0,
+            stretched_for: STRETCHED.0,
+            wanted: objective,
+            highest: late_line,
+            late_line,
+            episodes,
+            lowest,
+        }
+    }
+
+    /// What the 99th percentile is to stay below: as asked, or what is possible while that is out of reach.
+    pub(super) fn objective(&self) -> Seconds {
+        self.objective
+    }
+
+    /// Steers for what is possible for a while: `latency` is the mean at so few in flight that nothing queues, `ratio` the tail over it.
+    pub(super) fn stretch(&mut self, now: Seconds, latency: Seconds, ratio: f64) {
+        let again = now - self.stretched_until < 2.0 * STRETCHED.1 && self.stretched_until > 0.0;
+        self.stretched_for = if again { (2.0 * self.stretched_for).min(STRETCHED.1) } else { STRETCHED.0 };
+        self.stretched_until = now + self.stretched_for;
+        self.objective = self.asked.max(STRETCH * latency * ratio / OBJECTIVE_SHARE);
+        self.wanted = self.objective;
+        self.on_bounds(ratio);
     }
 
     /// The mean latency that puts the 99th percentile at the late line.
@@ -89,9 +124,10 @@ impl Target {
         while self.episodes.front().is_some_and(|at| *at < now - EPISODES_WINDOW) {
             self.episodes.pop_front();
         }
-        let reserve = RESERVE.0 * self.episodes.len().min(RESERVE.1) as f64;
-        self.late_line = OBJECTIVE_SHARE * (1.0 - reserve) * self.objective;
-        self.highest = (self.late_line / ratio).clamp(OBJECTIVE_SHARE_LEAST * self.objective, self.late_line);
+        if self.objective > self.asked && now >= self.stretched_until {
+            (self.objective, self.wanted) = (self.asked, self.asked);
+        }
+        self.on_bounds(ratio);
         while self.lowest.back().is_some_and(|low| low.1 >= latency) {
             self.lowest.pop_back();
         }
@@ -99,6 +135,12 @@ impl Target {
         while self.lowest.front().is_some_and(|low| low.0 < now - LOWEST_WINDOW) {
             self.lowest.pop_front();
         }
+    }
+
+    fn on_bounds(&mut self, ratio: f64) {
+        let reserve = RESERVE.0 * self.episodes.len().min(RESERVE.1) as f64;
+        self.late_line = OBJECTIVE_SHARE * (1.0 - reserve) * self.objective;
+        self.highest = (self.late_line / ratio).clamp(OBJECTIVE_SHARE_LEAST * self.objective, self.late_line);
     }
 
     /// Takes `latency` for the lowest there is, because the limit cannot lower it.

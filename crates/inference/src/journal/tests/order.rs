@@ -26,7 +26,7 @@ fn failed_rows_are_finished_too() {
     process.wait(process.journal.append_failures(requests(&[5]), Kind::Data, "not a digit")).unwrap();
     let next = Process::start(&disk, 2);
     let outcomes = next.wait(next.journal.lookup(&requests(&[5]))).unwrap();
-    assert!(matches!(&outcomes[0], Some(Outcome::Failed { kind: Kind::Data, reason }) if reason == "not a digit"));
+    assert!(matches!(&outcomes[0], Some(Outcome::Failed { kind: Kind::Data, reason, .. }) if reason == "not a digit"));
     assert_eq!(next.journal.stats().failures, 1);
 }
 

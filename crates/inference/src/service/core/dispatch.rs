@@ -1,13 +1,16 @@
 //! The half of the core that faces replicas: sending rows, and what follows from an answer, a refusal or a death.
 
+use std::collections::BTreeSet;
+
 use arrow::array::RecordBatch;
 use forebay_core::Kind;
 use forebay_core::time::Instant;
+use forebay_gate::limiter::Class;
 
 use super::super::events::{Action, DispatchId, Failure};
 use super::super::slots::AfterFailure;
 use super::{Core, Running, Storing, Work};
-use crate::request::{Outcome, RequestBatch};
+use crate::request::RequestBatch;
 
 // === impl Core ===
 
@@ -23,21 +26,38 @@ impl Core {
 
     pub(super) fn on_replica_lost(&mut self, replica: u16, failure: &Failure, now: Instant) {
         self.actions.push(Action::Discard { replica });
-        if let Some(running) = self.slots.lost(replica).and_then(|dispatch| self.running.remove(&dispatch)) {
-            self.try_again(running.work, failure, now);
+        let calls = self.slots.lost(replica);
+        self.try_all_again(calls, failure, now);
+    }
+
+    fn try_all_again(&mut self, calls: BTreeSet<DispatchId>, failure: &Failure, now: Instant) {
+        for dispatch in calls {
+            if let Some(running) = self.running.remove(&dispatch) {
+                self.call_ended(running.work.submission, failure.class);
+                self.try_again(running.work, failure, now);
+            }
         }
     }
 
     pub(super) fn on_answered(&mut self, dispatch: DispatchId, result: Result<RecordBatch, Failure>, now: Instant) {
-        let gone = matches!(&result, Err(failure) if replica_is_gone(failure.kind));
-        let replica = if gone { self.slots.lost_with(dispatch) } else { self.slots.idle_after(dispatch) };
-        if let (true, Some(replica)) = (gone, replica) {
-            self.actions.push(Action::Discard { replica });
+        match &result {
+            // A local model that died with this call died with its others, too.
+            Err(failure) if replica_is_gone(failure.kind) && !self.settings.remote => {
+                if let Some((replica, mut calls)) = self.slots.lost_with(dispatch) {
+                    self.actions.push(Action::Discard { replica });
+                    calls.remove(&dispatch);
+                    self.try_all_again(calls, failure, now);
+                }
+            }
+            _ => {
+                self.slots.done(dispatch);
+            }
         }
         let Some(Running { work, sent }) = self.running.remove(&dispatch) else {
             self.counters.late_dropped += 1;
             return;
         };
+        self.call_ended(work.submission, result.as_ref().map_or_else(|failure| failure.class, |_| Class::Answered));
         match result {
             Ok(rows) if rows.num_rows() == work.batch.len() => {
                 self.counters.latencies.record(now.since(sent));
@@ -45,11 +65,19 @@ impl Core {
             }
             Ok(rows) => {
                 let reason = format!("model answered {} rows to {}", rows.num_rows(), work.batch.len());
-                self.refuse(dispatch, work, Failure { kind: Kind::Data, reason }, now);
+                self.refuse(
+                    dispatch,
+                    work,
+                    Failure { kind: Kind::Data, reason, class: Class::Answered, retry_after: None },
+                    now,
+                );
             }
             Err(failure) if failure.kind == Kind::Data => self.refuse(dispatch, work, failure, now),
-            Err(failure) if failure.kind == Kind::Exhausted && work.batch.len() > 1 => self.split(work, 2),
-            Err(failure) if failure.kind.is_retryable() => self.try_again(work, &failure, now),
+            Err(failure) if failure.kind == Kind::Exhausted && work.batch.len() > 1 && !self.settings.remote => {
+                self.split(work, 2);
+            }
+            // Those who asked know better when to ask a remote model again.
+            Err(failure) if failure.kind.is_retryable() && !self.settings.remote => self.try_again(work, &failure, now),
             Err(failure) => self.fail(work, &failure, now),
         }
     }
@@ -57,10 +85,15 @@ impl Core {
     /// The model will not answer these rows: one by one to find which, and a single row is a failure for good.
     fn refuse(&mut self, dispatch: DispatchId, work: Work, failure: Failure, now: Instant) {
         if work.batch.len() > 1 {
-            self.split(work, usize::MAX);
+            // Each call of a remote model takes a permit of its own, so those who hold permits cut the batch up.
+            if self.settings.remote {
+                self.fail(work, &failure, now)
+            } else {
+                self.split(work, usize::MAX)
+            }
             return;
         }
-        let outcome = Outcome::Failed { kind: failure.kind, reason: failure.reason.clone() };
+        let outcome = failure.outcome();
         let storing = Storing { ids: work.batch.ids, outcomes: vec![outcome] };
         let append = Action::AppendFailure { dispatch, ids: storing.ids.clone(), failure };
         self.store(dispatch, work.submission, storing, append, now);
@@ -91,7 +124,7 @@ impl Core {
     /// Gives rows up without a record: another attempt of the job may try them again.
     fn fail(&mut self, work: Work, failure: &Failure, now: Instant) {
         self.model_done(work.submission, work.batch.len());
-        let outcome = Outcome::Failed { kind: failure.kind, reason: failure.reason.clone() };
+        let outcome = failure.outcome();
         for id in work.batch.ids {
             self.settle(id, &outcome, now);
         }
@@ -108,12 +141,12 @@ impl Core {
         if !self.queue.is_empty() {
             self.start_replicas();
         }
-        while self.slots.has_idle()
+        while self.slots.has_room()
             && let Some(work) = self.queue.pop_front()
         {
             self.dispatches += 1;
             let dispatch = DispatchId(self.dispatches);
-            let replica = self.slots.take_idle(dispatch).expect("a replica was idle a moment ago");
+            let replica = self.slots.take(dispatch).expect("a replica had room a moment ago");
             self.counters.calls += 1;
             self.counters.rows += work.batch.len() as u64;
             self.counters.first_sent.get_or_insert(now);

@@ -42,7 +42,8 @@ fn rows(ids: &[RequestId]) -> RecordBatch {
 
 impl World {
     fn new(planted: Planted) -> Self {
-        let settings = CoreSettings { replicas: 2, attempts_max: 3, journal: true, planted };
+        let settings =
+            CoreSettings { replicas: 2, calls_max: 1, remote: false, attempts_max: 3, journal: true, planted };
         Self {
             core: Core::new(settings),
             now: 0,
@@ -123,11 +124,11 @@ impl World {
                 self.pending.push(Pending::Append(dispatch, outcomes));
             }
             Action::AppendFailure { dispatch, ids, failure } => {
-                let outcome = Outcome::Failed { kind: failure.kind, reason: failure.reason };
+                let outcome = Outcome::Failed { kind: failure.kind, reason: failure.reason, retry_after: None };
                 let outcomes = ids.into_iter().map(|id| (id, outcome.clone())).collect();
                 self.pending.push(Pending::Append(dispatch, outcomes));
             }
-            Action::Release { submission } => {
+            Action::Release { submission, .. } => {
                 prop_assert!(self.released.insert(submission), "released twice");
                 prop_assert!(!self.told.contains(&submission), "released after it was told");
             }
@@ -187,7 +188,7 @@ impl World {
 }
 
 fn failure(kind: Kind) -> Failure {
-    Failure { kind, reason: "because".into() }
+    Failure { kind, reason: "because".into(), class: Class::Answered, retry_after: None }
 }
 
 #[derive(Debug, Clone)]

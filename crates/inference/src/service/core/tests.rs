@@ -17,7 +17,7 @@ struct Script {
 
 impl Script {
     fn new(attempts_max: u32, journal: bool, planted: Planted) -> Self {
-        let settings = CoreSettings { replicas: 1, attempts_max, journal, planted };
+        let settings = CoreSettings { replicas: 1, calls_max: 1, remote: false, attempts_max, journal, planted };
         Self { core: Core::new(settings), now: 0, submissions: 0 }
     }
 
@@ -63,7 +63,7 @@ fn rows(count: usize) -> RecordBatch {
 }
 
 fn failure(kind: Kind) -> Failure {
-    Failure { kind, reason: "because".into() }
+    Failure { kind, reason: "because".into(), class: Class::Answered, retry_after: None }
 }
 
 fn outcome(outcome: &Outcome) -> String {
@@ -90,7 +90,7 @@ fn shown(action: &Action) -> String {
         Action::AppendFailure { dispatch, ids, failure } => {
             format!("append failure {} [{}] {}", dispatch.0, listed(ids), failure.kind.name())
         }
-        Action::Release { submission } => format!("release {}", submission.0),
+        Action::Release { submission, .. } => format!("release {}", submission.0),
         Action::Tell { submission, result: Ok(outcomes) } => {
             format!("tell {} {}", submission.0, outcomes.iter().map(outcome).collect::<Vec<_>>().join(" "))
         }
@@ -131,7 +131,7 @@ fn a_journalled_row_is_told_and_never_run() {
 fn a_submission_known_in_full_needs_no_replica() {
     let mut script = Script::with_journal();
     script.submit(&[7]);
-    let known = vec![Some(Outcome::Failed { kind: Kind::Data, reason: "bad".into() })];
+    let known = vec![Some(Outcome::Failed { kind: Kind::Data, reason: "bad".into(), retry_after: None })];
     let actions = script.step(Event::Known { submission: SubmissionId(1), known });
     assert_eq!(actions, ["release 1", "tell 1 data"]);
 }

@@ -1,0 +1,182 @@
+//! Opens a job's models: one service each, the journal they share, and one gate for each model with a latency objective.
+//!
+//! They outlive the attempts: a restarted region finds its models loaded, its answers in the journal and its limits where
+//! they were. What a gate learned is also kept in checkpoints, so that a new process does not begin from nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_core::element::Epoch;
+use forebay_core::env::Env;
+use forebay_core::{Error, Kind, Result};
+use forebay_gate::limiter::Hint;
+use forebay_gate::limiter::latch::{Latch, Settings};
+use forebay_gate::permits::Caps;
+use forebay_inference::call::ModelGate;
+use forebay_inference::hosts::Host;
+use forebay_inference::journal::{Damage, Journal, JournalSettings};
+use forebay_inference::service::{Service, ServiceSettings};
+use forebay_plan::graph::{JobGraph, StepAction};
+use forebay_plan::spec::{InferSpec, Limit};
+use forebay_state::checkpoint::{Manifest, Started};
+
+use crate::model::ServiceModel;
+use crate::outside::Outside;
+use crate::prepare::Prepared;
+use crate::run::{JOURNAL_FOLDER, RunOptions};
+use crate::watch::Watch;
+
+/// Bytes of one model's rows in flight: what a process with a few models can hold beside everything else.
+const IN_FLIGHT_BYTES_MAX: usize = 512 << 20;
+/// A learned limit older than this says nothing about the model of today.
+const HINT_AGE_MAX: Duration = Duration::from_secs(600);
+/// Where a checkpoint's manifest keeps learned limits.
+const LIMITS: &str = "limits";
+
+/// The models of a job and their journal.
+pub struct Models {
+    /// Keeps the answers of the models that want it.
+    pub journal: Option<Journal>,
+    /// By name.
+    pub services: BTreeMap<String, ServiceModel>,
+}
+
+/// What models are opened from.
+pub struct Opening<'a> {
+    /// The job with its hosts.
+    pub prepared: &'a Prepared,
+    /// Where the journal lies.
+    pub options: &'a RunOptions,
+    /// What the job touches.
+    pub outside: &'a dyn Outside,
+    /// Is shown the services.
+    pub watch: &'a Watch,
+}
+
+/// What gates learned, by model, as a manifest keeps it.
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
+struct Learned {
+    rows_in_flight: f64,
+    calls: usize,
+    rows_max: usize,
+}
+
+// === impl Models ===
+
+impl Models {
+    /// True if the journal refuses work, and has to be opened again.
+    pub fn journal_failed(&self) -> bool {
+        self.journal.as_ref().is_some_and(Journal::has_failed)
+    }
+}
+
+/// What the gates of `services` have learned, as a manifest keeps it.
+pub fn learned(services: &BTreeMap<String, ServiceModel>) -> serde_json::Map<String, serde_json::Value> {
+    let hints = services.iter().filter_map(|(name, model)| Some((name, model.gate.as_ref()?.hint()?)));
+    let learned: BTreeMap<&String, Learned> = hints
+        .map(|(name, Hint { rows_in_flight, calls, rows_max })| (name, Learned { rows_in_flight, calls, rows_max }))
+        .collect();
+    let value = serde_json::to_value(&learned).unwrap_or_default();
+    if learned.is_empty() { serde_json::Map::new() } else { [(LIMITS.to_string(), value)].into_iter().collect() }
+}
+
+/// What `manifest` kept of the gates' learning, if it was written not long before `now_micros`.
+fn hints(manifest: Option<&Manifest>, now_micros: i64) -> BTreeMap<String, Learned> {
+    let young = |manifest: &&Manifest| {
+        let age = now_micros.saturating_sub(manifest.created_wall_micros);
+        (0..=HINT_AGE_MAX.as_micros() as i64).contains(&age)
+    };
+    let kept = manifest.filter(young).and_then(|manifest| manifest.extra.get(LIMITS));
+    kept.and_then(|kept| serde_json::from_value(kept.clone()).ok()).unwrap_or_default()
+}
+
+// === impl Opening ===
+
+impl Opening<'_> {
+    fn graph(&self) -> &JobGraph {
+        &self.prepared.plan.graph
+    }
+
+    fn env(&self) -> Arc<dyn Env> {
+        self.outside.env()
+    }
+
+    /// Opens all models for the attempt of `started`, whose state is that of `restored`.
+    ///
+    /// # Errors
+    /// Whatever the journal cannot be opened with.
+    pub async fn open(&self, started: &Started, restored: Option<Epoch>) -> Result<Models> {
+        let wanted = self.graph().models.values().any(|model| model.spec.journal);
+        let journal = if wanted { Some(self.open_journal(started.attempt, restored).await?) } else { None };
+        let mut hints = hints(started.restored.as_deref(), self.env().wall_micros());
+        let mut services = BTreeMap::new();
+        for (name, model) in &self.graph().models {
+            let journal = journal.clone().filter(|_| model.spec.journal);
+            let settings = ServiceSettings {
+                replicas: model.spec.replicas,
+                attempts_max: 1,
+                timeout: self.timeout_of(name),
+                planted: self.outside.planted().service,
+            };
+            let host = self.prepared.hosts.get(name).cloned();
+            let host = host.ok_or_else(|| Error::new(Kind::Internal, "find host of model").with("model", name))?;
+            let gate = model.spec.latency.map(|objective| self.gate(name, &*host, objective, hints.remove(name)));
+            let remote = host.calls_max() > 1;
+            let service = Service::new(self.env(), host, journal.clone(), settings);
+            service.warm();
+            self.watch.set_service(name, service.clone());
+            services.insert(name.clone(), ServiceModel { service, journal, gate, remote });
+        }
+        Ok(Models { journal, services })
+    }
+
+    fn gate(&self, model: &str, host: &dyn Host, objective: Duration, hint: Option<Learned>) -> Arc<ModelGate> {
+        let rows_max = self.steps_of(model).map(|infer| infer.batch_rows).max().unwrap_or(1);
+        let declared = self.steps_of(model).filter_map(|infer| match infer.limit {
+            Limit::Follows { calls_max } => calls_max,
+            Limit::Fixed(_) => None,
+        });
+        let calls_max = declared.min().unwrap_or(usize::MAX);
+        let settings = Settings {
+            objective: objective.as_secs_f64(),
+            calls_max,
+            rows_max: if host.batches() { 1 } else { rows_max },
+            seed: self.env().random(),
+            hint: hint.map(|Learned { rows_in_flight, calls, rows_max }| Hint { rows_in_flight, calls, rows_max }),
+        };
+        let caps = Caps { calls_max, bytes_max: IN_FLIGHT_BYTES_MAX, ..Caps::default() };
+        ModelGate::new(self.env(), Box::new(Latch::new(settings)), caps)
+    }
+
+    fn steps_of<'a>(&'a self, model: &'a str) -> impl Iterator<Item = &'a InferSpec> {
+        let steps = self.graph().tasks.iter().flat_map(|task| &task.steps);
+        steps.filter_map(move |step| match &step.action {
+            StepAction::Infer(infer) if infer.model == model => Some(infer),
+            _ => None,
+        })
+    }
+
+    /// The longest timeout of the steps that ask `model`.
+    fn timeout_of(&self, model: &str) -> Duration {
+        self.steps_of(model).map(|infer| infer.timeout).max().unwrap_or(ServiceSettings::default().timeout)
+    }
+
+    async fn open_journal(&self, attempt: u64, restored: Option<Epoch>) -> Result<Journal> {
+        let env = self.outside.journal_env(&self.options.journal)?;
+        // A start from nothing needs every answer that an older run left, whatever that had closed.
+        let restored = Some(restored.unwrap_or(Epoch(0)));
+        let settings =
+            JournalSettings { restored, planted: self.outside.planted().journal, ..JournalSettings::default() };
+        let (journal, report) = Journal::open(env, JOURNAL_FOLDER, attempt, settings).await?;
+        if let Some(Damage { file, place, bytes, .. }) = &report.torn {
+            tracing::warn!("journal {file} ended mid-record; {bytes} bytes from byte {place} on were cut off");
+        }
+        for Damage { file, place, bytes, reason } in &report.corrupt {
+            tracing::warn!(
+                "journal {file}: {bytes} bytes at byte {place} cannot be read ({reason}); their rows run again"
+            );
+        }
+        Ok(journal)
+    }
+}

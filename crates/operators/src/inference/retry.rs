@@ -1,0 +1,154 @@
+//! What follows from a row's outcome, and the rows that wait to be sent again.
+//!
+//! Two ways to fail: a remote model that is down or full did no work, so its rows come back as often as it takes and no try
+//! is counted; everything else counts as a try of each row, and is paid for where the model may have worked on it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use forebay_core::Kind;
+use forebay_core::time::Instant;
+use forebay_gate::batcher::Entry as Queued;
+use forebay_inference::request::Outcome;
+
+/// Doublings of the pause after refusals in a row.
+const REFUSALS_MAX: u32 = 16;
+
+/// Rows that are sent again together, and whether that has to be paid for.
+type Group = (Vec<Queued<u64>>, bool);
+
+/// What to do with a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// This outcome is the row's last.
+    Final,
+    /// The model did nothing: send it again when there is room.
+    Refused {
+        /// What the model asked for.
+        retry_after: Option<Duration>,
+    },
+    /// One of those that were asked together is at fault, or they were too many: ask each half, until the one is alone.
+    Halve,
+    /// A try that failed.
+    Failed,
+}
+
+/// Rows of one call that the model refused.
+#[derive(Debug, Default)]
+pub(super) struct Refused {
+    pub rows: Vec<Queued<u64>>,
+    pub retry_after: Option<Duration>,
+}
+
+/// Rows that wait before they are sent again, by when their pause ends.
+#[derive(Debug, Default)]
+pub(super) struct Later {
+    waiting: BTreeMap<Instant, VecDeque<Group>>,
+    refusals: u32,
+}
+
+/// What follows from `outcome` of a row; `alone` if no other row was in its call.
+pub(super) fn verdict(outcome: &Outcome, remote: bool, alone: bool) -> Verdict {
+    let Outcome::Failed { kind, retry_after, .. } = outcome else { return Verdict::Final };
+    match kind {
+        Kind::Overload | Kind::Unavailable if remote => Verdict::Refused { retry_after: *retry_after },
+        Kind::Data | Kind::Exhausted if remote && !alone => Verdict::Halve,
+        // A single row does not get smaller.
+        Kind::Exhausted if remote => Verdict::Final,
+        Kind::Data if !alone => Verdict::Failed,
+        kind if kind.is_retryable() => Verdict::Failed,
+        _ => Verdict::Final,
+    }
+}
+
+// === impl Refused ===
+
+impl Refused {
+    pub fn add(&mut self, row: Queued<u64>, retry_after: Option<Duration>) {
+        self.rows.push(row);
+        self.retry_after = self.retry_after.max(retry_after);
+    }
+}
+
+// === impl Later ===
+
+impl Later {
+    /// Keeps rows until `at`; `worked` if sending them again has to be paid for.
+    pub fn push(&mut self, at: Instant, rows: Vec<Queued<u64>>, worked: bool) {
+        self.waiting.entry(at).or_default().push_back((rows, worked));
+    }
+
+    /// Rows whose pause is over at `now`, those that wait longest first.
+    pub fn take(&mut self, now: Instant) -> Option<Group> {
+        let mut first = self.waiting.first_entry().filter(|first| *first.key() <= now)?;
+        let rows = first.get_mut().pop_front();
+        if first.get().is_empty() {
+            first.remove();
+        }
+        rows
+    }
+
+    /// When the first pause ends.
+    pub fn next(&self) -> Option<Instant> {
+        self.waiting.keys().next().copied()
+    }
+
+    /// The rows that wait.
+    pub fn items(&self) -> impl Iterator<Item = u64> {
+        self.waiting.values().flatten().flat_map(|(rows, _)| rows.iter().map(|row| row.item))
+    }
+
+    /// One more call was refused; answers how many since one was not.
+    pub fn count_refusal(&mut self) -> u32 {
+        self.refusals = (self.refusals + 1).min(REFUSALS_MAX);
+        self.refusals
+    }
+
+    /// A call was not refused.
+    pub fn room_again(&mut self) {
+        self.refusals = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(kind: Kind) -> Outcome {
+        Outcome::Failed { kind, reason: String::new(), retry_after: None }
+    }
+
+    #[test]
+    fn verdicts() {
+        let refused = Verdict::Refused { retry_after: None };
+        for (kind, remote, alone, expected) in [
+            (Kind::Overload, true, false, refused),
+            (Kind::Unavailable, true, true, refused),
+            (Kind::Unavailable, false, true, Verdict::Failed),
+            (Kind::Timeout, true, true, Verdict::Failed),
+            (Kind::Data, true, false, Verdict::Halve),
+            (Kind::Data, false, false, Verdict::Failed),
+            (Kind::Data, true, true, Verdict::Final),
+            (Kind::Exhausted, true, false, Verdict::Halve),
+            (Kind::Exhausted, true, true, Verdict::Final),
+            (Kind::Exhausted, false, true, Verdict::Failed),
+            (Kind::Invalid, true, false, Verdict::Final),
+        ] {
+            assert_eq!(verdict(&failed(kind), remote, alone), expected, "{kind:?} remote {remote} alone {alone}");
+        }
+    }
+
+    #[test]
+    fn rows_come_back_when_their_pause_is_over_in_order() {
+        let mut later = Later::default();
+        let rows = |number| vec![Queued::new(number, number, 1)];
+        later.push(Instant(20), rows(1), true);
+        later.push(Instant(10), rows(2), false);
+        later.push(Instant(20), rows(3), false);
+        assert_eq!(later.next(), Some(Instant(10)));
+        assert_eq!(later.items().collect::<Vec<_>>(), [2, 1, 3]);
+        let mut take = |now| later.take(Instant(now)).map(|(rows, worked)| (rows[0].item, worked));
+        assert_eq!([take(9), take(10), take(19)], [None, Some((2, false)), None]);
+        assert_eq!([take(25), take(25), take(25)], [Some((1, true)), Some((3, false)), None]);
+    }
+}
