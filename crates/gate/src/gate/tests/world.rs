@@ -177,9 +177,10 @@ impl Make {
             make: self,
         };
         // Hedges need a percentile, and that needs answers.
-        for _ in 0..if world.make.hedge { 120 } else { 0 } {
+        for n in 0..if world.make.hedge { 120 } else { 0 } {
             world.offer(Row::new(0))?;
-            world.advance(10)?;
+            // From the hundredth on what takes 10 ms would be hedged.
+            world.advance(if n < 90 { 10 } else { 5 })?;
             let call = world.sent.last().copied().unwrap_or(CallId(0));
             world.answer(call, How::Well)?;
         }
@@ -384,14 +385,19 @@ impl World {
 
     /// Writes down that an attempt of `rows` failed.
     fn note(&mut self, call: CallId, rows: &[u32], fault: Fault, live: bool) {
+        let other = |(id, book): (&CallId, &CallBook), row| {
+            *id != call && !book.cancelled && !book.ended && book.rows.contains(row)
+        };
         for row in rows.iter().filter(|_| live) {
+            // The other copy of a hedged call goes on: the attempt is not over.
+            let hedged = self.calls.iter().any(|entry| other(entry, row));
             let row = &mut self.rows[*row as usize];
             if row.outcome.is_some() {
                 continue;
             }
             row.touched |= matches!(fault, Fault::Timeout | Fault::Died);
             // Cut calls are free, unless they ran out of time.
-            if !matches!(fault, Fault::Data | Fault::TooLarge | Fault::Died) {
+            if !hedged && !matches!(fault, Fault::Data | Fault::TooLarge | Fault::Died) {
                 row.failures += 1;
                 row.failed_by = Some(call);
             }
