@@ -26,12 +26,12 @@ impl Dice {
     /// The stream `purpose` of `seed`; streams of one seed do not overlap in practice.
     pub fn new(seed: u64, purpose: u64) -> Self {
         let mut mixed = Self::of_state(seed.wrapping_mul(7_919).wrapping_add(17));
-        mixed.state ^= Self::of_state(purpose.wrapping_add(1)).next();
-        Self::of_state(mixed.next())
+        mixed.state ^= Self::of_state(purpose.wrapping_add(1)).bits();
+        Self::of_state(mixed.bits())
     }
 
     /// 64 random bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.state;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -41,7 +41,7 @@ impl Dice {
 
     /// Uniform between 0 and 1, never either.
     pub fn unit(&mut self) -> f64 {
-        ((self.next() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+        ((self.bits() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
     }
 
     /// Uniform between `low` and `high`.
@@ -56,7 +56,7 @@ impl Dice {
 
     /// Uniform in `0..count`; 0 when `count` is 0.
     pub fn below(&mut self, count: usize) -> usize {
-        (self.next() % count.max(1) as u64) as usize
+        (self.bits() % count.max(1) as u64) as usize
     }
 
     /// Exponential with mean 1.

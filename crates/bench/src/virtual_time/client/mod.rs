@@ -193,12 +193,15 @@ impl Client {
         self.flow_at = now;
     }
 
-    /// It asked to be woken.
+    /// It asked to be woken; nothing if it asked for an earlier moment since, or was woken at one.
     pub fn woken(&mut self, world: &mut World) {
-        self.wake_at = f64::INFINITY;
-        self.dispatch(world);
+        if self.wake_at <= world.now() {
+            self.wake_at = f64::INFINITY;
+            self.dispatch(world);
+        }
     }
 
+    /// Asks to be woken at `at`, unless it is woken earlier anyway: it then asks again.
     fn wake(&mut self, at: f64, world: &mut World) {
         if at < self.wake_at - 1e-9 {
             self.wake_at = at;

@@ -63,10 +63,10 @@ impl Client {
             return most;
         }
         let ready = self.queue.len() + self.due.len();
+        if let Some(at) = self.retries.peek().map(|later| later.at).filter(|_| self.due.is_empty()) {
+            self.wake(at, world);
+        }
         if ready == 0 {
-            if let Some(at) = self.retries.peek().map(|later| later.at) {
-                self.wake(at, world);
-            }
             return 0;
         }
         // A retry waited long enough; only fresh rows linger, from the moment a permit was there for them.
