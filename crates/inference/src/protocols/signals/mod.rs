@@ -138,6 +138,3 @@ fn reset_of(meaning: Meaning, refusal: &Refusal) -> Option<Duration> {
     let tokens = spent(limits.tokens_left, limits.tokens_reset);
     (meaning == Meaning::Throttled).then(|| requests.max(tokens)).flatten()
 }
-
-#[cfg(test)]
-mod tests;
