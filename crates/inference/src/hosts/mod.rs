@@ -50,11 +50,6 @@ pub trait Host: Send + Sync {
         false
     }
 
-    /// Rows that one call can carry. More are answered all the same, but one after the other.
-    fn rows_max(&self) -> usize {
-        usize::MAX
-    }
-
     /// Names the model's content, for example a hash of its file. Request ids hang on it: the same rows asked of another
     /// revision are other inferences.
     fn revision(&self) -> String;

@@ -34,7 +34,7 @@ pub trait Protocol: Send + Sync + 'static {
     /// See [`Replica::call`].
     fn call(self: Arc<Self>, rows: RecordBatch) -> BoxFuture<'static, Result<RecordBatch>>;
 
-    /// Rows that one request can carry.
+    /// Rows that one request can carry. Rows beyond that are sent one after the other by the same call.
     fn rows_max(&self) -> usize;
 
     /// See [`Host::batches`].
@@ -118,12 +118,8 @@ impl<P: Protocol> Host for RemoteHost<P> {
         usize::MAX
     }
 
-    fn rows_max(&self) -> usize {
-        self.protocol.rows_max()
-    }
-
     fn batches(&self) -> bool {
-        self.protocol.batches()
+        self.protocol.batches() || self.protocol.rows_max() == 1
     }
 
     fn revision(&self) -> String {

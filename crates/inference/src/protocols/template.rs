@@ -6,8 +6,11 @@
 
 use std::collections::BTreeSet;
 
+use arrow::datatypes::DataType;
 use forebay_core::{Error, Kind, Result};
 use serde_json::{Map, Value};
+
+use crate::hosts::Slot;
 
 /// A JSON value with places for values of a row.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +50,19 @@ impl Template {
     /// The names of all places, sorted.
     pub fn names(&self) -> &BTreeSet<String> {
         &self.names
+    }
+
+    /// A slot for each place: those of `listed`, and text for the others.
+    ///
+    /// # Errors
+    /// `Invalid` if one is listed that no place names.
+    pub fn inputs(&self, listed: &[Slot]) -> Result<Vec<Slot>> {
+        if let Some(unused) = listed.iter().find(|slot| !self.names.contains(&slot.name)) {
+            let error = Error::new(Kind::Invalid, "read template").with("input", &unused.name);
+            return Err(error.source("the request has no place for it"));
+        }
+        let of = |name: &String| listed.iter().find(|slot| slot.name == *name).cloned();
+        Ok(self.names.iter().map(|name| of(name).unwrap_or_else(|| Slot::scalar(name, DataType::Utf8))).collect())
     }
 
     /// The value for one row; `cell` gives the row's value of a name.

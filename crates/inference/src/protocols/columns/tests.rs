@@ -1,4 +1,4 @@
-use arrow::array::{ArrayRef, AsArray, Float32Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, Float32Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Fields};
 use forebay_core::types::tensor::TensorType;
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ fn what_does_not_fit_is_named() {
     fails(DataType::Int8, &[], json!([1, 128]), "value 1 is 128, expected a number of type Int8");
     fails(DataType::Int64, &[], json!([1.5]), "value 0 is 1.5, expected a number of type Int64");
     fails(DataType::UInt8, &[], json!([-1]), "value 0 is -1, expected a number of type UInt8");
-    fails(DataType::Float32, &[], json!([1e39]), "value 0 is 1e39, expected a finite number of type Float32");
+    fails(DataType::Float32, &[], json!([1e39]), "value 0 is 1e+39, expected a finite number of type Float32");
     fails(DataType::Float32, &[], json!([null]), "value 0 is null");
     fails(DataType::Float64, &[], json!(["NaN"]), "value 0 is \"NaN\", expected a finite number of type Float64");
     fails(DataType::Int64, &[Some(2)], json!([[1, 2], [3]]), "row 1: an array of 1 values, expected int64[rows, 2]");
@@ -85,5 +85,4 @@ fn a_slice_of_a_tensor_column_keeps_its_rows() {
     assert_eq!(cell(&kind.field("x", false), batch.column(0), 0), Ok(json!([3.0, 4.0])));
     let texts: ArrayRef = std::sync::Arc::new(StringArray::from(vec![Some("a"), None]));
     assert_eq!(cell(&Field::new("t", DataType::Utf8, true), &texts, 1), Ok(Value::Null));
-    assert_eq!(Int64Array::from(vec![1]).as_primitive_opt::<arrow::datatypes::Float64Type>().is_none(), true);
 }

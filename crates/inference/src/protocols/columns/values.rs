@@ -28,7 +28,8 @@ pub fn column_of(slot: &Slot, values: &[&Value]) -> Result<(FieldRef, ArrayRef),
         let array = array_of(&slot.value, false, values)?;
         return Ok((Arc::new(Field::new(&slot.name, slot.value.clone(), false)), array));
     }
-    let shape = values.first().map_or_else(|| vec![0; slot.shape.len()], |first| shape_of(first, slot.shape.len()));
+    let empty = || slot.shape.iter().map(|axis| axis.unwrap_or(0)).collect();
+    let shape: Vec<usize> = values.first().map_or_else(empty, |first| shape_of(first, slot.shape.len()));
     let fits = slot.shape.iter().zip(&shape).all(|(axis, length)| axis.is_none_or(|axis| axis == *length));
     if !fits {
         return Err(Mismatch(format!("row 0: an array of shape {shape:?}, expected {slot}")));

@@ -50,7 +50,7 @@ pub fn host(
     let outputs = settings.outputs()?;
     Ok(RemoteHost::new(HttpJson {
         endpoint: Endpoint::open(&settings.endpoint, Dialect::Http, false, connections, secrets)?,
-        inputs: settings.inputs(&template)?,
+        inputs: template.inputs(&settings.inputs)?,
         template,
         rows: settings.rows.clone(),
         outputs,

@@ -1,6 +1,5 @@
 //! What a user says about an HTTP/JSON service.
 
-use arrow::datatypes::DataType;
 use forebay_core::hash::hash128;
 use forebay_core::{Error, Kind, Result};
 use serde_json::Value;
@@ -54,16 +53,6 @@ pub enum Rows {
 impl HttpJsonSettings {
     pub(super) fn template(&self) -> Result<Template> {
         Template::of(&self.request)
-    }
-
-    pub(super) fn inputs(&self, template: &Template) -> Result<Vec<Slot>> {
-        if let Some(unused) = self.inputs.iter().find(|slot| !template.names().contains(&slot.name)) {
-            let error = Error::new(Kind::Invalid, "read template").with("input", &unused.name);
-            return Err(error.source("the request has no place for it"));
-        }
-        let listed = |name: &String| self.inputs.iter().find(|slot| slot.name == *name).cloned();
-        let slots = template.names().iter().map(|name| listed(name).unwrap_or(Slot::scalar(name, DataType::Utf8)));
-        Ok(slots.collect())
     }
 
     pub(super) fn outputs(&self) -> Result<Vec<Output>> {
