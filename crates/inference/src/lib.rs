@@ -8,6 +8,7 @@
 pub mod call;
 pub mod hosts;
 pub mod journal;
+pub mod protocols;
 pub mod request;
 pub mod service;
 pub mod worker;

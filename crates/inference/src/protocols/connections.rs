@@ -1,0 +1,114 @@
+//! HTTP connections, pooled per authority and shared by everyone who asks the same one.
+//!
+//! TLS is rustls with the system's roots. Redirects are never followed, because a credential must not travel to where an
+//! answer points. Loopback is never asked through a proxy.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use forebay_core::{Error, Kind, Result};
+use reqwest::Client;
+use reqwest::redirect::Policy;
+use url::{Host, Url};
+
+/// Longest wait for a connection. A server on the other side of the world answers a handshake in well under a second;
+/// what takes ten is down.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long an unused connection is kept. Below the 60 s after which common load balancers drop it without a word.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+
+/// The pools of one process; clones share them.
+#[derive(Clone, Default)]
+pub struct Connections {
+    clients: Arc<Mutex<BTreeMap<(String, bool), Client>>>,
+}
+
+// === impl Connections ===
+
+impl Connections {
+    /// No connection yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The pool of `url`'s authority; `http2` for one that speaks nothing else, as gRPC needs it.
+    ///
+    /// # Errors
+    /// `Internal` if TLS cannot be set up.
+    pub(super) fn client(&self, url: &Url, http2: bool) -> Result<Client> {
+        let key = (authority(url), http2);
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&key) {
+            return Ok(client.clone());
+        }
+        let mut builder = Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .redirect(Policy::none())
+            .user_agent(concat!("forebay/", env!("CARGO_PKG_VERSION")));
+        if is_loopback(url) {
+            builder = builder.no_proxy();
+        }
+        if http2 {
+            builder = builder.http2_prior_knowledge().http2_adaptive_window(true);
+        }
+        let client = builder
+            .build()
+            .map_err(|source| Error::new(Kind::Internal, "set up HTTP").with("authority", &key.0).source(source))?;
+        clients.insert(key, client.clone());
+        Ok(client)
+    }
+
+    /// Authorities with a pool.
+    pub fn len(&self) -> usize {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// True without any pool.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// `https://host:port`, with the port that the scheme implies.
+fn authority(url: &Url) -> String {
+    let port = url.port_or_known_default().unwrap_or_default();
+    format!("{}://{}:{port}", url.scheme(), url.host_str().unwrap_or_default())
+}
+
+/// True for `localhost` and the addresses of this machine.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
+        Some(Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_one_authority_share_a_pool_and_others_do_not() {
+        let connections = Connections::new();
+        let client = |url: &str, http2| connections.client(&Url::parse(url).unwrap(), http2).map(|_| ()).unwrap();
+        client("http://127.0.0.1:8000/a", false);
+        client("http://127.0.0.1:8000/b?c=d", false);
+        assert_eq!(connections.len(), 1);
+        client("http://127.0.0.1:8001/a", false);
+        client("http://127.0.0.1:8001/a", true);
+        assert_eq!(connections.len(), 3);
+    }
+
+    #[test]
+    fn loopback_is_known_by_name_and_by_address() {
+        let case = |url: &str| is_loopback(&Url::parse(url).unwrap());
+        assert!(case("http://localhost:1") && case("http://127.8.9.1") && case("http://[::1]:80/x"));
+        assert!(!case("http://localhost.example.com") && !case("http://10.0.0.1") && !case("http://[2001::1]"));
+    }
+}

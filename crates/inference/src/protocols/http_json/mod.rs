@@ -1,0 +1,165 @@
+//! Any HTTP service that takes JSON and answers JSON: a template makes the request, JSON pointers find the answers.
+//!
+//! Rows go one a request, or all in one as an array under a name. Inputs are the template's places; outputs are what the
+//! settings list, each with where it is found.
+
+mod settings;
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
+use bytes::Bytes;
+use forebay_core::{Error, Kind, Result};
+use futures::future::BoxFuture;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::Method;
+use serde_json::Value;
+
+pub use self::settings::{HttpJsonSettings, Output, Rows};
+
+use super::columns::{cell, column_of};
+use super::connections::Connections;
+use super::endpoint::Endpoint;
+use super::remote::{Observed, Protocol, RemoteHost};
+use super::secret::Secrets;
+use super::signals::Dialect;
+use super::template::Template;
+use crate::hosts::{Signature, Slot};
+
+/// Speaks to one service.
+pub struct HttpJson {
+    endpoint: Endpoint,
+    template: Template,
+    rows: Rows,
+    inputs: Vec<Slot>,
+    outputs: Vec<Output>,
+    revision: String,
+}
+
+/// A host of the service that `settings` describes.
+///
+/// # Errors
+/// `Invalid` if the address, a credential, the template or a pointer cannot be used.
+pub fn host(
+    settings: &HttpJsonSettings,
+    connections: &Connections,
+    secrets: &Secrets,
+) -> Result<RemoteHost<HttpJson>> {
+    let template = settings.template()?;
+    let outputs = settings.outputs()?;
+    Ok(RemoteHost::new(HttpJson {
+        endpoint: Endpoint::open(&settings.endpoint, Dialect::Http, false, connections, secrets)?,
+        inputs: template.inputs(&settings.inputs)?,
+        template,
+        rows: settings.rows.clone(),
+        outputs,
+        revision: settings.revision(),
+    }))
+}
+
+// === impl HttpJson ===
+
+impl HttpJson {
+    /// The requests for `rows`, in order.
+    fn requests(&self, rows: &RecordBatch) -> Result<Vec<Value>> {
+        let filled = (0..rows.num_rows()).map(|row| self.template.fill(&mut |name| row_cell(rows, name, row)));
+        let filled: Vec<Value> = filled.collect::<Result<_>>()?;
+        Ok(match &self.rows {
+            Rows::One => filled,
+            Rows::Many { request: None, .. } => vec![Value::Array(filled)],
+            Rows::Many { request: Some(name), .. } => vec![serde_json::json!({ name.as_str(): filled })],
+        })
+    }
+
+    async fn ask(&self, request: &Value) -> Result<Value> {
+        let body = serde_json::to_vec(request)
+            .map_err(|source| Error::new(Kind::Internal, "write request").source(source))?;
+        let url = self.endpoint.url.clone();
+        let answer = self.endpoint.exchange(Method::POST, url, json_headers(), Bytes::from(body)).await?;
+        serde_json::from_slice(&answer.body).map_err(|source| self.endpoint.bad_answer(format!("no JSON: {source}")))
+    }
+
+    /// The answers to single rows out of the answers to requests.
+    fn rows_of(&self, answers: Vec<Value>, rows: usize) -> Result<Vec<Value>> {
+        let Rows::Many { answer: pointer, .. } = &self.rows else { return Ok(answers) };
+        let answer = answers.into_iter().next().unwrap_or_default();
+        let found = answer.pointer(pointer).and_then(Value::as_array);
+        let found = found.ok_or_else(|| self.endpoint.bad_answer(format!("no array at `{pointer}`")))?;
+        if found.len() != rows {
+            return Err(self.endpoint.bad_answer(format!("{} answers to {rows} rows", found.len())));
+        }
+        Ok(found.clone())
+    }
+
+    fn read(&self, answers: &[Value]) -> Result<RecordBatch> {
+        let mut columns = Vec::with_capacity(self.outputs.len());
+        for output in &self.outputs {
+            let at = |(row, answer): (usize, &'_ Value)| match answer.pointer(&output.pointer) {
+                Some(_) => Ok(row),
+                None => Err(self.endpoint.bad_answer(format!("row {row}: nothing at `{}`", output.pointer))),
+            };
+            answers.iter().enumerate().map(at).collect::<Result<Vec<_>>>()?;
+            let values: Vec<&Value> = answers.iter().filter_map(|answer| answer.pointer(&output.pointer)).collect();
+            let column = column_of(&output.slot, &values);
+            columns.push(column.map_err(|why| self.endpoint.bad_answer(format!("`{}`: {why}", output.pointer)))?);
+        }
+        let (fields, columns): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+            .map_err(|source| self.endpoint.bad_answer(source.to_string()))
+    }
+}
+
+impl Protocol for HttpJson {
+    fn signature(self: Arc<Self>) -> BoxFuture<'static, Result<Signature>> {
+        let outputs = self.outputs.iter().map(|output| output.slot.clone()).collect();
+        Box::pin(std::future::ready(Ok(Signature { inputs: self.inputs.clone(), outputs })))
+    }
+
+    /// A service of no known kind has no address that says so: the first rows will tell.
+    fn ready(self: Arc<Self>) -> BoxFuture<'static, Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn call(self: Arc<Self>, rows: RecordBatch) -> BoxFuture<'static, Result<RecordBatch>> {
+        Box::pin(async move {
+            let mut answers = Vec::new();
+            for request in self.requests(&rows)? {
+                answers.push(self.ask(&request).await?);
+            }
+            self.read(&self.rows_of(answers, rows.num_rows())?)
+        })
+    }
+
+    fn rows_max(&self) -> usize {
+        match self.rows {
+            Rows::One => 1,
+            Rows::Many { .. } => usize::MAX,
+        }
+    }
+
+    fn revision(&self) -> String {
+        self.revision.clone()
+    }
+
+    fn observed(&self) -> Observed {
+        self.endpoint.observed()
+    }
+}
+
+/// Row `row` of the column `name` as JSON.
+///
+/// # Errors
+/// `Invalid` without such a column, `Data` if the value has no form in JSON.
+pub(super) fn row_cell(rows: &RecordBatch, name: &str, row: usize) -> Result<Value> {
+    let error = |kind| Error::new(kind, "write request").with("input", name);
+    let schema = rows.schema_ref();
+    let place = schema.index_of(name).map_err(|_| error(Kind::Invalid).source("no such column"))?;
+    cell(schema.field(place), rows.column(place), row).map_err(|why| error(Kind::Data).with("row", row).source(why))
+}
+
+/// Headers of a request that carries JSON and wants it back.
+pub(super) fn json_headers() -> HeaderMap {
+    let json = HeaderValue::from_static("application/json");
+    HeaderMap::from_iter([(CONTENT_TYPE, json.clone()), (ACCEPT, json)])
+}

@@ -1,0 +1,310 @@
+//! OpenAI's HTTP API and what is compatible with it: hosted models, vLLM, SGLang, TGI, llama.cpp.
+//!
+//! Chats and completions send one request a row; embeddings send a batch in one. Outputs:
+//!
+//! - chat: `text` (`string[rows]`), or `answer` (a struct) where a schema is given; `finish_reason`; tokens.
+//! - completion: `text`, `finish_reason`, tokens.
+//! - embeddings: `embedding` (`float32[rows, length]`). Tokens of a batch belong to no row; [`Observed`] counts them.
+
+mod answer;
+mod embeddings;
+mod schema;
+mod settings;
+mod sse;
+
+use std::sync::{Arc, OnceLock};
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema};
+use bytes::Bytes;
+use forebay_core::{Error, Kind, Result};
+use futures::future::BoxFuture;
+use http::header::HeaderMap;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+pub use self::settings::{OpenAiSettings, Task};
+
+use self::answer::{Said, Usage};
+use self::sse::Events;
+use super::columns::{array_of, column_of};
+use super::connections::Connections;
+use super::endpoint::Endpoint;
+use super::http_json::{json_headers, row_cell};
+use super::refusal::{Meaning, Refusal};
+use super::remote::{Observed, Protocol, RemoteHost};
+use super::secret::Secrets;
+use super::signals::{Dialect, of_stream_error};
+use super::template::Template;
+use crate::hosts::{Signature, Slot};
+
+/// What the last piece of a stream says.
+const DONE: &str = "[DONE]";
+
+/// Speaks to one model for one task.
+pub struct OpenAi {
+    endpoint: Endpoint,
+    settings: OpenAiSettings,
+    template: Template,
+    inputs: Vec<Slot>,
+    /// The type of structured answers.
+    answer: Option<DataType>,
+    /// The length of embeddings, once it is known.
+    length: OnceLock<usize>,
+}
+
+/// A host of the model and task that `settings` name. Asks nothing yet.
+///
+/// # Errors
+/// `Invalid` if the address, a credential, a template, a parameter or the schema cannot be used.
+pub fn host(settings: &OpenAiSettings, connections: &Connections, secrets: &Secrets) -> Result<RemoteHost<OpenAi>> {
+    settings.check()?;
+    let (template, schema) = match &settings.task {
+        Task::Chat { messages, schema } => (messages.clone(), schema.as_ref()),
+        Task::Completion { prompt } => (Value::from(prompt.as_str()), None),
+        Task::Embeddings { input, .. } => (Value::from(input.as_str()), None),
+    };
+    let template = Template::of(&template)?;
+    Ok(RemoteHost::new(OpenAi {
+        endpoint: Endpoint::open(&settings.endpoint, Dialect::OpenAi, false, connections, secrets)?,
+        inputs: template.inputs(&settings.inputs)?,
+        template,
+        answer: schema.map(schema::struct_of).transpose()?,
+        length: match settings.task {
+            Task::Embeddings { length: Some(length), .. } => OnceLock::from(length),
+            _ => OnceLock::new(),
+        },
+        settings: settings.clone(),
+    }))
+}
+
+// === impl OpenAi ===
+
+impl OpenAi {
+    fn filled(&self, rows: &RecordBatch, row: usize) -> Result<Value> {
+        self.template.fill(&mut |name| row_cell(rows, name, row))
+    }
+
+    /// The request that carries `content`: messages, a prompt, or texts to embed.
+    fn request(&self, content: Value) -> Result<(&'static str, Bytes)> {
+        let mut request = self.settings.parameters.clone();
+        request.insert("model".to_string(), self.settings.model.as_str().into());
+        let (path, name) = match &self.settings.task {
+            Task::Chat { schema, .. } => {
+                if let Some(schema) = schema {
+                    let named = json!({ "name": "answer", "strict": true, "schema": schema });
+                    let format = json!({ "type": "json_schema", "json_schema": named });
+                    request.insert("response_format".to_string(), format);
+                }
+                ("chat/completions", "messages")
+            }
+            Task::Completion { .. } => ("completions", "prompt"),
+            Task::Embeddings { .. } => ("embeddings", "input"),
+        };
+        request.insert(name.to_string(), content);
+        if matches!(self.settings.task, Task::Embeddings { .. }) {
+            request.insert("encoding_format".to_string(), "float".into());
+        } else if self.settings.stream {
+            request.insert("stream".to_string(), true.into());
+            request.insert("stream_options".to_string(), json!({ "include_usage": true }));
+        }
+        let body = serde_json::to_vec(&request)
+            .map_err(|source| Error::new(Kind::Internal, "write request").source(source))?;
+        Ok((path, body.into()))
+    }
+
+    async fn say(&self, content: Value) -> Result<Said> {
+        let (path, body) = self.request(content)?;
+        let url = self.endpoint.join(&path.split('/').collect::<Vec<_>>());
+        let said = if self.settings.stream {
+            self.gather(url, body).await?
+        } else {
+            let answer = self.endpoint.exchange(Method::POST, url, json_headers(), body).await?;
+            let mut said = Said::default();
+            self.take(&mut said, &answer.body)?;
+            said
+        };
+        self.count(said.usage);
+        Ok(said)
+    }
+
+    /// Reads a stream to its end.
+    async fn gather(&self, url: url::Url, body: Bytes) -> Result<Said> {
+        let mut response = self.endpoint.open_exchange(Method::POST, url, json_headers(), body).await?;
+        let (mut events, mut said, mut bytes) = (Events::default(), Said::default(), 0);
+        let mut done = false;
+        while !done && let Some(piece) = response.chunk().await.map_err(|source| self.endpoint.failed(&source))? {
+            bytes += piece.len();
+            for data in events.feed(&piece).map_err(|why| self.endpoint.bad_answer(why))? {
+                done = done || data == DONE;
+                if !done {
+                    self.take(&mut said, data.as_bytes())?;
+                }
+            }
+            if bytes > self.endpoint.answer_bytes_max {
+                return Err(self.endpoint.answer_too_long());
+            }
+        }
+        if said.finish_reason.is_some() {
+            return Ok(said);
+        }
+        let words = format!("the stream ended after {} bytes of text without a reason", said.bytes());
+        Err(self.endpoint.refused(Refusal::new(Meaning::Overloaded, "stream broken off", &words)))
+    }
+
+    /// Takes a body, or the next piece of a stream, into `said`.
+    fn take(&self, said: &mut Said, body: &[u8]) -> Result<()> {
+        let body = serde_json::from_slice(body)
+            .map_err(|source| self.endpoint.bad_answer(format!("no JSON of the protocol: {source}")))?;
+        match said.take(body).map_err(|why| self.endpoint.bad_answer(why))? {
+            None => Ok(()),
+            Some(error) => Err(self.endpoint.refused(of_stream_error(self.endpoint.dialect(), &error))),
+        }
+    }
+
+    fn count(&self, usage: Option<Usage>) {
+        let usage = usage.unwrap_or_default();
+        self.endpoint.watch().update(|seen| {
+            seen.prompt_tokens += usage.prompt_tokens;
+            seen.completion_tokens += usage.completion_tokens;
+        });
+    }
+
+    /// What was said to each row as columns.
+    fn columns(&self, said: &[Said]) -> Result<RecordBatch> {
+        let bad = |row: usize, why: String| self.endpoint.bad_answer(format!("row {row}: {why}"));
+        let mut columns: Vec<(FieldRef, ArrayRef)> = vec![match &self.answer {
+            None => {
+                let texts = said.iter().enumerate().map(|(row, said)| said.spoken().map_err(|why| bad(row, why)));
+                text_column("text", texts.collect::<Result<Vec<_>>>()?)
+            }
+            Some(kind) => {
+                let values = said.iter().enumerate();
+                let values = values.map(|(row, said)| said.structured().map_err(|why| bad(row, why)));
+                let values: Vec<Value> = values.collect::<Result<_>>()?;
+                let array = array_of(kind, false, &values.iter().collect::<Vec<_>>());
+                let array = array.map_err(|why| self.endpoint.bad_answer(format!("not as the schema says: {why}")))?;
+                (Arc::new(Field::new("answer", kind.clone(), false)), array)
+            }
+        }];
+        let reason = |said: &'_ Said| said.finish_reason.clone().unwrap_or_default();
+        columns.push(text_column("finish_reason", said.iter().map(reason).collect()));
+        if self.settings.tokens {
+            let uncounted = |row| bad(row, "no tokens are counted; set `tokens = false` for this server".to_string());
+            let usages = said.iter().enumerate().map(|(row, said)| said.usage.ok_or_else(|| uncounted(row)));
+            let usages: Vec<Usage> = usages.collect::<Result<_>>()?;
+            columns.push(token_column("prompt_tokens", usages.iter().map(|usage| usage.prompt_tokens)));
+            columns.push(token_column("completion_tokens", usages.iter().map(|usage| usage.completion_tokens)));
+        }
+        self.batch(columns)
+    }
+
+    fn batch(&self, columns: Vec<(FieldRef, ArrayRef)>) -> Result<RecordBatch> {
+        let (fields, columns): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+            .map_err(|source| self.endpoint.bad_answer(source.to_string()))
+    }
+
+    /// One vector for each of `texts`.
+    async fn embed(&self, texts: Vec<Value>) -> Result<Vec<Value>> {
+        let rows = texts.len();
+        let (path, body) = self.request(Value::Array(texts))?;
+        let answer = self.endpoint.exchange(Method::POST, self.endpoint.join(&[path]), json_headers(), body).await?;
+        let body: embeddings::Body = serde_json::from_slice(&answer.body)
+            .map_err(|source| self.endpoint.bad_answer(format!("no JSON of the protocol: {source}")))?;
+        self.count(body.usage);
+        body.vectors(rows).map_err(|why| self.endpoint.bad_answer(why))
+    }
+
+    async fn embeddings(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let texts = (0..rows.num_rows()).map(|row| self.filled(rows, row)).collect::<Result<_>>()?;
+        let vectors = self.embed(texts).await?;
+        let slot = embedding(self.length().await?);
+        let column = column_of(&slot, &vectors.iter().collect::<Vec<_>>());
+        self.batch(vec![column.map_err(|why| self.endpoint.bad_answer(why.to_string()))?])
+    }
+
+    /// The length of embeddings, asked by one if nothing else says it.
+    async fn length(&self) -> Result<usize> {
+        if let Some(length) = self.length.get() {
+            return Ok(*length);
+        }
+        let vectors = self.embed(vec!["length".into()]).await?;
+        let length = vectors.first().and_then(Value::as_array).map(Vec::len).filter(|length| *length > 0);
+        let length = length.ok_or_else(|| self.endpoint.bad_answer("an embedding is no array of numbers"))?;
+        Ok(*self.length.get_or_init(|| length))
+    }
+}
+
+fn embedding(length: usize) -> Slot {
+    Slot { name: "embedding".to_string(), value: DataType::Float32, shape: vec![Some(length)] }
+}
+
+fn text_column<T: AsRef<str>>(name: &str, texts: Vec<T>) -> (FieldRef, ArrayRef) {
+    let texts = StringArray::from_iter_values(texts);
+    (Arc::new(Field::new(name, DataType::Utf8, false)), Arc::new(texts))
+}
+
+fn token_column(name: &str, tokens: impl Iterator<Item = u64>) -> (FieldRef, ArrayRef) {
+    let tokens = tokens.map(|tokens| i64::try_from(tokens).unwrap_or(i64::MAX));
+    (Arc::new(Field::new(name, DataType::Int64, false)), Arc::new(Int64Array::from_iter_values(tokens)))
+}
+
+impl Protocol for OpenAi {
+    fn signature(self: Arc<Self>) -> BoxFuture<'static, Result<Signature>> {
+        Box::pin(async move {
+            let mut outputs = match (&self.settings.task, &self.answer) {
+                (Task::Embeddings { .. }, _) => vec![embedding(self.length().await?)],
+                (_, Some(answer)) => vec![Slot::scalar("answer", answer.clone())],
+                (_, None) => vec![Slot::scalar("text", DataType::Utf8)],
+            };
+            if !matches!(self.settings.task, Task::Embeddings { .. }) {
+                outputs.push(Slot::scalar("finish_reason", DataType::Utf8));
+                let tokens = ["prompt_tokens", "completion_tokens"].map(|name| Slot::scalar(name, DataType::Int64));
+                outputs.extend(tokens.into_iter().filter(|_| self.settings.tokens));
+            }
+            Ok(Signature { inputs: self.inputs.clone(), outputs })
+        })
+    }
+
+    /// Asks for the list of models. A server without one is taken to be ready: it answered.
+    fn ready(self: Arc<Self>) -> BoxFuture<'static, Result<()>> {
+        Box::pin(async move {
+            let url = self.endpoint.join(&["models"]);
+            match self.endpoint.exchange(Method::GET, url, HeaderMap::new(), Bytes::new()).await {
+                Err(error) if has_no_list(&error) => Ok(()),
+                told => told.map(|_| ()),
+            }
+        })
+    }
+
+    fn call(self: Arc<Self>, rows: RecordBatch) -> BoxFuture<'static, Result<RecordBatch>> {
+        Box::pin(async move {
+            if matches!(self.settings.task, Task::Embeddings { .. }) {
+                return self.embeddings(&rows).await;
+            }
+            let mut said = Vec::with_capacity(rows.num_rows());
+            for row in 0..rows.num_rows() {
+                said.push(self.say(self.filled(&rows, row)?).await?);
+            }
+            self.columns(&said)
+        })
+    }
+
+    fn rows_max(&self) -> usize {
+        // The API's own limit is 2,048 texts.
+        if matches!(self.settings.task, Task::Embeddings { .. }) { 2_048 } else { 1 }
+    }
+
+    fn revision(&self) -> String {
+        self.settings.revision()
+    }
+
+    fn observed(&self) -> Observed {
+        self.endpoint.observed()
+    }
+}
+
+fn has_no_list(error: &Error) -> bool {
+    Refusal::of(error).is_some_and(|refusal| matches!(refusal.how.as_str(), "status 404" | "status 405"))
+}

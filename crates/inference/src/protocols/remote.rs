@@ -1,0 +1,136 @@
+//! A model elsewhere as a [`Host`]: any number of overlapping calls, nothing to load and nothing to end.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::RecordBatch;
+use forebay_core::Result;
+use futures::future::BoxFuture;
+
+use super::refusal::RateLimits;
+use crate::hosts::{Host, Replica, Signature};
+use crate::request::RequestBatch;
+
+/// One way of speaking to one remote model.
+///
+/// # Order of calls
+/// Any, from any thread, overlapping. Dropping a future closes its request; a server that watches its connections stops
+/// working on it.
+pub trait Protocol: Send + Sync + 'static {
+    /// What the model takes and gives, from settings or asked of the server.
+    ///
+    /// # Errors
+    /// `Invalid` if settings and server do not agree, `Unavailable` and the like if it cannot be asked.
+    fn signature(self: Arc<Self>) -> BoxFuture<'static, Result<Signature>>;
+
+    /// Resolves if the server says that the model is ready.
+    ///
+    /// # Errors
+    /// `Unavailable` if not; `Invalid` if it does not know the model.
+    fn ready(self: Arc<Self>) -> BoxFuture<'static, Result<()>>;
+
+    /// Answers every row of `rows`, in its order, by one request or by one a row, each sent when the one before was answered.
+    ///
+    /// # Errors
+    /// See [`Replica::call`].
+    fn call(self: Arc<Self>, rows: RecordBatch) -> BoxFuture<'static, Result<RecordBatch>>;
+
+    /// Rows that one request can carry. Rows beyond that are sent one after the other by the same call.
+    fn rows_max(&self) -> usize;
+
+    /// See [`Host::batches`].
+    fn batches(&self) -> bool {
+        false
+    }
+
+    /// Names what is asked: address, model, templates and parameters. A model that changes behind its address goes unseen.
+    fn revision(&self) -> String;
+
+    /// What was seen so far.
+    fn observed(&self) -> Observed;
+}
+
+/// What answers told besides rows.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Observed {
+    /// The newest rate limits told with an answer.
+    pub rate_limits: Option<RateLimits>,
+    /// The newest ORCA utilization; above 1 the server is over its capacity.
+    pub utilization: Option<f64>,
+    /// Tokens of prompts, of all answers.
+    pub prompt_tokens: u64,
+    /// Tokens generated, of all answers.
+    pub completion_tokens: u64,
+}
+
+/// [`Observed`], shared by overlapping calls.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Watch(Arc<Mutex<Observed>>);
+
+/// A remote model as a host.
+pub struct RemoteHost<P> {
+    protocol: Arc<P>,
+}
+
+struct RemoteReplica<P> {
+    protocol: Arc<P>,
+}
+
+// === impl Watch ===
+
+impl Watch {
+    pub(super) fn seen(&self) -> Observed {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn update(&self, change: impl FnOnce(&mut Observed)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+// === impl RemoteHost ===
+
+impl<P: Protocol> RemoteHost<P> {
+    /// A host that speaks `protocol`.
+    pub fn new(protocol: P) -> Self {
+        Self { protocol: Arc::new(protocol) }
+    }
+
+    /// What answers told besides rows, so far.
+    pub fn observed(&self) -> Observed {
+        self.protocol.observed()
+    }
+}
+
+impl<P: Protocol> Host for RemoteHost<P> {
+    fn signature(&self) -> BoxFuture<'static, Result<Signature>> {
+        Arc::clone(&self.protocol).signature()
+    }
+
+    fn start(&self, _replica: u16) -> BoxFuture<'static, Result<Arc<dyn Replica>>> {
+        let protocol = Arc::clone(&self.protocol);
+        Box::pin(async move {
+            Arc::clone(&protocol).ready().await?;
+            Ok(Arc::new(RemoteReplica { protocol }) as Arc<dyn Replica>)
+        })
+    }
+
+    fn calls_max(&self) -> usize {
+        usize::MAX
+    }
+
+    fn batches(&self) -> bool {
+        self.protocol.batches() || self.protocol.rows_max() == 1
+    }
+
+    fn revision(&self) -> String {
+        self.protocol.revision()
+    }
+}
+
+// === impl RemoteReplica ===
+
+impl<P: Protocol> Replica for RemoteReplica<P> {
+    fn call(&self, batch: RequestBatch) -> BoxFuture<'static, Result<RecordBatch>> {
+        Arc::clone(&self.protocol).call(batch.rows)
+    }
+}
