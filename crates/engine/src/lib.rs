@@ -18,6 +18,7 @@ pub mod model;
 pub mod models;
 pub mod outside;
 pub mod prepare;
+pub mod remote;
 pub mod run;
 pub mod watch;
 

@@ -21,6 +21,7 @@ use forebay_state::store::open_store;
 use tokio::runtime::Handle;
 
 use crate::env::TokioEnv;
+use crate::remote::Remotes;
 
 /// The way out of a job. One value serves every attempt of a process.
 pub trait Outside: Send + Sync {
@@ -84,6 +85,7 @@ pub struct Local {
     handle: Handle,
     env: Arc<dyn Env>,
     worker: WorkerCommand,
+    remotes: Remotes,
 }
 
 // === impl Local ===
@@ -95,7 +97,7 @@ impl Local {
     /// `Unavailable` if the current folder cannot be opened.
     pub fn new(handle: Handle, worker: WorkerCommand) -> Result<Self> {
         let env: Arc<dyn Env> = Arc::new(TokioEnv::new(handle.clone(), disk(Path::new("."))?));
-        Ok(Self { handle, env, worker })
+        Ok(Self { handle, env, worker, remotes: Remotes::new() })
     }
 }
 
@@ -136,6 +138,7 @@ impl Outside for Local {
                 };
                 Ok(Arc::new(fake::host(&settings, self.worker.clone())?.logging(log)))
             }
+            HostSpec::Remote(remote) => self.remotes.host(remote),
         }
     }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use forebay_core::{Error, Kind};
 use forebay_gate::limiter::Class;
-use forebay_inference::protocols::signals::{Dialect, GrpcStatus, Rule, of_grpc, of_http, of_stream_error, utilization};
+use forebay_inference::protocols::signals::{
+    Dialect, GrpcStatus, Rule, of_grpc, of_http, of_stream_error, utilization,
+};
 use forebay_inference::protocols::{Meaning, Refusal, class_of, is_retryable, retry_after};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;

@@ -13,6 +13,7 @@ use humantime::format_duration;
 
 use crate::graph::{Head, JobGraph, Step, StepAction, Task};
 use crate::job_file::units::size_text;
+use crate::remote::ProtocolSpec;
 use crate::spec::{Host, InferSpec, Limit, LookupJoinSpec, ModelSpec, SinkSpec, SourceSpec};
 
 /// The plan as `forebay plan` prints it.
@@ -135,6 +136,10 @@ fn write_models(out: &mut String, graph: &JobGraph) -> Result {
                     format_duration(fake.service_time)
                 )?;
             }
+            Host::Remote(_) => {}
+        }
+        if let Host::Remote(remote) = host {
+            writeln!(out, "  {}: {} of {} at {}", model.id, remote.model, protocol(&remote.protocol), remote.url)?;
         }
         if let Some(latency) = model.spec.latency {
             writeln!(
@@ -146,6 +151,14 @@ fn write_models(out: &mut String, graph: &JobGraph) -> Result {
         writeln!(out, "    journal {}", journal(&model.spec))?;
     }
     Ok(())
+}
+
+fn protocol(protocol: &ProtocolSpec) -> &'static str {
+    match protocol {
+        ProtocolSpec::OpenInference(_) => "an Open Inference server",
+        ProtocolSpec::OpenAi(_) => "an OpenAI-compatible server",
+        ProtocolSpec::HttpJson(_) => "a JSON service",
+    }
 }
 
 fn limit(limit: Limit) -> String {

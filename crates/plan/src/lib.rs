@@ -18,6 +18,7 @@ pub mod graph;
 pub mod job_file;
 pub mod logical;
 mod nearest;
+pub mod remote;
 pub mod spec;
 
 use std::sync::Arc;

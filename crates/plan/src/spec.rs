@@ -13,6 +13,8 @@ use forebay_core::on_error::OnError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::remote::RemoteSpec;
+
 /// How the bytes of a source or a table become rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -153,6 +155,8 @@ pub enum Host {
     },
     /// A scripted model for trials and tests, in a child process.
     Fake(FakeSpec),
+    /// A model behind an address.
+    Remote(Box<RemoteSpec>),
 }
 
 /// How the scripted model behaves.

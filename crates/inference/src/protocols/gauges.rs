@@ -42,11 +42,9 @@ impl Family {
                 &["vllm:num_requests_running"],
                 &["vllm:num_preemptions_total", "vllm:num_preemptions"],
             ),
-            Family::Sglang => (
-                &["sglang:num_queue_reqs"],
-                &["sglang:num_running_reqs"],
-                &["sglang:num_retracted_requests_total"],
-            ),
+            Family::Sglang => {
+                (&["sglang:num_queue_reqs"], &["sglang:num_running_reqs"], &["sglang:num_retracted_requests_total"])
+            }
             Family::Tgi => (&["tgi_queue_size", "te_queue_size"], &["tgi_batch_current_size"], &[]),
         };
         let sum = |names: Names| names.iter().find_map(|name| page.sum(name));

@@ -40,7 +40,8 @@ impl Secret {
     /// `Invalid` if it has bytes that no header may have; the error does not repeat them.
     pub(super) fn header(&self, prefix: &str) -> Result<HeaderValue> {
         let mut value = HeaderValue::from_str(&format!("{prefix}{}", self.0)).map_err(|_| {
-            Error::new(Kind::Invalid, "read credential").source("it has a line end or another byte that no header may have")
+            Error::new(Kind::Invalid, "read credential")
+                .source("it has a line end or another byte that no header may have")
         })?;
         value.set_sensitive(true);
         Ok(value)

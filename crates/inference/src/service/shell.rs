@@ -12,7 +12,6 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use forebay_core::env::Env;
 use forebay_core::{Error, Kind, Result};
-use forebay_gate::limiter::Class;
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::{AbortHandle, Abortable, BoxFuture, Either, select};
@@ -22,6 +21,7 @@ use super::events::{Action, Counters, DispatchId, Event, Failure, SubmissionId};
 use crate::call::Permit;
 use crate::hosts::{Host, Replica};
 use crate::journal::{Appended, Journal};
+use crate::protocols::{class_of, retry_after};
 use crate::request::{Outcome, RequestBatch, RequestId};
 
 pub(super) type Told = Result<Vec<Outcome>, Failure>;
@@ -288,17 +288,5 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 }
 
 fn failure_of(error: &Error) -> Failure {
-    Failure { kind: error.kind(), reason: error.chain(), class: class_of(error.kind()), retry_after: None }
-}
-
-/// What an error of `kind` says about the model's load.
-fn class_of(kind: Kind) -> Class {
-    match kind {
-        Kind::Overload => Class::Overloaded,
-        Kind::Unavailable => Class::Down,
-        Kind::Timeout => Class::Timeout,
-        Kind::Exhausted => Class::TooLarge,
-        Kind::Cancelled | Kind::Fenced => Class::Cancelled,
-        Kind::Data | Kind::Invalid | Kind::Corrupt | Kind::Internal => Class::Answered,
-    }
+    Failure { kind: error.kind(), reason: error.chain(), class: class_of(error), retry_after: retry_after(error) }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use toml::Spanned;
 
 use super::check::Checker;
+use super::remote::remote;
 use super::tables::{HostName, ModelTable};
 use super::{Action, JobFileError, StepDecl};
 use crate::spec::{FakeSpec, Host, ModelSpec};
@@ -36,12 +37,23 @@ pub(super) fn all_used(checker: &Checker, models: &Models, steps: &[StepDecl]) -
     }
 }
 
+// === impl HostName ===
+
+impl HostName {
+    fn is_local(self) -> bool {
+        matches!(self, Self::Onnx | Self::Fake)
+    }
+}
+
 fn model(checker: &Checker, name: &str, table: Spanned<ModelTable>) -> Result<ModelSpec> {
     let span = table.span();
     let table = table.into_inner();
     let (replicas, journal) = (table.replicas.get(), table.journal);
     let latency = table.latency.clone().map(|latency| checker.positive("latency", latency)).transpose()?;
     let log = table.log.clone().map(|log| checker.filled("log", log)).transpose()?;
+    if table.host.is_local() {
+        refuse_remote_keys(checker, &table)?;
+    }
     let host = match table.host {
         HostName::Onnx => {
             refuse_fake_keys(checker, &table)?;
@@ -51,6 +63,14 @@ fn model(checker: &Checker, name: &str, table: Spanned<ModelTable>) -> Result<Mo
             Host::Onnx { path: checker.filled("path", path)? }
         }
         HostName::Fake => Host::Fake(fake(checker, table)?),
+        HostName::OpenInference | HostName::OpenAi | HostName::HttpJson => {
+            if replicas != 1 {
+                return Err(checker
+                    .error(span, format!("replicas says nothing to model \"{name}\", which runs elsewhere"))
+                    .with_help("remove it; how many requests are in flight follows from latency"));
+            }
+            Host::Remote(Box::new(remote(checker, name, table)?))
+        }
     };
     Ok(ModelSpec { name: name.to_string(), host, latency, replicas, journal, log })
 }
@@ -65,6 +85,23 @@ fn fake(checker: &Checker, table: ModelTable) -> Result<FakeSpec> {
         crash_on: text("crash_on", table.crash_on)?,
         fail_on: text("fail_on", table.fail_on)?,
     })
+}
+
+fn refuse_remote_keys(checker: &Checker, table: &ModelTable) -> Result<()> {
+    let given = [
+        ("url", table.url.as_ref().map(Spanned::span)),
+        ("name", table.name.as_ref().map(Spanned::span)),
+        ("credential", table.credential.as_ref().map(Spanned::span)),
+        ("open_inference", table.open_inference.as_ref().map(Spanned::span)),
+        ("openai", table.openai.as_ref().map(Spanned::span)),
+        ("http_json", table.http_json.as_ref().map(Spanned::span)),
+    ];
+    match given.into_iter().find_map(|(key, span)| Some((key, span?))) {
+        Some((key, span)) => Err(checker
+            .error(span, format!("{key} says nothing to a model in a child process"))
+            .with_help("only host = \"open_inference\", \"openai\" and \"http_json\" have it")),
+        None => Ok(()),
+    }
 }
 
 fn refuse_fake_keys(checker: &Checker, table: &ModelTable) -> Result<()> {

@@ -12,6 +12,7 @@ mod check_step;
 mod defaults;
 mod environment;
 mod error;
+mod remote;
 mod tables;
 pub(crate) mod units;
 

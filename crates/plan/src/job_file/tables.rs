@@ -12,6 +12,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::defaults;
+use super::remote::{HttpJsonTable, OpenAiTable, OpenInferenceTable};
 use super::units::{DurationText, SizeText};
 use crate::spec::{JoinHow, Order, SinkFormat, SourceFormat, TableFormat};
 
@@ -178,6 +179,27 @@ pub struct LookupTable {
 pub struct ModelTable {
     /// What runs it.
     pub host: HostName,
+    /// Remote hosts: address, `http://` or `https://`.
+    #[schemars(with = "Option<String>")]
+    pub url: Option<Spanned<String>>,
+    /// Remote hosts: the model's name there; default its name here.
+    #[schemars(with = "Option<String>")]
+    pub name: Option<Spanned<String>>,
+    /// Remote hosts: `secret://NAME`, sent as a bearer token; taken from the variable NAME or a file of that name in the
+    /// folder that `FOREBAY_SECRETS_DIR` names.
+    #[schemars(with = "Option<String>")]
+    pub credential: Option<Spanned<String>>,
+    /// Remote hosts: more headers; a value may be `secret://NAME`.
+    pub headers: Option<BTreeMap<String, String>>,
+    /// What only `open_inference` understands.
+    #[schemars(with = "Option<OpenInferenceTable>")]
+    pub open_inference: Option<Spanned<OpenInferenceTable>>,
+    /// What only `openai` understands.
+    #[schemars(with = "Option<OpenAiTable>")]
+    pub openai: Option<Spanned<OpenAiTable>>,
+    /// What only `http_json` understands.
+    #[schemars(with = "Option<HttpJsonTable>")]
+    pub http_json: Option<Spanned<HttpJsonTable>>,
     /// `onnx`: local path of the model file.
     #[schemars(with = "Option<String>")]
     pub path: Option<Spanned<String>>,
@@ -213,6 +235,13 @@ pub enum HostName {
     Onnx,
     /// A scripted model for trials and tests, in a child process.
     Fake,
+    /// A server that speaks the Open Inference Protocol: Triton, MLServer, KServe.
+    OpenInference,
+    /// A server that speaks the OpenAI API: vLLM, llama.cpp, a gateway, a hosted model.
+    #[serde(rename = "openai")]
+    OpenAi,
+    /// Any service that takes JSON and answers JSON.
+    HttpJson,
 }
 
 /// Where rows go.

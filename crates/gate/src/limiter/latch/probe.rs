@@ -211,7 +211,9 @@ impl Latch {
         let jitter = self.jitter.around_one(now);
         match (keep, up, big) {
             (true, _, true) => self.keep_big_step(now),
-            (true, false, false) if !self.probe.confirming && !self.probe.clear(gain, seen.rows) => self.confirm_later(now + 3.0 * taken * jitter),
+            (true, false, false) if !self.probe.confirming && !self.probe.clear(gain, seen.rows) => {
+                self.confirm_later(now + 3.0 * taken * jitter)
+            }
             (true, ..) => {
                 self.probe.confirming = false;
                 self.probe.pause = PAUSE.0;

@@ -54,8 +54,7 @@ fn what_does_not_fit_is_named() {
 #[test]
 fn structs_and_lists_nest() {
     let inner = Field::new("item", DataType::Struct(Fields::from(vec![Field::new("n", DataType::Int64, true)])), false);
-    let fields =
-        Fields::from(vec![Field::new("name", DataType::Utf8, false), Field::new_list("parts", inner, true)]);
+    let fields = Fields::from(vec![Field::new("name", DataType::Utf8, false), Field::new_list("parts", inner, true)]);
     let wanted = DataType::Struct(fields);
     let rows = json!([{ "name": "a", "parts": [{ "n": 1 }, {}] }, { "name": "b", "more": 1 }]);
     let values: Vec<&Value> = rows.as_array().unwrap().iter().collect();
@@ -65,7 +64,10 @@ fn structs_and_lists_nest() {
     assert_eq!(cell(&field, array.as_ref(), 1), Ok(json!({ "name": "b", "parts": null })));
     let why = |value: Value| array_of(&wanted, false, &[&value]).unwrap_err().0;
     assert_eq!(why(json!({ "parts": [] })), "value 0 lacks `name`");
-    assert_eq!(why(json!({ "name": "a", "parts": [{ "n": "1" }] })), "`parts`: `n`: value 0 is \"1\", expected a number of type Int64");
+    assert_eq!(
+        why(json!({ "name": "a", "parts": [{ "n": "1" }] })),
+        "`parts`: `n`: value 0 is \"1\", expected a number of type Int64"
+    );
 }
 
 #[test]

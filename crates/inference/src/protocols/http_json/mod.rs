@@ -41,11 +41,7 @@ pub struct HttpJson {
 ///
 /// # Errors
 /// `Invalid` if the address, a credential, the template or a pointer cannot be used.
-pub fn host(
-    settings: &HttpJsonSettings,
-    connections: &Connections,
-    secrets: &Secrets,
-) -> Result<RemoteHost<HttpJson>> {
+pub fn host(settings: &HttpJsonSettings, connections: &Connections, secrets: &Secrets) -> Result<RemoteHost<HttpJson>> {
     let template = settings.template()?;
     let outputs = settings.outputs()?;
     Ok(RemoteHost::new(HttpJson {
@@ -73,8 +69,8 @@ impl HttpJson {
     }
 
     async fn ask(&self, request: &Value) -> Result<Value> {
-        let body = serde_json::to_vec(request)
-            .map_err(|source| Error::new(Kind::Internal, "write request").source(source))?;
+        let body =
+            serde_json::to_vec(request).map_err(|source| Error::new(Kind::Internal, "write request").source(source))?;
         let url = self.endpoint.url.clone();
         let answer = self.endpoint.exchange(Method::POST, url, json_headers(), Bytes::from(body)).await?;
         serde_json::from_slice(&answer.body).map_err(|source| self.endpoint.bad_answer(format!("no JSON: {source}")))

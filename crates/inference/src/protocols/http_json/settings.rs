@@ -71,7 +71,8 @@ impl HttpJsonSettings {
     }
 
     pub(super) fn revision(&self) -> String {
-        let parts = format!("{} {} {:?} {:?} {}", self.endpoint.url, self.request, self.outputs, self.rows, self.revision);
+        let parts =
+            format!("{} {} {:?} {:?} {}", self.endpoint.url, self.request, self.outputs, self.rows, self.revision);
         format!("http_json-{:032x}", hash128(parts.as_bytes()))
     }
 }

@@ -50,11 +50,8 @@ pub(super) async fn metadata(endpoint: &Endpoint, path: &[&str]) -> Result<Metad
     let answer = endpoint.exchange(Method::GET, endpoint.join(path), HeaderMap::new(), Bytes::new()).await?;
     let told: MetadataBody = parsed(endpoint, &answer.body)?;
     let read = |tensors: Vec<TensorBody>| {
-        let described = |tensor: TensorBody| TensorMetadata {
-            name: tensor.name,
-            datatype: tensor.datatype,
-            shape: tensor.shape,
-        };
+        let described =
+            |tensor: TensorBody| TensorMetadata { name: tensor.name, datatype: tensor.datatype, shape: tensor.shape };
         tensors.into_iter().map(described).collect()
     };
     Ok(Metadata { inputs: read(told.inputs), outputs: read(told.outputs) })
@@ -87,9 +84,9 @@ fn json_request(inputs: &[Given], outputs: &[&str]) -> Result<(HeaderMap, Bytes)
     for tensor in inputs {
         let field = arrow::datatypes::Field::new(&tensor.name, tensor.values.data_type().clone(), false);
         let data = (0..tensor.values.len()).map(|place| cell(&field, tensor.values.as_ref(), place));
-        let data: Vec<Value> = data.collect::<Result<_, _>>().map_err(|why| {
-            Error::new(Kind::Data, "write request").with("input", &tensor.name).source(why)
-        })?;
+        let data: Vec<Value> = data
+            .collect::<Result<_, _>>()
+            .map_err(|why| Error::new(Kind::Data, "write request").with("input", &tensor.name).source(why))?;
         tensors.push(json!({
             "name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape, "data": data,
         }));
@@ -152,6 +149,7 @@ fn parsed<'a, T: Deserialize<'a>>(endpoint: &Endpoint, body: &'a [u8]) -> Result
 }
 
 fn written(value: &Value) -> Result<Bytes> {
-    let written = serde_json::to_vec(value).map_err(|source| Error::new(Kind::Internal, "write request").source(source));
+    let written =
+        serde_json::to_vec(value).map_err(|source| Error::new(Kind::Internal, "write request").source(source));
     written.map(Bytes::from)
 }

@@ -182,7 +182,8 @@ fn raw_values(value: &DataType, bytes: Bytes, count: usize) -> Result<ArrayRef, 
     match value {
         DataType::Utf8 => {
             let texts = strings(&bytes, count)?.into_iter().enumerate();
-            let text = |(place, bytes)| std::str::from_utf8(bytes).map_err(|_| format!("value {place} is no UTF-8 text"));
+            let text =
+                |(place, bytes)| std::str::from_utf8(bytes).map_err(|_| format!("value {place} is no UTF-8 text"));
             Ok(Arc::new(StringArray::from(texts.map(text).collect::<Result<Vec<_>, _>>()?)))
         }
         DataType::Binary => Ok(Arc::new(BinaryArray::from(strings(&bytes, count)?))),
@@ -233,9 +234,9 @@ fn strings(bytes: &[u8], count: usize) -> Result<Vec<&[u8]>, String> {
         let cut = || format!("value {place} is cut off");
         let (length, after) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
         let length = u32::from_le_bytes(*length) as usize;
-        let (value, after) = after.split_at_checked(length).ok_or_else(|| {
-            format!("value {place} says it has {length} bytes, {} are left", after.len())
-        })?;
+        let (value, after) = after
+            .split_at_checked(length)
+            .ok_or_else(|| format!("value {place} says it has {length} bytes, {} are left", after.len()))?;
         values.push(value);
         rest = after;
     }
@@ -248,7 +249,9 @@ fn json_values(value: &DataType, data: &Value, count: usize) -> Result<ArrayRef,
     if flat.len() != count {
         return Err(format!("{} values came, its shape has {count}", flat.len()));
     }
-    if *value == DataType::Utf8 && let Some(place) = flat.iter().position(|value| !value.is_string()) {
+    if *value == DataType::Utf8
+        && let Some(place) = flat.iter().position(|value| !value.is_string())
+    {
         return Err(format!("value {place} is no text"));
     }
     array_of(value, false, &flat).map_err(|why| why.to_string())

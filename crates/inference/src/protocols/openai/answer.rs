@@ -71,7 +71,10 @@ impl Said {
         let choices = body.choices.len();
         for choice in body.choices {
             if choice.index != 0 || choices > 1 {
-                return Err(format!("{choices} choices, the last with index {}, where one was asked for", choice.index));
+                return Err(format!(
+                    "{choices} choices, the last with index {}, where one was asked for",
+                    choice.index
+                ));
             }
             let message = choice.message.or(choice.delta);
             let (content, refusal) = message.map_or((None, None), |message| (message.content, message.refusal));
@@ -156,7 +159,10 @@ mod tests {
             gathered(&[json!({ "choices": [{ "message": message, "finish_reason": reason }] })]).unwrap()
         };
         let why = |message: Value, reason: &str| said(message, reason).spoken().map(str::to_string).unwrap_err();
-        assert_eq!(why(json!({ "content": null, "tool_calls": [] }), "tool_calls"), "no text (finish_reason=tool_calls)");
+        assert_eq!(
+            why(json!({ "content": null, "tool_calls": [] }), "tool_calls"),
+            "no text (finish_reason=tool_calls)"
+        );
         assert_eq!(why(json!({ "content": null, "refusal": "I cannot" }), "stop"), "the model refused: I cannot");
         assert!(why(json!({ "content": "half" }), "content_filter").contains("content filter"));
         let cut = said(json!({ "content": "{\"a\": \"x" }), "length").structured().unwrap_err();

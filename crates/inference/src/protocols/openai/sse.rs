@@ -61,7 +61,8 @@ impl Events {
 mod tests {
     use super::*;
 
-    const TEXT: &str = ": hello\r\ndata: {\"a\":1}\r\n\r\nevent: x\ndata:two\ndata: lines é\n\n\n\rid: 7\rdata: [DONE]\r\r";
+    const TEXT: &str =
+        ": hello\r\ndata: {\"a\":1}\r\n\r\nevent: x\ndata:two\ndata: lines é\n\n\n\rid: 7\rdata: [DONE]\r\r";
 
     #[test]
     fn events_are_the_same_wherever_pieces_are_cut() {

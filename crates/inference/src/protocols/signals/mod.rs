@@ -63,13 +63,7 @@ impl Rule {
 }
 
 /// What an HTTP answer says, `None` for 2xx. `body` may be its beginning only.
-pub fn of_http(
-    dialect: Dialect,
-    rules: &[Rule],
-    status: u16,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Option<Refusal> {
+pub fn of_http(dialect: Dialect, rules: &[Rule], status: u16, headers: &HeaderMap, body: &[u8]) -> Option<Refusal> {
     if (200..300).contains(&status) {
         return None;
     }

@@ -52,10 +52,8 @@ pub(super) async fn call<A: Message + Default>(endpoint: &Endpoint, method: &str
 
 fn headers(endpoint: &Endpoint) -> HeaderMap {
     let timeout = format!("{}m", endpoint.timeout.as_millis().min(99_999_999));
-    let fixed = [
-        (CONTENT_TYPE, HeaderValue::from_static("application/grpc")),
-        (TE, HeaderValue::from_static("trailers")),
-    ];
+    let fixed =
+        [(CONTENT_TYPE, HeaderValue::from_static("application/grpc")), (TE, HeaderValue::from_static("trailers"))];
     let mut headers = HeaderMap::from_iter(fixed);
     if let Ok(timeout) = HeaderValue::try_from(timeout) {
         headers.insert(HeaderName::from_static("grpc-timeout"), timeout);

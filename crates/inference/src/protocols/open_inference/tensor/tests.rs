@@ -81,7 +81,12 @@ fn hostile_answers_are_told_apart_and_allocate_nothing() {
     case(raw("FP32", &[2, i64::MAX], &[0; 8]), float(), &[None], "8 bytes came for");
     case(raw("FP32", &[2, i64::MAX / 8], &[0; 8]), float(), &[None], "8 bytes came for");
     case(raw("FP32", &[2], &f32::NAN.to_le_bytes().repeat(2)), float(), &[], "row 0 is NaN or infinite");
-    case(raw("BYTES", &[2], b"\x01\0\0\0a\xff\xff\xff\xff"), DataType::Utf8, &[], "says it has 4294967295 bytes, 0 are left");
+    case(
+        raw("BYTES", &[2], b"\x01\0\0\0a\xff\xff\xff\xff"),
+        DataType::Utf8,
+        &[],
+        "says it has 4294967295 bytes, 0 are left",
+    );
     case(raw("BYTES", &[2], b"\x01\0\0\0a\x01\0"), DataType::Utf8, &[], "7 bytes came for 2 values");
     case(raw("BYTES", &[2], b"\x01\0\0\0a\x01\0\0\0\xff"), DataType::Utf8, &[], "value 1 is no UTF-8 text");
     case(raw("BYTES", &[2], b"\x01\0\0\0a\0\0\0\0more"), DataType::Utf8, &[], "4 bytes are left over");
