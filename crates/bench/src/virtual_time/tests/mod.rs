@@ -92,7 +92,7 @@ fn troubles() -> Vec<(&'static str, Scenario, usize)> {
     };
     limited.gateway = Some(gateway);
     limited.phases = vec![Phase { tenants: 20.0, ..Phase::new(Span(5.0)) }, outage(Outage::Silent), calm()];
-    let gpu = Gpu { memory_rows: Some(20.0), ..Gpu::new(1, Span(0.02), Span(0.002)) };
+    let gpu = Gpu { memory_rows: Some(32.0), ..Gpu::new(1, Span(0.02), Span(0.002)) };
     let mut batches = scenario(Backend::Gpu(gpu), 0.2, 60.0);
     (batches.rows_per_call_max, batches.size_cv) = (20, 1.0);
     let server = Gpu { server_batch_max: Some(8), ..Gpu::new(2, Span(0.05), Span(0.005)) };
