@@ -122,6 +122,9 @@ impl Opening<'_> {
             let host = self.prepared.hosts.get(name).cloned();
             let host = host.ok_or_else(|| Error::new(Kind::Internal, "find host of model").with("model", name))?;
             let gate = model.spec.latency.map(|objective| self.gate(name, &*host, objective, hints.remove(name)));
+            if let Some(gate) = &gate {
+                self.watch.set_gate(name, Arc::clone(gate));
+            }
             let remote = host.calls_max() > 1;
             let service = Service::new(self.env(), host, journal.clone(), settings);
             service.warm();

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use forebay_core::time::Instant;
+use forebay_inference::call::ModelGate;
 use forebay_inference::service::Service;
 use forebay_runtime::coordinator::Finish;
 use forebay_runtime::counters::Counters;
@@ -19,6 +20,7 @@ pub struct Watch {
     epoch: AtomicU64,
     attempt: AtomicU64,
     services: Mutex<BTreeMap<String, Service>>,
+    gates: Mutex<BTreeMap<String, Arc<ModelGate>>>,
 }
 
 /// Counts of one model.
@@ -38,6 +40,10 @@ pub struct ModelReport {
     pub p50_seconds: f64,
     /// 99th percentile of the time of a call.
     pub p99_seconds: f64,
+    /// Calls that its limit allows at the end; `None` for a model without `latency`.
+    pub limit: Option<usize>,
+    /// Why its limit is that.
+    pub why: Option<String>,
 }
 
 /// What a job did, as `--report` writes it.
@@ -114,8 +120,22 @@ impl Watch {
         self.attempt.store(attempt, Ordering::Relaxed);
     }
 
+    pub(crate) fn set_gate(&self, model: &str, gate: Arc<ModelGate>) {
+        self.gates.lock().unwrap_or_else(PoisonError::into_inner).insert(model.to_string(), gate);
+    }
+
     pub(crate) fn set_service(&self, model: &str, service: Service) {
         self.services.lock().unwrap_or_else(PoisonError::into_inner).insert(model.to_string(), service);
+    }
+
+    fn model(&self, name: &str, service: &Service) -> ModelReport {
+        let gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        let gate = gates.get(name);
+        ModelReport {
+            limit: gate.map(|gate| gate.knobs().calls_max),
+            why: gate.map(|gate| gate.why()),
+            ..ModelReport::of(service)
+        }
     }
 
     /// The report of a job that ran from `started` to `ended`.
@@ -143,7 +163,7 @@ impl Watch {
             run_seconds,
             rows_per_second: if run_seconds > 0.0 { status.rows_out as f64 / run_seconds } else { 0.0 },
             sink: sink.to_string(),
-            models: services.iter().map(|(name, service)| (name.clone(), ModelReport::of(service))).collect(),
+            models: services.iter().map(|(name, service)| (name.clone(), self.model(name, service))).collect(),
         }
     }
 }
@@ -161,6 +181,8 @@ impl ModelReport {
             attached: counters.attached,
             replica_restarts: counters.replica_restarts,
             p50_seconds: seconds(0.5),
+            limit: None,
+            why: None,
             p99_seconds: seconds(0.99),
         }
     }

@@ -131,6 +131,14 @@ impl Breaker {
     pub fn on_end_of(&mut self, sent: Duration, now: Duration, ok: bool) {
         match self.phase {
             Phase::Closed => self.on_closed(now, ok),
+            // Half-open, and it ended before anyone asked: a refusal in no time.
+            Phase::Open { until, .. } if sent >= until => {
+                if ok {
+                    self.close(now);
+                } else {
+                    self.open(now);
+                }
+            }
             Phase::Open { .. } => {}
             Phase::Asking { since, .. } if sent < since => {}
             Phase::Asking { .. } if ok => self.close(now),

@@ -61,6 +61,19 @@ fn half_open_lets_one_call_through_and_closes_on_its_answer() {
     assert!(breaker.allows(ms(720)));
 }
 
+/// Refused in no time, a half-open call ends before its limiter's next tick could ask for it.
+#[test]
+fn a_half_open_call_that_nobody_asked_for_counts() {
+    let mut breaker = opened();
+    let until = breaker.allows_at().unwrap();
+    breaker.on_end_of(until, until, false);
+    assert_eq!(breaker.state(until), State::Open);
+    let later = breaker.allows_at().unwrap();
+    assert!(later > until);
+    breaker.on_end_of(later, later, true);
+    assert_eq!(breaker.state(later), State::Closed);
+}
+
 #[test]
 fn pauses_double_up_to_the_longest() {
     let mut breaker = opened();

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use forebay_core::env::Env;
+use forebay_core::time::Instant;
 use forebay_core::{Error, Kind, Result};
+use forebay_gate::limiter::Class;
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::{AbortHandle, Abortable, BoxFuture, Either, select};
@@ -23,6 +25,9 @@ use crate::hosts::{Host, Replica};
 use crate::journal::{Appended, Journal};
 use crate::protocols::{class_of, retry_after};
 use crate::request::{Outcome, RequestBatch, RequestId};
+
+/// Time between two words on an outage that lasts.
+const WARN_EVERY: Duration = Duration::from_secs(10);
 
 pub(super) type Told = Result<Vec<Outcome>, Failure>;
 
@@ -40,6 +45,8 @@ pub(super) struct State {
     replicas: BTreeMap<u16, Loaded>,
     callers: BTreeMap<SubmissionId, Caller>,
     submissions: u64,
+    /// When an outage was last told.
+    warned: Option<Instant>,
     cancel_on_drop: bool,
 }
 
@@ -65,7 +72,7 @@ pub(super) struct CancelOnDrop {
 impl State {
     pub(super) fn new(core: Core) -> Self {
         let cancel_on_drop = core.cancels_on_drop();
-        Self { core, replicas: BTreeMap::new(), callers: BTreeMap::new(), submissions: 0, cancel_on_drop }
+        Self { core, replicas: BTreeMap::new(), callers: BTreeMap::new(), submissions: 0, warned: None, cancel_on_drop }
     }
 }
 
@@ -198,6 +205,9 @@ impl Shell {
                 Err(error) => {
                     tracing::debug!(replica, error = error.chain(), "call failed");
                     let failure = failure_of(&error);
+                    if remote {
+                        shell.warn_of_outage(&failure);
+                    }
                     match failure.kind {
                         Kind::Timeout if !remote => Event::ReplicaLost { replica, failure },
                         _ => Event::Answered { dispatch, result: Err(failure) },
@@ -205,6 +215,16 @@ impl Shell {
                 }
             });
         }));
+    }
+
+    /// Says now and then that rows wait because the model cannot take them: nothing else would show it.
+    fn warn_of_outage(&self, failure: &Failure) {
+        let (now, state) = (self.env.now(), &mut *self.lock());
+        let quiet = state.warned.is_some_and(|warned| now.since(warned) < WARN_EVERY);
+        if failure.class == Class::Down && !quiet {
+            state.warned = Some(now);
+            tracing::warn!("rows wait for their model: {}", failure.reason);
+        }
     }
 
     async fn timed(&self, replica: Arc<dyn Replica>, batch: RequestBatch) -> Result<RecordBatch> {
