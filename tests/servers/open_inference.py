@@ -48,6 +48,7 @@ def main() -> None:
         [tensor(f"out_{kind.lower()}", kind, [-1, 2] if kind == "FP32" else [-1]) for kind in TYPES],
     )
     model(folder, "double", "Double", [tensor("x", "FP32", [-1, 2])], [tensor("y", "FP32", [-1, 2])])
+    model(folder, "text", "Echo", [tensor("in", "BYTES", [-1])], [tensor("out", "BYTES", [-1])])
     model(folder, "short", "Short", [tensor("x", "FP32", [-1, 2])], [tensor("y", "FP32", [-1, 2])])
     model(folder, "large", "Double", [tensor("x", "FP32", [-1, 1048576])], [tensor("y", "FP32", [-1, 1048576])])
     code = Path(__file__).parent / "mlserver"

@@ -19,7 +19,7 @@ use futures::future::BoxFuture;
 
 pub use self::settings::{OpenInferenceSettings, Transport};
 
-use self::metadata::Shape;
+use self::metadata::{Metadata, Shape};
 use self::tensor::{Given, Taken};
 use super::connections::Connections;
 use super::endpoint::Endpoint;
@@ -69,6 +69,8 @@ impl OpenInference {
         }
         let model = &self.settings.model;
         let told = match self.settings.transport {
+            // Who lists everything asks nothing.
+            _ if !self.settings.inputs.is_empty() && !self.settings.outputs.is_empty() => Metadata::default(),
             Transport::Grpc => grpc::metadata(&self.endpoint, model, self.version()).await?,
             Transport::HttpBinary | Transport::HttpJson => http::metadata(&self.endpoint, &self.path()).await?,
         };
