@@ -10,14 +10,21 @@ import subprocess
 import sys
 from pathlib import Path
 
-TYPES = ["BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES"]
+UNSIGNED = ["UINT8", "UINT16", "UINT32", "UINT64"]
+SIGNED = ["INT8", "INT16", "INT32", "INT64"]
+TYPES = ["BOOL", *UNSIGNED, *SIGNED, "FP16", "FP32", "FP64", "BYTES"]
 
 
-def tensor(name: str, datatype: str, shape: list[int]) -> dict:
+Tensor = dict[str, object]
+
+
+def tensor(name: str, datatype: str, shape: list[int]) -> Tensor:
+    """Describes a tensor as MLServer's settings do."""
     return {"name": name, "datatype": datatype, "shape": shape}
 
 
-def model(folder: Path, name: str, implementation: str, inputs: list[dict], outputs: list[dict]) -> None:
+def model(folder: Path, name: str, implementation: str, inputs: list[Tensor], outputs: list[Tensor]) -> None:
+    """Writes the settings of one model."""
     (folder / name).mkdir()
     settings = {
         "name": name,
@@ -29,6 +36,7 @@ def model(folder: Path, name: str, implementation: str, inputs: list[dict], outp
 
 
 def main() -> None:
+    """Writes the settings, then runs the server until standard input closes."""
     folder = Path(sys.argv[1])
     http, grpc, metrics = (int(port) for port in sys.argv[2:5])
     settings = {

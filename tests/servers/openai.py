@@ -1,8 +1,8 @@
 """Starts llama.cpp's OpenAI-compatible servers on ports of loopback: text on the first, embeddings on the second.
 
 Usage: openai.py FOLDER TEXT_PORT EMBEDDINGS_PORT UNUSED_PORT
-Makes a tiny model of random weights in FOLDER first: it says nonsense, but through the real server. Ends when its standard
-input closes.
+Makes a tiny model of random weights in FOLDER first: it says nonsense, but through the real server. Ends when its
+standard input closes.
 """
 
 import subprocess
@@ -97,6 +97,7 @@ def serve(path: str, port: int, embedding: bool) -> None:
 
 
 def main() -> None:
+    """Makes the model, then runs both servers until standard input closes."""
     folder = Path(sys.argv[1])
     if sys.argv[2] == "serve":
         serve(sys.argv[1], int(sys.argv[3]), sys.argv[4] == "embedding")
