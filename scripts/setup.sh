@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what a build, the demo and the tests need on Debian 12 with Rust and Python 3.11. Idempotent; says nothing when
 # nothing is missing. What it installs: Debian packages for the C libraries that are built from source (libjpeg-turbo needs
-# cmake and nasm), and a virtual environment with the pinned tools of python/requirements-tools.txt.
+# cmake and nasm), and virtual environments with the pinned tools of python/requirements-tools.txt and the model servers of
+# python/requirements-servers.txt.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/env.sh
@@ -25,19 +26,20 @@ if [ ${#missing[@]} -gt 0 ]; then
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
-# --- Python tools, made anew when the list, the Python or the place changes ---
-list=python/requirements-tools.txt
-venv="$FOREBAY_CACHE/venv"
-mark="$venv/.made-from"
+# --- Python, one environment a list, made anew when the list, the Python or the place changes ---
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
     echo "setup: Python 3.11 or later is needed, found $(python3 --version)" >&2
     exit 1
 }
-made_from="$(cat "$list" <(python3 --version) <(echo "$venv") | sha256sum | cut -d' ' -f1)"
-if [ "$(cat "$mark" 2>/dev/null)" != "$made_from" ]; then
+environment() { # LIST PLACE
+    local list="$1" venv="$2" mark="$2/.made-from" made_from
+    made_from="$(cat "$list" <(python3 --version) <(echo "$venv") | sha256sum | cut -d' ' -f1)"
+    [ "$(cat "$mark" 2>/dev/null)" != "$made_from" ] || return 0
     echo "setup: making $venv from $list"
     rm -f "$mark"
     python3 -m venv --clear "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: --requirement "$list"
     echo "$made_from" >"$mark"
-fi
+}
+environment python/requirements-tools.txt "$FOREBAY_CACHE/venv"
+environment python/requirements-servers.txt "$FOREBAY_CACHE/venv-servers"

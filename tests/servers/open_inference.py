@@ -10,14 +10,21 @@ import subprocess
 import sys
 from pathlib import Path
 
-TYPES = ["BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES"]
+UNSIGNED = ["UINT8", "UINT16", "UINT32", "UINT64"]
+SIGNED = ["INT8", "INT16", "INT32", "INT64"]
+TYPES = ["BOOL", *UNSIGNED, *SIGNED, "FP16", "FP32", "FP64", "BYTES"]
 
 
-def tensor(name: str, datatype: str, shape: list[int]) -> dict:
+Tensor = dict[str, object]
+
+
+def tensor(name: str, datatype: str, shape: list[int]) -> Tensor:
+    """Describes a tensor as MLServer's settings do."""
     return {"name": name, "datatype": datatype, "shape": shape}
 
 
-def model(folder: Path, name: str, implementation: str, inputs: list[dict], outputs: list[dict]) -> None:
+def model(folder: Path, name: str, implementation: str, inputs: list[Tensor], outputs: list[Tensor]) -> None:
+    """Writes the settings of one model."""
     (folder / name).mkdir()
     settings = {
         "name": name,
@@ -29,6 +36,7 @@ def model(folder: Path, name: str, implementation: str, inputs: list[dict], outp
 
 
 def main() -> None:
+    """Writes the settings, then runs the server until standard input closes."""
     folder = Path(sys.argv[1])
     http, grpc, metrics = (int(port) for port in sys.argv[2:5])
     settings = {
@@ -48,6 +56,7 @@ def main() -> None:
         [tensor(f"out_{kind.lower()}", kind, [-1, 2] if kind == "FP32" else [-1]) for kind in TYPES],
     )
     model(folder, "double", "Double", [tensor("x", "FP32", [-1, 2])], [tensor("y", "FP32", [-1, 2])])
+    model(folder, "text", "Echo", [tensor("in", "BYTES", [-1])], [tensor("out", "BYTES", [-1])])
     model(folder, "short", "Short", [tensor("x", "FP32", [-1, 2])], [tensor("y", "FP32", [-1, 2])])
     model(folder, "large", "Double", [tensor("x", "FP32", [-1, 1048576])], [tensor("y", "FP32", [-1, 1048576])])
     code = Path(__file__).parent / "mlserver"

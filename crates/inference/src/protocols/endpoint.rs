@@ -3,6 +3,8 @@
 //! Every protocol sends through here, so the rules hold once: limits before allocation, plain HTTP to strangers only
 //! without credentials, no URL's query and no credential in any error.
 
+mod address;
+
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -11,6 +13,9 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Body, Client, Method, RequestBuilder, Response};
 use url::Url;
 
+pub use self::address::EndpointSettings;
+
+use self::address::{checked, innermost, is_credential};
 use super::connections::{Connections, is_loopback};
 use super::refusal::{Meaning, Refusal};
 use super::remote::{Observed, Watch};
@@ -23,24 +28,8 @@ const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 /// What is set aside for an answer before any of it came, whatever its header claims.
 const FIRST_BYTES_MAX: usize = 1 << 20;
 
-/// An address, as a user gives it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct EndpointSettings {
-    /// `http://` or `https://`. Never with user or password.
-    pub url: String,
-    /// `secret://NAME`, sent as `Authorization: Bearer`.
-    pub credential: Option<String>,
-    /// More headers. A value may be `secret://NAME`.
-    pub headers: Vec<(String, String)>,
-    /// Longest wait for one answer, from the connection to the last byte.
-    pub timeout: Duration,
-    /// Bytes of one request.
-    pub request_bytes_max: usize,
-    /// Bytes of one answer.
-    pub answer_bytes_max: usize,
-    /// Own readings of refusals, before those of the protocol.
-    pub rules: Vec<Rule>,
-}
+/// Longest wait for what a server says of itself. Cold models are loaded behind it; a plan is not kept for longer.
+const ASK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An address that may be asked.
 #[derive(Clone)]
@@ -62,23 +51,6 @@ pub struct Endpoint {
 pub(super) struct Answer {
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
-}
-
-// === impl EndpointSettings ===
-
-impl EndpointSettings {
-    /// `url` without credentials and with room for 64 MiB each way, which holds a batch of 100 images as tensors.
-    pub fn new(url: &str) -> Self {
-        Self {
-            url: url.to_string(),
-            credential: None,
-            headers: Vec::new(),
-            timeout: Duration::from_secs(60),
-            request_bytes_max: 64 << 20,
-            answer_bytes_max: 64 << 20,
-            rules: Vec::new(),
-        }
-    }
 }
 
 // === impl Endpoint ===
@@ -150,6 +122,11 @@ impl Endpoint {
             path.pop_if_empty().extend(segments);
         }
         url
+    }
+
+    /// The same address for questions about the model, which wait for less long than rows may.
+    pub(super) fn asking(&self) -> Self {
+        Self { timeout: self.timeout.min(ASK_TIMEOUT), ..self.clone() }
     }
 
     /// The address as errors show it: no query, which may hold what is nobody's business.
@@ -295,36 +272,5 @@ impl Endpoint {
                 seen.utilization = utilization;
             }
         });
-    }
-}
-
-fn checked(text: &str) -> Result<Url> {
-    let error = || Error::new(Kind::Invalid, "use endpoint");
-    let url = Url::parse(text).map_err(|source| error().source(source))?;
-    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-        return Err(error().with("scheme", url.scheme()).source("an endpoint is http://HOST or https://HOST"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(error().source(format!("no user or password in an address: name a credential with {SCHEME}NAME")));
-    }
-    Ok(url)
-}
-
-/// True for headers that carry credentials by their name; a value written in settings would end in plans and logs.
-fn is_credential(header: &str) -> bool {
-    ["auth", "cookie", "key", "secret", "token"].iter().any(|part| header.contains(part))
-}
-
-/// The last error of the chain, which says what happened; those above it repeat the URL.
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut last = error;
-    while let Some(next) = last.source() {
-        last = next;
-    }
-    match last.downcast_ref::<reqwest::Error>() {
-        Some(own) if own.is_timeout() => String::new(),
-        Some(own) if own.is_builder() => "the request could not be built".to_string(),
-        Some(_) => "the exchange broke off".to_string(),
-        None => last.to_string(),
     }
 }

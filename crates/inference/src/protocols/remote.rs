@@ -95,6 +95,11 @@ impl<P: Protocol> RemoteHost<P> {
         Self { protocol: Arc::new(protocol) }
     }
 
+    /// A replica without asking whether the server is ready: the first call will tell.
+    pub fn start_unasked(&self) -> Arc<dyn Replica> {
+        Arc::new(RemoteReplica { protocol: Arc::clone(&self.protocol) })
+    }
+
     /// What answers told besides rows, so far.
     pub fn observed(&self) -> Observed {
         self.protocol.observed()
@@ -107,10 +112,10 @@ impl<P: Protocol> Host for RemoteHost<P> {
     }
 
     fn start(&self, _replica: u16) -> BoxFuture<'static, Result<Arc<dyn Replica>>> {
-        let protocol = Arc::clone(&self.protocol);
+        let (ready, replica) = (Arc::clone(&self.protocol).ready(), self.start_unasked());
         Box::pin(async move {
-            Arc::clone(&protocol).ready().await?;
-            Ok(Arc::new(RemoteReplica { protocol }) as Arc<dyn Replica>)
+            ready.await?;
+            Ok(replica)
         })
     }
 

@@ -20,10 +20,13 @@ pub const FOLDER_VARIABLE: &str = "FOREBAY_SECRETS_DIR";
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
 
+/// The value of a variable, by its name.
+type Variable = dyn Fn(&str) -> Option<String> + Send + Sync;
+
 /// Where credentials are looked up.
 #[derive(Clone)]
 pub struct Secrets {
-    variable: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    variable: Arc<Variable>,
 }
 
 // === impl Secret ===

@@ -4,6 +4,8 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::disallowed_methods, reason = "this is the Env that the lint asks for")]
 
+pub mod servers;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,6 +82,12 @@ pub fn batch(first: u128, rows: RecordBatch) -> RequestBatch {
 /// Each outcome as one line: the answer's cells, or kind and reason.
 pub fn shown(outcomes: &[Outcome]) -> Vec<String> {
     outcomes.iter().map(shown_one).collect()
+}
+
+/// Each row of `rows` as one line of its cells.
+pub fn cells(rows: &RecordBatch) -> Vec<String> {
+    let answered = |place| shown_one(&Outcome::Answered { rows: rows.clone(), place });
+    (0..rows.num_rows()).map(answered).collect()
 }
 
 fn shown_one(outcome: &Outcome) -> String {

@@ -1,3 +1,5 @@
+//! Values there and back, and what does not fit.
+
 use arrow::array::{ArrayRef, Float32Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Fields};
 use forebay_core::types::tensor::TensorType;

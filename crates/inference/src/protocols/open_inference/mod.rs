@@ -19,7 +19,7 @@ use futures::future::BoxFuture;
 
 pub use self::settings::{OpenInferenceSettings, Transport};
 
-use self::metadata::Shape;
+use self::metadata::{Metadata, Shape};
 use self::tensor::{Given, Taken};
 use super::connections::Connections;
 use super::endpoint::Endpoint;
@@ -67,10 +67,12 @@ impl OpenInference {
         if let Some(shape) = self.shape.get() {
             return Ok(shape.clone());
         }
-        let model = &self.settings.model;
+        let (endpoint, model) = (self.endpoint.asking(), &self.settings.model);
         let told = match self.settings.transport {
-            Transport::Grpc => grpc::metadata(&self.endpoint, model, self.version()).await?,
-            Transport::HttpBinary | Transport::HttpJson => http::metadata(&self.endpoint, &self.path()).await?,
+            // Who lists everything asks nothing.
+            _ if !self.settings.inputs.is_empty() && !self.settings.outputs.is_empty() => Metadata::default(),
+            Transport::Grpc => grpc::metadata(&endpoint, model, self.version()).await?,
+            Transport::HttpBinary | Transport::HttpJson => http::metadata(&endpoint, &self.path()).await?,
         };
         let shape = told.shape(&self.settings.inputs, &self.settings.outputs)?;
         Ok(self.shape.get_or_init(|| shape).clone())
@@ -120,9 +122,10 @@ impl Protocol for OpenInference {
 
     fn ready(self: Arc<Self>) -> BoxFuture<'static, Result<()>> {
         Box::pin(async move {
+            let endpoint = self.endpoint.asking();
             let ready = match self.settings.transport {
-                Transport::Grpc => grpc::ready(&self.endpoint, &self.settings.model, self.version()).await?,
-                Transport::HttpBinary | Transport::HttpJson => http::ready(&self.endpoint, &self.path()).await?,
+                Transport::Grpc => grpc::ready(&endpoint, &self.settings.model, self.version()).await?,
+                Transport::HttpBinary | Transport::HttpJson => http::ready(&endpoint, &self.path()).await?,
             };
             let not_yet = || Refusal::new(Meaning::Down, "not ready", "the server has not loaded the model");
             if ready { Ok(()) } else { Err(self.endpoint.refused(not_yet())) }

@@ -16,7 +16,8 @@ pub struct OpenInferenceSettings {
     pub version: Option<String>,
     /// How tensors travel.
     pub transport: Transport,
-    /// Inputs in place of those that the server tells, for servers that tell none or too little.
+    /// Inputs in place of those that the server tells, for servers that tell none or too little. With inputs and outputs
+    /// both listed the server is not asked.
     pub inputs: Vec<Slot>,
     /// Outputs in place of those that the server tells; also a way to ask for fewer. Value type `Binary` takes `BYTES`
     /// that are no text.

@@ -7,6 +7,7 @@
 //! - embeddings: `embedding` (`float32[rows, length]`). Tokens of a batch belong to no row; [`Observed`] counts them.
 
 mod answer;
+mod columns;
 mod embeddings;
 mod schema;
 mod settings;
@@ -14,8 +15,8 @@ mod sse;
 
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, FieldRef, Schema};
+use arrow::array::RecordBatch;
+use arrow::datatypes::DataType;
 use bytes::Bytes;
 use forebay_core::{Error, Kind, Result};
 use futures::future::BoxFuture;
@@ -27,7 +28,7 @@ pub use self::settings::{OpenAiSettings, Task};
 
 use self::answer::{Said, Usage};
 use self::sse::Events;
-use super::columns::{array_of, column_of};
+use super::columns::column_of;
 use super::connections::Connections;
 use super::endpoint::Endpoint;
 use super::http_json::{json_headers, row_cell};
@@ -170,46 +171,11 @@ impl OpenAi {
         });
     }
 
-    /// What was said to each row as columns.
-    fn columns(&self, said: &[Said]) -> Result<RecordBatch> {
-        let bad = |row: usize, why: String| self.endpoint.bad_answer(format!("row {row}: {why}"));
-        let mut columns: Vec<(FieldRef, ArrayRef)> = vec![match &self.answer {
-            None => {
-                let texts = said.iter().enumerate().map(|(row, said)| said.spoken().map_err(|why| bad(row, why)));
-                text_column("text", texts.collect::<Result<Vec<_>>>()?)
-            }
-            Some(kind) => {
-                let values = said.iter().enumerate();
-                let values = values.map(|(row, said)| said.structured().map_err(|why| bad(row, why)));
-                let values: Vec<Value> = values.collect::<Result<_>>()?;
-                let array = array_of(kind, false, &values.iter().collect::<Vec<_>>());
-                let array = array.map_err(|why| self.endpoint.bad_answer(format!("not as the schema says: {why}")))?;
-                (Arc::new(Field::new("answer", kind.clone(), false)), array)
-            }
-        }];
-        let reason = |said: &'_ Said| said.finish_reason.clone().unwrap_or_default();
-        columns.push(text_column("finish_reason", said.iter().map(reason).collect()));
-        if self.settings.tokens {
-            let uncounted = |row| bad(row, "no tokens are counted; set `tokens = false` for this server".to_string());
-            let usages = said.iter().enumerate().map(|(row, said)| said.usage.ok_or_else(|| uncounted(row)));
-            let usages: Vec<Usage> = usages.collect::<Result<_>>()?;
-            columns.push(token_column("prompt_tokens", usages.iter().map(|usage| usage.prompt_tokens)));
-            columns.push(token_column("completion_tokens", usages.iter().map(|usage| usage.completion_tokens)));
-        }
-        self.batch(columns)
-    }
-
-    fn batch(&self, columns: Vec<(FieldRef, ArrayRef)>) -> Result<RecordBatch> {
-        let (fields, columns): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
-        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
-            .map_err(|source| self.endpoint.bad_answer(source.to_string()))
-    }
-
     /// One vector for each of `texts`.
-    async fn embed(&self, texts: Vec<Value>) -> Result<Vec<Value>> {
+    async fn embed(&self, endpoint: &Endpoint, texts: Vec<Value>) -> Result<Vec<Value>> {
         let rows = texts.len();
         let (path, body) = self.request(Value::Array(texts))?;
-        let answer = self.endpoint.exchange(Method::POST, self.endpoint.join(&[path]), json_headers(), body).await?;
+        let answer = endpoint.exchange(Method::POST, endpoint.join(&[path]), json_headers(), body).await?;
         let body: embeddings::Body = serde_json::from_slice(&answer.body)
             .map_err(|source| self.endpoint.bad_answer(format!("no JSON of the protocol: {source}")))?;
         self.count(body.usage);
@@ -218,7 +184,7 @@ impl OpenAi {
 
     async fn embeddings(&self, rows: &RecordBatch) -> Result<RecordBatch> {
         let texts = (0..rows.num_rows()).map(|row| self.filled(rows, row)).collect::<Result<_>>()?;
-        let vectors = self.embed(texts).await?;
+        let vectors = self.embed(&self.endpoint, texts).await?;
         let slot = embedding(self.length().await?);
         let column = column_of(&slot, &vectors.iter().collect::<Vec<_>>());
         self.batch(vec![column.map_err(|why| self.endpoint.bad_answer(why.to_string()))?])
@@ -229,7 +195,7 @@ impl OpenAi {
         if let Some(length) = self.length.get() {
             return Ok(*length);
         }
-        let vectors = self.embed(vec!["length".into()]).await?;
+        let vectors = self.embed(&self.endpoint.asking(), vec!["length".into()]).await?;
         let length = vectors.first().and_then(Value::as_array).map(Vec::len).filter(|length| *length > 0);
         let length = length.ok_or_else(|| self.endpoint.bad_answer("an embedding is no array of numbers"))?;
         Ok(*self.length.get_or_init(|| length))
@@ -238,16 +204,6 @@ impl OpenAi {
 
 fn embedding(length: usize) -> Slot {
     Slot { name: "embedding".to_string(), value: DataType::Float32, shape: vec![Some(length)] }
-}
-
-fn text_column<T: AsRef<str>>(name: &str, texts: Vec<T>) -> (FieldRef, ArrayRef) {
-    let texts = StringArray::from_iter_values(texts);
-    (Arc::new(Field::new(name, DataType::Utf8, false)), Arc::new(texts))
-}
-
-fn token_column(name: &str, tokens: impl Iterator<Item = u64>) -> (FieldRef, ArrayRef) {
-    let tokens = tokens.map(|tokens| i64::try_from(tokens).unwrap_or(i64::MAX));
-    (Arc::new(Field::new(name, DataType::Int64, false)), Arc::new(Int64Array::from_iter_values(tokens)))
 }
 
 impl Protocol for OpenAi {
@@ -271,7 +227,7 @@ impl Protocol for OpenAi {
     fn ready(self: Arc<Self>) -> BoxFuture<'static, Result<()>> {
         Box::pin(async move {
             let url = self.endpoint.join(&["models"]);
-            match self.endpoint.exchange(Method::GET, url, HeaderMap::new(), Bytes::new()).await {
+            match self.endpoint.asking().exchange(Method::GET, url, HeaderMap::new(), Bytes::new()).await {
                 Err(error) if has_no_list(&error) => Ok(()),
                 told => told.map(|_| ()),
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::after::seconds;
+use crate::protocols::refusal::cut;
 
 /// The readable part of an error body.
 #[derive(Debug, Default)]
@@ -46,7 +47,7 @@ pub(super) fn told(json: Option<&Value>, text: &str) -> Told {
     Told {
         lower: body.to_string().to_lowercase(),
         words,
-        code: code.and_then(Value::as_str).map(|code| super::super::refusal::cut(code)),
+        code: code.and_then(Value::as_str).map(cut),
         retry_after: pause.and_then(Value::as_f64).and_then(seconds),
     }
 }

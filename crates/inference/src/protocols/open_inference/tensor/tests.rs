@@ -1,3 +1,5 @@
+//! Every type over the wire, and answers that lie about themselves.
+
 use arrow::array::{Float32Array, Int64Array, StringArray};
 use proptest::prelude::*;
 

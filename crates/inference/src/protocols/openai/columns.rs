@@ -1,0 +1,61 @@
+//! What a model said as columns.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema};
+use forebay_core::Result;
+use serde_json::Value;
+
+use super::OpenAi;
+use super::answer::{Said, Usage};
+use crate::protocols::columns::array_of;
+
+// === impl OpenAi ===
+
+impl OpenAi {
+    /// What was said to each row as columns.
+    pub(super) fn columns(&self, said: &[Said]) -> Result<RecordBatch> {
+        let bad = |row: usize, why: String| self.endpoint.bad_answer(format!("row {row}: {why}"));
+        let mut columns: Vec<(FieldRef, ArrayRef)> = vec![match &self.answer {
+            None => {
+                let texts = said.iter().enumerate().map(|(row, said)| said.spoken().map_err(|why| bad(row, why)));
+                text_column("text", texts.collect::<Result<Vec<_>>>()?)
+            }
+            Some(kind) => {
+                let values = said.iter().enumerate();
+                let values = values.map(|(row, said)| said.structured().map_err(|why| bad(row, why)));
+                let values: Vec<Value> = values.collect::<Result<_>>()?;
+                let array = array_of(kind, false, &values.iter().collect::<Vec<_>>());
+                let array = array.map_err(|why| self.endpoint.bad_answer(format!("not as the schema says: {why}")))?;
+                (Arc::new(Field::new("answer", kind.clone(), false)), array)
+            }
+        }];
+        let reason = |said: &'_ Said| said.finish_reason.clone().unwrap_or_default();
+        columns.push(text_column("finish_reason", said.iter().map(reason).collect()));
+        if self.settings.tokens {
+            let uncounted = |row| bad(row, "no tokens are counted; set `tokens = false` for this server".to_string());
+            let usages = said.iter().enumerate().map(|(row, said)| said.usage.ok_or_else(|| uncounted(row)));
+            let usages: Vec<Usage> = usages.collect::<Result<_>>()?;
+            columns.push(token_column("prompt_tokens", usages.iter().map(|usage| usage.prompt_tokens)));
+            columns.push(token_column("completion_tokens", usages.iter().map(|usage| usage.completion_tokens)));
+        }
+        self.batch(columns)
+    }
+
+    pub(super) fn batch(&self, columns: Vec<(FieldRef, ArrayRef)>) -> Result<RecordBatch> {
+        let (fields, columns): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+            .map_err(|source| self.endpoint.bad_answer(source.to_string()))
+    }
+}
+
+fn text_column<T: AsRef<str>>(name: &str, texts: Vec<T>) -> (FieldRef, ArrayRef) {
+    let texts = StringArray::from_iter_values(texts);
+    (Arc::new(Field::new(name, DataType::Utf8, false)), Arc::new(texts))
+}
+
+fn token_column(name: &str, tokens: impl Iterator<Item = u64>) -> (FieldRef, ArrayRef) {
+    let tokens = tokens.map(|tokens| i64::try_from(tokens).unwrap_or(i64::MAX));
+    (Arc::new(Field::new(name, DataType::Int64, false)), Arc::new(Int64Array::from_iter_values(tokens)))
+}
