@@ -41,9 +41,6 @@ pub enum Command {
 pub enum BenchCommand {
     /// How well the inference gate and others like it follow what a model can take, scenario by scenario.
     Gate(Box<forebay_bench::gate::Options>),
-    /// The backend of a run in real time, started by it.
-    #[command(hide = true)]
-    GateBackend,
 }
 
 #[derive(Debug, Args)]

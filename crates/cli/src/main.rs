@@ -56,11 +56,8 @@ async fn dispatch(command: Command) -> Result<ExitCode, Problem> {
 
 /// Measuring blocks its thread and may have a runtime of its own.
 async fn bench(command: BenchCommand) -> Result<ExitCode, Problem> {
-    let measure = move || match command {
-        BenchCommand::Gate(options) => forebay_bench::gate::run(&options),
-        BenchCommand::GateBackend => forebay_bench::real::serve(),
-    };
-    let ran = tokio::task::spawn_blocking(measure).await;
+    let BenchCommand::Gate(options) = command;
+    let ran = tokio::task::spawn_blocking(move || forebay_bench::gate::run(&options)).await;
     match ran {
         Ok(Ok(())) => Ok(ExitCode::SUCCESS),
         Ok(Err(error)) => Err(Problem::failed("measure the gate", error)),
