@@ -6,6 +6,7 @@ use forebay_core::element::Epoch;
 use forebay_core::{Kind, Result};
 use forebay_inference::call::{ModelGate, Permit};
 use forebay_inference::journal::Journal;
+use forebay_inference::protocols::gauges::Scraper;
 use forebay_inference::request::{Outcome, RequestBatch, RequestId};
 use forebay_inference::service::Service;
 use forebay_operators::inference::Model;
@@ -20,6 +21,8 @@ pub struct ServiceModel {
     pub journal: Option<Journal>,
     /// What all who ask a model with a latency objective share.
     pub gate: Option<Arc<ModelGate>>,
+    /// Reads the gauges that bound the gate, as long as somebody holds it.
+    pub scraper: Option<Arc<Scraper>>,
     /// The model runs elsewhere.
     pub remote: bool,
 }

@@ -129,7 +129,11 @@ impl Opening<'_> {
             let service = Service::new(self.env(), host, journal.clone(), settings);
             service.warm();
             self.watch.set_service(name, service.clone());
-            services.insert(name.clone(), ServiceModel { service, journal, gate, remote });
+            let scraper = self.outside.scraper(&model.spec)?.map(Arc::new);
+            if let (Some(scraper), Some(gate)) = (&scraper, gate.clone()) {
+                scraper.run(move |scraped| gate.on_gauges(scraped.gauges));
+            }
+            services.insert(name.clone(), ServiceModel { service, journal, gate, scraper, remote });
         }
         Ok(Models { journal, services })
     }

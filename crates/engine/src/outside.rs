@@ -11,6 +11,7 @@ use forebay_core::store::Store;
 use forebay_core::{Error, Kind, Result};
 use forebay_inference::hosts::process::WorkerCommand;
 use forebay_inference::hosts::{Host, fake, onnx};
+use forebay_inference::protocols::gauges::Scraper;
 use forebay_inference::{journal, service};
 use forebay_operators::inference as operator;
 use forebay_plan::spec::{Host as HostSpec, ModelSpec};
@@ -51,6 +52,14 @@ pub trait Outside: Send + Sync {
     /// # Errors
     /// `Invalid` if the model cannot be what its declaration says.
     fn host(&self, model: &ModelSpec) -> Result<Arc<dyn Host>>;
+
+    /// What reads the metrics of a model's server, if they are declared.
+    ///
+    /// # Errors
+    /// `Invalid` if the address cannot be used.
+    fn scraper(&self, _model: &ModelSpec) -> Result<Option<Scraper>> {
+        Ok(None)
+    }
 
     /// A host for the subtasks of one attempt.
     fn subtasks(&self) -> Arc<dyn SubtaskHost>;
@@ -139,6 +148,13 @@ impl Outside for Local {
                 Ok(Arc::new(fake::host(&settings, self.worker.clone())?.logging(log)))
             }
             HostSpec::Remote(remote) => self.remotes.host(remote),
+        }
+    }
+
+    fn scraper(&self, model: &ModelSpec) -> Result<Option<Scraper>> {
+        match &model.host {
+            HostSpec::Remote(remote) => self.remotes.scraper(Arc::clone(&self.env), remote),
+            HostSpec::Onnx { .. } | HostSpec::Fake(_) => Ok(None),
         }
     }
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_core::Result;
+use forebay_core::env::Env;
 use forebay_inference::hosts::{Host, Slot};
+use forebay_inference::protocols::gauges::Scraper;
 use forebay_inference::protocols::{Connections, EndpointSettings, Secrets, http_json, open_inference, openai};
 use forebay_plan::remote::{
     HttpJsonSpec, ManyRows, OpenAiSpec, OpenInferenceSpec, ProtocolSpec, RemoteSpec, TaskSpec, Transport, TypeSpec,
@@ -43,6 +45,16 @@ impl Remotes {
                 Arc::new(http_json::host(&http_json_settings(remote, spec), connections, secrets)?)
             }
         })
+    }
+
+    /// Reads the metrics of `remote` where they are declared; not yet running.
+    ///
+    /// # Errors
+    /// `Invalid` if the address or a credential cannot be used.
+    pub fn scraper(&self, env: Arc<dyn Env>, remote: &RemoteSpec) -> Result<Option<Scraper>> {
+        let Some(url) = &remote.metrics else { return Ok(None) };
+        let settings = EndpointSettings { url: url.clone(), ..endpoint(remote) };
+        Scraper::new(env, &settings, None, &self.connections, &self.secrets).map(Some)
     }
 }
 

@@ -16,6 +16,8 @@ pub struct RemoteSpec {
     pub credential: Option<String>,
     /// More headers; a value may be `secret://NAME`.
     pub headers: BTreeMap<String, String>,
+    /// Address of its metrics in Prometheus text: what waits there bounds the limit.
+    pub metrics: Option<String>,
     /// How it is spoken to.
     pub protocol: ProtocolSpec,
 }

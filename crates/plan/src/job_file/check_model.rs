@@ -92,6 +92,7 @@ fn refuse_remote_keys(checker: &Checker, table: &ModelTable) -> Result<()> {
         ("url", table.url.as_ref().map(Spanned::span)),
         ("name", table.name.as_ref().map(Spanned::span)),
         ("credential", table.credential.as_ref().map(Spanned::span)),
+        ("metrics", table.metrics.as_ref().map(Spanned::span)),
         ("open_inference", table.open_inference.as_ref().map(Spanned::span)),
         ("openai", table.openai.as_ref().map(Spanned::span)),
         ("http_json", table.http_json.as_ref().map(Spanned::span)),

@@ -116,6 +116,7 @@ pub(super) fn remote(checker: &Checker, name: &str, table: ModelTable) -> Result
         model: table.name.map(|name| checker.filled("name", name)).transpose()?.unwrap_or_else(|| name.to_string()),
         credential: table.credential.map(|credential| secret(checker, credential)).transpose()?,
         headers: table.headers.unwrap_or_default(),
+        metrics: table.metrics.map(|metrics| metrics_of(checker, metrics, table.latency.is_some())).transpose()?,
         protocol,
     })
 }
@@ -128,6 +129,15 @@ fn secret(checker: &Checker, credential: Spanned<String>) -> Result<String> {
     Err(checker
         .error(credential.span(), "a credential is named, never written in a job file")
         .with_help("credential = \"secret://NAME\" takes it from the variable NAME, or from a file of that name in FOREBAY_SECRETS_DIR"))
+}
+
+fn metrics_of(checker: &Checker, metrics: Spanned<String>, follows: bool) -> Result<String> {
+    if follows {
+        return checker.filled("metrics", metrics);
+    }
+    Err(checker
+        .error(metrics.span(), "metrics say nothing to a limit that is fixed")
+        .with_help("declare latency = \"...\", the longest that a request should take"))
 }
 
 fn refuse_local_keys(checker: &Checker, table: &ModelTable) -> Result<()> {

@@ -191,6 +191,10 @@ pub struct ModelTable {
     pub credential: Option<Spanned<String>>,
     /// Remote hosts: more headers; a value may be `secret://NAME`.
     pub headers: Option<BTreeMap<String, String>>,
+    /// Remote hosts with `latency`: address of the server's metrics in Prometheus text (Triton, vLLM, SGLang, TGI). What
+    /// waits there bounds the limit.
+    #[schemars(with = "Option<String>")]
+    pub metrics: Option<Spanned<String>>,
     /// What only `open_inference` understands.
     #[schemars(with = "Option<OpenInferenceTable>")]
     pub open_inference: Option<Spanned<OpenInferenceTable>>,
