@@ -5,6 +5,7 @@
 mod support;
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, AsArray, FixedSizeListArray, Float32Array, Int64Array, RecordBatch};
 use arrow::compute::cast;
@@ -15,13 +16,15 @@ use forebay_gate::limiter::Class;
 use forebay_inference::call::Permit;
 use forebay_inference::hosts::{Host, Slot};
 use forebay_inference::protocols::open_inference::{OpenInference, OpenInferenceSettings, Transport, host};
-use forebay_inference::protocols::{Connections, RemoteHost, Secrets, class_of};
+use forebay_inference::protocols::{Connections, RemoteHost, Secrets, class_of, is_retryable, retry_after};
 use forebay_inference::service::{Service, ServiceSettings};
 
 use support::servers::{Script, Scripted, Server};
 use support::{TokioEnv, batch, cells, shown};
 
 static SERVER: LazyLock<Server> = LazyLock::new(|| Server::start("open_inference.py", "/v2/health/ready"));
+
+static HOSTILE: LazyLock<Server> = LazyLock::new(|| Server::start("hostile_grpc.py", "/"));
 
 fn settings(transport: Transport, model: &str) -> OpenInferenceSettings {
     let url = if transport == Transport::Grpc { SERVER.second_url() } else { SERVER.url() };
@@ -293,4 +296,59 @@ async fn what_is_no_grpc_server_is_down_and_hangs_nobody() {
         let error: Error = hostile(Transport::Grpc, script).await.0.unwrap_err();
         assert_eq!((error.kind(), class_of(&error)), (Kind::Unavailable, Class::Down), "{name}: {}", error.chain());
     }
+}
+
+/// Two rows asked of `model` of the server that answers wrongly, which waits for an answer so long and takes so many bytes.
+async fn wrongly(model: &str, timeout: Duration, answer_bytes_max: usize) -> Result<RecordBatch> {
+    let slot = |name: &str| vec![Slot::scalar(name, DataType::Float32)];
+    let mut settings = OpenInferenceSettings {
+        inputs: slot("x"),
+        outputs: slot("y"),
+        ..OpenInferenceSettings::new(&HOSTILE.second_url(), model)
+    };
+    (settings.endpoint.timeout, settings.endpoint.answer_bytes_max) = (timeout, answer_bytes_max);
+    let column: ArrayRef = Arc::new(Float32Array::from(vec![1.0, 2.0]));
+    let rows = RecordBatch::try_from_iter([("x", column)]).unwrap();
+    made(&settings).start_unasked().call(batch(1, rows)).await
+}
+
+const LONG: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn raw_and_typed_contents_are_the_same_answer() {
+    for model in ["good", "typed"] {
+        assert_eq!(cells(&wrongly(model, LONG, 1 << 20).await.unwrap()), ["3.5", "4.5"], "{model}");
+    }
+}
+
+#[tokio::test]
+async fn hostile_messages_end_in_clear_errors() {
+    for (model, expected) in [
+        ("typed_short", "1 values came, its shape has 2"),
+        ("nothing", "output `y`: it is missing"),
+        ("garbage", "no message of the protocol"),
+        ("cut", "no message of the protocol"),
+        ("two_raw", "2 raw contents for 1 tensors"),
+        ("short_raw", "7 bytes came for 2 values of 4 bytes"),
+        ("wrong_rows", "1 answers to 2 rows"),
+        ("huge_shape", "expected float32[rows]"),
+        ("nan", "row 1 is NaN or infinite"),
+    ] {
+        let error = wrongly(model, LONG, 1 << 20).await.unwrap_err();
+        assert_eq!((error.kind(), class_of(&error)), (Kind::Data, Class::Answered), "{model}: {}", error.chain());
+        assert!(error.chain().contains(expected), "{model}: {}", error.chain());
+    }
+    let error = wrongly("long", LONG, 100_000).await.unwrap_err();
+    assert_eq!((error.kind(), class_of(&error)), (Kind::Exhausted, Class::TooLarge), "{}", error.chain());
+}
+
+#[tokio::test]
+async fn trailers_tell_when_to_come_back_and_whether() {
+    let quota = wrongly("quota", LONG, 1 << 20).await.unwrap_err();
+    assert_eq!((class_of(&quota), retry_after(&quota)), (Class::Throttled, Some(Duration::from_millis(700))));
+    assert!(quota.chain().ends_with("slow down: 100% é") && is_retryable(&quota), "{}", quota.chain());
+    let never = wrongly("never", LONG, 1 << 20).await.unwrap_err();
+    assert_eq!((class_of(&never), is_retryable(&never)), (Class::Overloaded, false), "{}", never.chain());
+    let slow = wrongly("slow", Duration::from_millis(300), 1 << 20).await.unwrap_err();
+    assert_eq!((slow.kind(), class_of(&slow)), (Kind::Timeout, Class::Timeout), "{}", slow.chain());
 }
