@@ -68,6 +68,8 @@ class Backend(ThreadingHTTPServer):
         self.refused = 0
         self.down = False
         self.refuses_text: str | None = None
+        self.waiting = 0
+        self.scraped = 0
         self.answered: Counter[str] = Counter()
 
     @property
@@ -106,12 +108,20 @@ class Handler(BaseHTTPRequestHandler):
         """Answers a request."""
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         status, body = self.server.ask(request["text"])
-        encoded = json.dumps(body).encode()
+        self.reply(status, json.dumps(body).encode())
+
+    def do_GET(self) -> None:
+        """Shows the metrics."""
+        self.server.scraped += 1
+        lines = [f"vllm:num_requests_waiting {self.server.waiting}", f"vllm:num_requests_running {self.server.held}"]
+        self.reply(200, "".join(line + "\n" for line in lines).encode())
+
+    def reply(self, status: int, body: bytes) -> None:
+        """Sends an answer."""
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(encoded)))
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(encoded)
+        self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Says nothing."""
@@ -174,6 +184,21 @@ def test_a_row_that_the_model_refuses_is_a_dead_letter_alone(space: MakeSpace, b
     assert balance([row["id"] for row in committed(workspace.out)], set(range(300)) - {123}).exact
     letters = dead_letters(workspace.out)
     assert [(json.loads(letter["input"])["id"], letter["kind"]) for letter in letters] == [(123, "data")]
+
+
+def test_what_waits_at_the_server_bounds_the_limit(space: MakeSpace, backend: Backend) -> None:
+    """A server whose metrics show a long queue is given next to nothing until the queue is gone."""
+    metrics = backend.url.replace("/infer", "/metrics")
+    job = JOB.format(url=backend.url).replace('latency = "200ms"', f'latency = "200ms"\nmetrics = "{metrics}"')
+    workspace = space(job)
+    write_rows(workspace.input, 2 * ROWS)
+    backend.waiting = 1000
+    engine = workspace.start()
+    engine.wait_until(lambda: backend.scraped >= 2 and backend.held <= 1, "the limit falls")
+    backend.waiting = 0
+    engine.wait_until(lambda: backend.held > 4, "the limit rises")
+    engine.wait(0)
+    assert balance([row["id"] for row in committed(workspace.out)], set(range(2 * ROWS))).exact
 
 
 def test_a_credential_is_named_and_never_written(space: MakeSpace, backend: Backend) -> None:
