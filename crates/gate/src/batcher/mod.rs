@@ -3,7 +3,7 @@
 //! A pure state machine over items of any type. A batch that is not full stays open to others until somebody takes it,
 //! which is when there is a permit: under load batches fill by themselves. Each open batch knows its own due time, so a
 //! timer that was set for a batch which has left since never touches the next one. Rows of similar cost go together where
-//! asked ([`BatcherSettings::cost_ratio`]); rows of one key are never in two batches at once ([`keys`]); what failed before
+//! asked ([`BatcherSettings::cost_ratio`]); rows of one key are never in two batches at once (`keys.rs`); what failed before
 //! comes back as a group of its own and never fails new rows. Never drops or copies a row.
 
 mod keys;

@@ -74,7 +74,7 @@ pub enum Cause {
     Deadline,
     /// A watermark waits for a row of it.
     Watermark,
-    /// [`Batcher::flush`] was called, or the input ended.
+    /// [`Batcher::flush`](super::Batcher::flush) was called, or the input ended.
     Flush,
     /// Rows that failed before.
     Retry,
