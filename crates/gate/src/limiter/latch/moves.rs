@@ -63,7 +63,10 @@ impl Latch {
     pub(super) fn fall_back(&mut self) {
         match self.phase {
             Phase::LaneReference | Phase::LaneUp | Phase::LaneDown => self.lanes.abandon(),
-            Phase::ProbeUp | Phase::ProbeDown => self.target.wanted = self.probe.before.0,
+            Phase::ProbeUp | Phase::ProbeDown => {
+                self.target.wanted = self.probe.before.0;
+                self.probe.fewer = false;
+            }
             Phase::Start | Phase::LaneSearch => self.target.wanted = self.target.objective(),
             Phase::Hold => {}
         }
