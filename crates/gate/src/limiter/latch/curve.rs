@@ -9,8 +9,8 @@ use super::epoch::Observed;
 
 /// Limits within this factor are one point.
 const POINT: f64 = 1.2;
-/// Points kept: from 4 to 200 rows in flight.
-const POINTS: usize = 24;
+/// Points kept: from 1 to 6,000 rows in flight.
+const POINTS: usize = 48;
 /// A point is forgotten after this, and rests on so many rows at most, for the backend moves.
 const FRESH: Seconds = 60.0;
 /// Older than this is no reason to go back there.
