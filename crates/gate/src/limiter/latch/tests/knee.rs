@@ -99,6 +99,17 @@ fn steps_are_sized_by_the_elasticity() {
 }
 
 #[test]
+fn what_can_be_in_flight_is_whole_rows() {
+    for (rows_max, lanes, limit, usable) in
+        [(1, 1, 1.4, 1.0), (1, 1, 7.6, 8.0), (64, 4, 5.9, 4.0), (64, 4, 6.1, 6.1), (64, 1, 9.4, 9.0)]
+    {
+        let mut latch = Latch::new(settings(0.2, rows_max));
+        (latch.limit, latch.lanes.count) = (limit, lanes);
+        assert!((latch.usable() - usable).abs() < 1e-9, "{limit} in {lanes}: {}", latch.usable());
+    }
+}
+
+#[test]
 fn rests_near_a_knee() {
     let mut bench = Bench::new(settings(0.2, 1));
     let mut knee = |ask: Ask| {
