@@ -54,6 +54,8 @@ pub enum Reason {
     Missed,
     /// The objective is missed with one row in flight: steered by what is possible for a while.
     OutOfReach,
+    /// A lower limit let more through not long ago: does it still?
+    FewerTried,
     /// A lower target is tried: does throughput stay?
     ProbeDown,
     /// A higher target is tried: does throughput rise?
@@ -158,6 +160,7 @@ impl fmt::Display for Reason {
             Self::CutFutile => "a cut cost throughput and did not lower latency: undone",
             Self::Missed => "rows miss the objective, and cutting does not help",
             Self::OutOfReach => "the objective is out of reach at any limit",
+            Self::FewerTried => "fewer in flight let more rows through: trying that",
             Self::ProbeDown => "trying a lower latency target",
             Self::ProbeUp => "trying a higher latency target",
             Self::ProbeUndone => "the probe did not pay: undone",

@@ -25,6 +25,8 @@ const EXCESS_KEEPS: f64 = 0.7;
 const MARGIN: f64 = 0.95;
 /// Latency over target from which an excess is cut hard, and below which growth is in proportion.
 const EXCESS: f64 = 1.2;
+/// Elasticity from which growth is bounded by it: below, bounding it costs more than overshooting a little.
+const STEEP: f64 = 1.4;
 const SHORT: f64 = 0.8;
 
 /// What the law looks at.
@@ -44,6 +46,8 @@ pub(super) struct View {
     pub(super) late_line: Seconds,
     /// Whether the objective binds.
     pub(super) at_top: bool,
+    /// Per cent that latency rises by when the limit does by one, at least 1.
+    pub(super) elasticity: f64,
     /// Time since the law last moved the limit.
     pub(super) since: Seconds,
 }
@@ -65,18 +69,27 @@ impl View {
         if self.breached() {
             (self.limit * self.excess(ratio).max(BREACH_KEEPS) * MARGIN, Reason::Breach)
         } else if ratio > EXCESS && !self.at_top {
-            (self.limit * self.excess(ratio).max(EXCESS_KEEPS) * MARGIN, Reason::OverTarget)
+            (self.limit * self.excess(ratio).powf(1.0 / self.elasticity).max(EXCESS_KEEPS) * MARGIN, Reason::OverTarget)
         } else if ratio < SHORT {
             let grown = self.limit * (1.0 / ratio).powf(GROWTH_EXPONENT) + additive;
-            (grown.min(1.5 * self.limit + 1.0), Reason::UnderTarget)
+            (grown.min(1.5 * self.limit + 1.0).min(self.reach(ratio)), Reason::UnderTarget)
         } else if self.at_top {
             let kept = (1.0 - CUT_PER_LATE * self.late_share).max(CUT_KEEPS);
             (self.limit * kept + ADDITIVE_AT_TOP * root * elapsed, Reason::AtObjective)
         } else if ratio > 1.0 {
-            (MARGIN * self.limit / ratio, Reason::OverTarget)
+            (MARGIN * self.limit * ratio.powf(-1.0 / self.elasticity), Reason::OverTarget)
         } else {
-            (self.limit + additive, Reason::UnderTarget)
+            ((self.limit + additive).min(self.reach(ratio)), Reason::UnderTarget)
         }
+    }
+
+    /// Growth that the target has room for where latency is known to follow the limit closely; without bound where it is not, and at
+    /// the top, where all clients of a backend must grow alike.
+    fn reach(&self, ratio: f64) -> f64 {
+        if self.at_top || self.elasticity < STEEP {
+            return f64::INFINITY;
+        }
+        self.limit * ratio.powf(-1.0 / self.elasticity) + ADDITIVE_LEAST
     }
 
     /// What a proportional cut would keep. Where most rows are late the late line is the better measure: the target rests on

@@ -10,13 +10,16 @@
 
 mod brake;
 mod ceiling;
+mod curve;
 mod decision;
+mod elasticity;
 mod epoch;
 mod feed;
 mod futility;
 mod gauges;
 mod hold;
 mod jitter;
+mod knee;
 mod knobs;
 mod lanes;
 mod memory;
@@ -39,7 +42,9 @@ pub use self::settings::Settings;
 
 use self::brake::Brake;
 use self::ceiling::Ceiling;
+use self::curve::Curve;
 use self::decision::Decisions;
+use self::elasticity::Elasticity;
 use self::epoch::Epoch;
 use self::futility::Futility;
 use self::gauges::Reading;
@@ -78,6 +83,8 @@ pub struct Latch {
     regime: Regime,
     futility: Futility,
     probe: Probe,
+    curve: Curve,
+    elasticity: Elasticity,
     pacer: Pacer,
     throttles: ThrottleKind,
     ceiling: Ceiling,
@@ -134,6 +141,8 @@ impl Latch {
             regime: Regime::default(),
             futility: Futility::default(),
             probe: Probe::new(settings.objective, limit),
+            curve: Curve::default(),
+            elasticity: Elasticity::default(),
             pacer: Pacer::new(),
             throttles: ThrottleKind::new(),
             ceiling: Ceiling::new(),

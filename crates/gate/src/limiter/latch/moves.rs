@@ -21,10 +21,11 @@ impl Latch {
         (rows as usize).clamp(1, self.memory.rows_allowed())
     }
 
-    /// Rows that could be in flight: whole ones, less those whose permits are held back. A limit of 1.4 is used in full by one.
+    /// Rows that could be in flight: whole ones, less those whose permits are held back. A limit of 1.4 is used in full by one,
+    /// and one of 5.9 in four calls by four.
     pub(super) fn usable(&self) -> f64 {
         if self.batched() {
-            return self.limit;
+            return self.limit.min((self.rows_per_call() * self.lanes.count) as f64);
         }
         (self.limit.round() - self.ceiling.quarantined() as f64).max(1.0)
     }
@@ -63,7 +64,10 @@ impl Latch {
     pub(super) fn fall_back(&mut self) {
         match self.phase {
             Phase::LaneReference | Phase::LaneUp | Phase::LaneDown => self.lanes.abandon(),
-            Phase::ProbeUp | Phase::ProbeDown => self.target.wanted = self.probe.before.0,
+            Phase::ProbeUp | Phase::ProbeDown => {
+                self.target.wanted = self.probe.before.0;
+                self.probe.fewer = false;
+            }
             Phase::Start | Phase::LaneSearch => self.target.wanted = self.target.objective(),
             Phase::Hold => {}
         }

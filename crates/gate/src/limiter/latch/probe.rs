@@ -4,6 +4,8 @@
 //! three to ten times its lowest latency. So throughput is compared at two targets, over enough rows that the difference means
 //! something. Steps are large, because a step must move throughput by more than its noise; small ones need the square of it.
 
+mod verdict;
+
 use std::collections::VecDeque;
 
 use super::super::Seconds;
@@ -29,8 +31,12 @@ const LOSS_BIG: f64 = 0.025;
 const LOSS: (f64, f64) = (0.02, 0.01);
 /// Gain that a higher target must bring at least.
 const GAIN: f64 = 0.01;
-/// Gain that cannot be chance: at least this, and this many standard errors.
-const CLEAR: (f64, f64) = (0.03, 2.0);
+/// Gain that cannot be chance: at least this, and this many standard errors. A plain step down of single
+/// rows is not believed at once even so: where the backend is shared, the others' steps look like that, and who believes them
+/// loses its share.
+const CLEAR: (f64, f64) = (0.10, 2.0);
+/// Scatter of a count is never taken to be less than this: epochs are few, and a calm minute promises nothing.
+const DISPERSION_LEAST: f64 = 0.1;
 /// A running probe is decided early by this gain or loss and this many standard errors, from so many rows on.
 const EARLY: (f64, f64, f64) = (0.05, 2.5, 100.0);
 /// Loss that means the queue is worth having, or shared with others: back to the top.
@@ -61,6 +67,8 @@ pub(super) struct Probe {
     step: f64,
     big_failed: u32,
     confirming: bool,
+    /// The running step down goes to a limit that once let more through.
+    pub(super) fewer: bool,
     started: Seconds,
 }
 
@@ -81,6 +89,7 @@ impl Probe {
             step: STEP,
             big_failed: 0,
             confirming: false,
+            fewer: false,
             started: 0.0,
         }
     }
@@ -112,6 +121,22 @@ impl Probe {
         self.up_at = self.up_at.min(now + 1.0);
     }
 
+    /// A step down to a limit that once let more through begins: `reference` is the rate and its rows.
+    pub(super) fn begin_fewer(&mut self, now: Seconds, reference: (f64, f64), before: (Seconds, f64)) {
+        self.forget();
+        (self.reference, self.before) = (reference, before);
+        (self.fewer, self.started) = (true, now);
+    }
+
+    /// Such a step has ended; after a clear win it is left alone for a while.
+    pub(super) fn end_fewer(&mut self, now: Seconds, won: bool) {
+        (self.fewer, self.confirming) = (false, false);
+        if won {
+            self.pause_up = PAUSE_UP.0;
+            (self.down_at, self.up_at) = (now + PAUSE.0, now + PAUSE_UP.0);
+        }
+    }
+
     /// Fixes the reference and learns how much throughput scatters.
     pub(super) fn refer(&mut self, target: Seconds, limit: f64) {
         let span = self.window.iter().map(|epoch| epoch.1).sum::<f64>().max(1e-9);
@@ -130,6 +155,11 @@ impl Probe {
         (dispersion * (1.0 / self.reference.1.max(1.0) + 1.0 / rows.max(1.0))).sqrt()
     }
 
+    /// Variance over the mean of a count of rows, as far as it is known.
+    pub(super) fn dispersion(&self) -> f64 {
+        self.dispersion.max(DISPERSION_LEAST)
+    }
+
     /// Relative gain of `rate` over the reference.
     pub(super) fn gain(&self, rate: f64) -> f64 {
         if self.reference.0 > 0.0 { rate / self.reference.0 - 1.0 } else { 0.0 }
@@ -138,12 +168,12 @@ impl Probe {
     /// Whether a running probe has clearly won or lost already, so that it need not be sat out.
     pub(super) fn decided(&self, rate: f64, rows: f64) -> bool {
         let (least, errors, enough) = EARLY;
-        rows >= enough && self.gain(rate).abs() > least + errors * self.error(self.dispersion.max(0.1), rows)
+        rows >= enough && self.gain(rate).abs() > least + errors * self.error(self.dispersion(), rows)
     }
 
     /// Whether a gain over `rows` cannot be chance.
-    fn clear(&self, gain: f64, rows: f64) -> bool {
-        gain > CLEAR.0.max(CLEAR.1 * self.error(self.dispersion.max(0.1), rows))
+    pub(super) fn clear(&self, gain: f64, rows: f64) -> bool {
+        gain > CLEAR.0.max(CLEAR.1 * self.error(self.dispersion(), rows))
     }
 
     /// Whether the reference is long enough at `rate`, and latency near enough to the target.
@@ -162,6 +192,9 @@ impl Latch {
         if self.batched() && self.try_lanes(now, target) {
             return true;
         }
+        if self.try_fewer(now) {
+            return true;
+        }
         if !self.probe.ready(now, seen, target) {
             return false;
         }
@@ -174,7 +207,7 @@ impl Latch {
             self.begin_probe(now, Phase::ProbeUp, target, to, Reason::ProbeUp);
             return true;
         }
-        if now >= self.probe.down_at {
+        if now >= self.probe.down_at && !self.at_peak() {
             let big = target > BIG.0 * self.target.lowest() && self.probe.big_failed < BIG.1;
             self.probe.step = if big { STEP_BIG } else { STEP };
             self.begin_probe(now, Phase::ProbeDown, target, target / self.probe.step, Reason::ProbeDown);
@@ -185,78 +218,10 @@ impl Latch {
 
     fn begin_probe(&mut self, now: Seconds, phase: Phase, from: Seconds, to: Seconds, reason: Reason) {
         self.phase = phase;
+        self.probe.fewer = false;
         self.target.wanted = to;
         self.set(self.limit * to / from, reason);
         self.probe.forget();
         self.probe.started = now;
-    }
-
-    /// A probe of the target has its epoch: keep the target or go back.
-    pub(super) fn end_probe(&mut self, now: Seconds, seen: &Observed) {
-        let up = self.phase == Phase::ProbeUp;
-        self.phase = Phase::Hold;
-        self.probe.forget();
-        let gain = self.probe.gain(seen.rate);
-        let error = self.probe.error(self.probe.dispersion, seen.rows);
-        let big = !up && self.probe.step > 1.5;
-        let worth = if up {
-            gain > error.max(GAIN)
-        } else if big {
-            gain > -LOSS_BIG
-        } else {
-            gain > (error - LOSS.0).max(-LOSS.1)
-        };
-        let keep = worth && seen.latency <= 1.1 * self.target.highest();
-        let taken = now - self.probe.started;
-        let jitter = self.jitter.around_one(now);
-        match (keep, up, big) {
-            (true, _, true) => self.keep_big_step(now),
-            (true, false, false) if !self.probe.confirming && !self.probe.clear(gain, seen.rows) => {
-                self.confirm_later(now + 3.0 * taken * jitter)
-            }
-            (true, ..) => {
-                self.probe.confirming = false;
-                self.probe.pause = PAUSE.0;
-                self.probe.down_at = now + 0.5;
-                self.probe.pause_up = PAUSE_UP.0;
-                self.probe.up_at = now + if up { 0.5 } else { PAUSE_UP.0 };
-            }
-            (false, ..) => self.undo_probe(now, up, big, gain, taken, jitter),
-        }
-    }
-
-    fn keep_big_step(&mut self, now: Seconds) {
-        self.probe.big_failed = 0;
-        self.probe.pause = PAUSE.0;
-        self.probe.down_at = now + 1.0;
-        self.probe.up_at = now + PAUSE_UP.0;
-        self.probe.confirming = false;
-    }
-
-    /// A small step down must pay twice running: once may be chance.
-    fn confirm_later(&mut self, at: Seconds) {
-        self.probe.confirming = true;
-        self.target.wanted = self.probe.before.0;
-        self.set(self.probe.before.1, Reason::ProbeUndone);
-        self.probe.down_at = at;
-    }
-
-    fn undo_probe(&mut self, now: Seconds, up: bool, big: bool, gain: f64, taken: Seconds, jitter: f64) {
-        self.probe.big_failed += u32::from(big);
-        self.probe.confirming = false;
-        self.target.wanted = self.probe.before.0;
-        self.set(self.probe.before.1, Reason::ProbeUndone);
-        if up {
-            self.probe.up_at = now + self.probe.pause_up.max(PAUSE_PROBES.1 * taken) * jitter;
-            self.probe.pause_up = (1.5 * self.probe.pause_up).min(PAUSE_UP.1);
-            return;
-        }
-        self.probe.pause = (1.5 * self.probe.pause).min(PAUSE.1);
-        self.probe.down_at = now + self.probe.pause.max(PAUSE_PROBES.0 * taken) * jitter;
-        if gain < -LOSS_TOP {
-            self.target.wanted = self.target.objective();
-            self.probe.pause = (2.0 * self.probe.pause).clamp(PAUSE_TOP, PAUSE.1);
-            self.probe.down_at = now + self.probe.pause * jitter;
-        }
     }
 }

@@ -149,6 +149,9 @@ impl Latch {
         if seen.in_flight < USED * self.usable() {
             return self.unused(&seen);
         }
+        if !self.batched() {
+            self.curve.add(now, self.limit, &seen, self.probe.dispersion());
+        }
         match self.phase {
             Phase::LaneSearch => self.search_lanes(now, &seen),
             Phase::Start => self.slow_start(now, &seen),
@@ -175,6 +178,9 @@ impl Latch {
 
     fn hold(&mut self, now: Seconds, seen: &Observed) {
         self.probe.remember(seen.rows, seen.span);
+        if !self.batched() {
+            self.elasticity.add(self.limit, seen.latency);
+        }
         let view = self.view(now, seen);
         if view.breached() {
             self.tail.mute(now, self.latency);
@@ -237,6 +243,7 @@ impl Latch {
             highest: self.target.highest(),
             late_line: self.target.late_line(),
             at_top: self.target.at_top(),
+            elasticity: self.elasticity(),
             since: now - self.regime.moved_at,
         }
     }

@@ -17,6 +17,7 @@ const VIEW: View = View {
     highest: 0.5,
     late_line: 0.9,
     at_top: true,
+    elasticity: 1.0,
     since: 1.0,
 };
 

@@ -2,6 +2,7 @@
 
 mod any;
 mod bounds;
+mod knee;
 mod laws;
 mod whole;
 
