@@ -19,17 +19,17 @@ fn the_curve_knows_where_fewer_let_more_through() {
         curve
     };
     for (points, limit, better, above, below) in [
-        (&[(8.0, 200.0), (16.0, 400.0), (32.0, 210.0)][..], 32.0, Some(16.0), false, false),
-        (&[(8.0, 200.0), (16.0, 400.0), (32.0, 210.0)], 16.0, None, true, true),
-        (&[(8.0, 200.0), (16.0, 400.0), (32.0, 400.0)], 32.0, None, false, false), // a queue
-        (&[(16.0, 400.0), (32.0, 370.0)], 32.0, None, false, false),               // may be chance
-        (&[(30.0, 400.0), (32.0, 210.0)], 32.0, None, false, false),               // the same limit: it changed
-        (&[(16.0, 400.0)], 32.0, None, false, false),                              // nothing known here
+        (&[(10.0, 250.0), (16.0, 400.0), (32.0, 210.0)][..], 32.0, Some(16.0), false, false),
+        (&[(10.0, 250.0), (16.0, 400.0), (32.0, 210.0)], 16.0, None, true, true),
+        (&[(10.0, 250.0), (16.0, 400.0), (32.0, 400.0)], 32.0, None, false, false), // a queue
+        (&[(16.0, 400.0), (32.0, 370.0)], 32.0, None, false, false),                // may be chance
+        (&[(30.0, 400.0), (32.0, 210.0)], 32.0, None, false, false),                // the same limit: it changed
+        (&[(16.0, 400.0)], 32.0, None, false, false),                               // nothing known here
     ] {
         let curve = curve(points);
         assert_eq!(curve.better_below(limit, 0.5).map(|point| point.limit), better, "{points:?}");
         assert_eq!(curve.falls_above(limit, 0.5), above, "{points:?}");
-        assert_eq!(curve.falls_below(limit, 0.5), below && limit < 20.0 && points[0].0 > 0.5 * limit, "{points:?}");
+        assert_eq!(curve.falls_below(limit, 0.5), below, "{points:?}");
     }
 }
 
