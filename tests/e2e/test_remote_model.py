@@ -68,6 +68,7 @@ class Backend(ThreadingHTTPServer):
         self.refused = 0
         self.down = False
         self.refuses_text: str | None = None
+        self.forbids = False
         self.waiting = 0
         self.scraped = 0
         self.answered: Counter[str] = Counter()
@@ -88,6 +89,8 @@ class Backend(ThreadingHTTPServer):
                 return 503, {"error": "busy"}
             with self.working:
                 time.sleep(SERVICE_SECONDS)
+            if self.forbids:
+                return 401, {"error": "who are you?"}
             if self.refuses_text is not None and self.refuses_text in text:
                 return 422, {"error": "not this one"}
             with self.lock:
@@ -184,6 +187,20 @@ def test_a_row_that_the_model_refuses_is_a_dead_letter_alone(space: MakeSpace, b
     assert balance([row["id"] for row in committed(workspace.out)], set(range(300)) - {123}).exact
     letters = dead_letters(workspace.out)
     assert [(json.loads(letter["input"])["id"], letter["kind"]) for letter in letters] == [(123, "data")]
+
+
+def test_a_credential_that_is_refused_stops_the_job_and_loses_no_row(space: MakeSpace, backend: Backend) -> None:
+    """What is wrong with the job file is no row's fault: no dead letters, an error that says what to do, and a resume."""
+    workspace = space(JOB.format(url=backend.url))
+    write_rows(workspace.input, 300)
+    backend.forbids = True
+    stderr = workspace.run(2).stderr
+    assert "credential" in stderr
+    assert "--resume latest" in stderr
+    assert dead_letters(workspace.out) == []
+    backend.forbids = False
+    workspace.run(resume="latest")
+    assert balance([row["id"] for row in committed(workspace.out)], set(range(300))).exact
 
 
 def test_what_waits_at_the_server_bounds_the_limit(space: MakeSpace, backend: Backend) -> None:

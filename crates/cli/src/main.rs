@@ -12,6 +12,7 @@ mod signals;
 use std::process::ExitCode;
 
 use clap::Parser;
+use forebay_core::{Error, Kind};
 
 use arguments::{Arguments, BenchCommand, Command};
 use problem::Problem;
@@ -60,8 +61,11 @@ async fn bench(command: BenchCommand) -> Result<ExitCode, Problem> {
     let ran = tokio::task::spawn_blocking(move || forebay_bench::gate::run(&options)).await;
     match ran {
         Ok(Ok(())) => Ok(ExitCode::SUCCESS),
-        Ok(Err(error)) => Err(Problem::failed("measure the gate", error)),
-        Err(error) => Err(Problem::failed("measure the gate", error)),
+        Ok(Err(error @ forebay_bench::Error::NotMet(_))) => {
+            Err(Error::new(Kind::Data, "measure the gate").source(error).into())
+        }
+        Ok(Err(error)) => Err(Error::new(Kind::Invalid, "measure the gate").source(error).into()),
+        Err(error) => Err(Error::new(Kind::Internal, "measure the gate").source(error).into()),
     }
 }
 

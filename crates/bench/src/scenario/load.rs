@@ -23,6 +23,12 @@ pub fn load(path: &Path) -> Result<Scenario, Error> {
 /// # Errors
 /// Those of [`load`]; `Argument` when the folder holds none or two bear one name.
 pub fn load_all(path: &Path) -> Result<Vec<Scenario>, Error> {
+    if !path.exists() {
+        let place = path.display();
+        return Err(Error::Argument(format!(
+            "{place} is not here: run in the repository, or give --scenario FILE or DIR"
+        )));
+    }
     if !path.is_dir() {
         return Ok(vec![load(path)?]);
     }

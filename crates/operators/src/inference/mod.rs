@@ -236,6 +236,7 @@ impl Inference {
                     Verdict::Refused { retry_after } => refused.add(row, retry_after),
                     Verdict::Halve => halve.push(row),
                     Verdict::Failed => self.take_failure(row, outcome),
+                    Verdict::Stop => return Err(retry::wrong_settings(&outcome)),
                 }
             }
             self.wait_for_room(refused);

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use forebay_core::Kind;
 use forebay_core::time::Instant;
+use forebay_core::{Error, Kind};
 use forebay_gate::batcher::Entry as Queued;
 use forebay_inference::request::Outcome;
 
@@ -31,6 +31,8 @@ pub(super) enum Verdict {
     Halve,
     /// A try that failed.
     Failed,
+    /// No row would be answered, because what is declared of the model is wrong: the job stops, and the row stays.
+    Stop,
 }
 
 /// Rows of one call that the model refused.
@@ -53,12 +55,21 @@ pub(super) fn verdict(outcome: &Outcome, remote: bool, alone: bool) -> Verdict {
     match kind {
         Kind::Overload | Kind::Unavailable if remote => Verdict::Refused { retry_after: *retry_after },
         Kind::Data | Kind::Exhausted if remote && !alone => Verdict::Halve,
+        // A wrong address or credential is nobody's row: as dead letters they would all be lost.
+        Kind::Invalid if remote => Verdict::Stop,
         // A single row does not get smaller.
         Kind::Exhausted if remote => Verdict::Final,
         Kind::Data if !alone => Verdict::Failed,
         kind if kind.is_retryable() => Verdict::Failed,
         _ => Verdict::Final,
     }
+}
+
+/// The error that stops a job whose model refuses everybody.
+pub(super) fn wrong_settings(outcome: &Outcome) -> Error {
+    let reason = if let Outcome::Failed { reason, .. } = outcome { reason.as_str() } else { "" };
+    let advice = "mend the model's url, name or credential in the job file, and go on with --resume latest";
+    Error::new(Kind::Invalid, "ask model").with("to do", advice).source(reason.to_string())
 }
 
 // === impl Refused ===
@@ -132,7 +143,8 @@ mod tests {
             (Kind::Exhausted, true, false, Verdict::Halve),
             (Kind::Exhausted, true, true, Verdict::Final),
             (Kind::Exhausted, false, true, Verdict::Failed),
-            (Kind::Invalid, true, false, Verdict::Final),
+            (Kind::Invalid, true, false, Verdict::Stop),
+            (Kind::Invalid, false, false, Verdict::Final),
         ] {
             assert_eq!(verdict(&failed(kind), remote, alone), expected, "{kind:?} remote {remote} alone {alone}");
         }
