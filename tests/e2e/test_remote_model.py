@@ -190,7 +190,7 @@ def test_a_row_that_the_model_refuses_is_a_dead_letter_alone(space: MakeSpace, b
 
 
 def test_a_credential_that_is_refused_stops_the_job_and_loses_no_row(space: MakeSpace, backend: Backend) -> None:
-    """What is wrong with the job file is no row's fault: no dead letters, an error that says what to do, and a resume."""
+    """What is wrong with the job file is no row's fault: no dead letters, advice in the error, and a resume."""
     workspace = space(JOB.format(url=backend.url))
     write_rows(workspace.input, 300)
     backend.forbids = True

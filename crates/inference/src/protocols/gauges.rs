@@ -61,14 +61,6 @@ impl Family {
     }
 }
 
-/// Mean seconds that requests waited in Triton's queue between two pages; `None` if none was answered in between, or
-/// the server began anew.
-pub fn triton_queue_seconds(before: &Page, after: &Page) -> Option<f64> {
-    let grown = |name: &str| Some(after.sum(name)? - before.sum(name)?);
-    let (micros, requests) = (grown("nv_inference_queue_duration_us")?, grown("nv_inference_request_success")?);
-    (requests > 0.0 && micros >= 0.0).then(|| micros / requests * 1e-6)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,16 +84,5 @@ mod tests {
         assert_eq!(read(SGLANG), (Some(Family::Sglang), gauges(9.0, 16.0, 2.0)));
         assert_eq!(read(TGI), (Some(Family::Tgi), gauges(4.0, 12.0, 0.0)));
         assert_eq!(read("up 1\n"), (None, None));
-    }
-
-    #[test]
-    fn the_queue_time_of_triton_is_a_difference() {
-        let page = |micros, requests| {
-            let text = format!("nv_inference_queue_duration_us {micros}\nnv_inference_request_success {requests}\n");
-            Page::read(text.as_bytes())
-        };
-        assert_eq!(triton_queue_seconds(&page(1_000, 10), &page(5_000, 12)), Some(0.002));
-        assert_eq!(triton_queue_seconds(&page(1_000, 10), &page(1_000, 10)), None);
-        assert_eq!(triton_queue_seconds(&page(1_000, 10), &page(10, 11)), None, "the server began anew");
     }
 }
