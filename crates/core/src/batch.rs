@@ -1,7 +1,7 @@
-//! A batch: Arrow rows that move together, each with its stable id.
+//! A batch: Arrow rows that move together, each with its stable id and the change that it states.
 //!
-//! Rows and ids are kept in step by every operation here; there is no way to change one without the other. Cloning is
-//! cheap (reference counts).
+//! Rows, ids and kinds are kept in step by every operation here; there is no way to change one without the others. Most
+//! streams only append: then no kinds are held at all. Cloning is cheap (reference counts).
 
 use std::sync::Arc;
 
@@ -11,18 +11,21 @@ use arrow::datatypes::SchemaRef;
 
 use crate::error::{Error, Kind, Result};
 use crate::row::RowId;
+use crate::row_kind::RowKind;
 
-/// Arrow rows with one [`RowId`] each.
+/// Arrow rows with one [`RowId`] and one [`RowKind`] each.
 #[derive(Debug, Clone)]
 pub struct Batch {
     rows: RecordBatch,
     ids: Arc<[RowId]>,
+    /// None: all are inserts.
+    kinds: Option<Arc<[RowKind]>>,
 }
 
 // === impl Batch ===
 
 impl Batch {
-    /// Joins rows and their ids.
+    /// Joins rows and their ids; every row is an insert.
     ///
     /// # Errors
     /// `Internal` if the counts differ.
@@ -33,7 +36,22 @@ impl Batch {
                 .with("rows", rows.num_rows())
                 .with("ids", ids.len()));
         }
-        Ok(Self { rows, ids })
+        Ok(Self { rows, ids, kinds: None })
+    }
+
+    /// The same rows, stating these changes.
+    ///
+    /// # Errors
+    /// `Internal` if the counts differ.
+    pub fn with_kinds(mut self, kinds: impl Into<Arc<[RowKind]>>) -> Result<Self> {
+        let kinds = kinds.into();
+        if kinds.len() != self.len() {
+            return Err(Error::new(Kind::Internal, "join rows and kinds")
+                .with("rows", self.len())
+                .with("kinds", kinds.len()));
+        }
+        self.kinds = kinds.iter().any(|kind| *kind != RowKind::Insert).then_some(kinds);
+        Ok(self)
     }
 
     /// How many rows.
@@ -56,6 +74,19 @@ impl Batch {
         &self.ids
     }
 
+    /// The changes that the rows state, one a row; `None` when all are inserts.
+    pub fn kinds(&self) -> Option<&[RowKind]> {
+        self.kinds.as_deref()
+    }
+
+    /// The change that the row at `place` states.
+    ///
+    /// # Panics
+    /// If `place` is out of range.
+    pub fn kind(&self, place: usize) -> RowKind {
+        self.kinds.as_ref().map_or(RowKind::Insert, |kinds| kinds[place])
+    }
+
     /// The schema of the rows.
     pub fn schema(&self) -> SchemaRef {
         self.rows.schema()
@@ -69,20 +100,24 @@ impl Batch {
             .iter()
             .map(|column| column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size()))
             .sum();
-        columns + self.ids.len() * size_of::<RowId>()
+        let kinds = self.kinds.as_ref().map_or(0, |kinds| kinds.len());
+        columns + kinds + self.ids.len() * size_of::<RowId>()
     }
 
-    /// The same ids over other rows, one for one.
+    /// The same ids and kinds over other rows, one for one.
     ///
     /// # Errors
     /// `Internal` if the counts differ.
     pub fn with_rows(&self, rows: RecordBatch) -> Result<Self> {
-        Self::new(rows, Arc::clone(&self.ids))
+        let batch = Self::new(rows, Arc::clone(&self.ids))?;
+        Ok(Self { kinds: self.kinds.clone(), ..batch })
     }
 
     /// `length` rows from `start`, without a copy of the rows.
     pub fn slice(&self, start: usize, length: usize) -> Self {
-        Self { rows: self.rows.slice(start, length), ids: self.ids[start..start + length].into() }
+        let range = start..start + length;
+        let kinds = self.kinds.as_ref().map(|kinds| kinds[range.clone()].into());
+        Self { rows: self.rows.slice(start, length), ids: self.ids[range].into(), kinds }
     }
 
     /// The rows for which `keep` is true; null counts as false.
@@ -93,8 +128,8 @@ impl Batch {
         let rows = filter_record_batch(&self.rows, keep)
             .map_err(|source| Error::new(Kind::Internal, "filter batch").source(source))?;
         let kept = |place: usize| keep.is_valid(place) && keep.value(place);
-        let ids: Vec<RowId> = (0..self.len()).filter(|place| kept(*place)).map(|place| self.ids[place]).collect();
-        Self::new(rows, ids)
+        let places: Vec<usize> = (0..self.len()).filter(|place| kept(*place)).collect();
+        self.picked(rows, &places)
     }
 
     /// The rows at `places`, in that order.
@@ -107,7 +142,7 @@ impl Batch {
             places.iter().map(|place| u32::try_from(*place)).collect::<Result<_, _>>().map_err(wrong)?;
         let rows = take_record_batch(&self.rows, &UInt32Array::from(indices))
             .map_err(|source| Error::new(Kind::Internal, "take rows").source(source))?;
-        Self::new(rows, places.iter().map(|place| self.ids[*place]).collect::<Vec<_>>())
+        self.picked(rows, places)
     }
 
     /// All rows of `batches` in order, as one batch of `schema`.
@@ -118,7 +153,21 @@ impl Batch {
         let rows = arrow::compute::concat_batches(schema, batches.iter().map(Batch::rows))
             .map_err(|source| Error::new(Kind::Internal, "concatenate batches").source(source))?;
         let ids: Vec<RowId> = batches.iter().flat_map(|batch| batch.ids.iter().copied()).collect();
-        Self::new(rows, ids)
+        let all = Self::new(rows, ids)?;
+        if batches.iter().all(|batch| batch.kinds.is_none()) {
+            return Ok(all);
+        }
+        let kinds = batches.iter().flat_map(|batch| (0..batch.len()).map(|place| batch.kind(place)));
+        all.with_kinds(kinds.collect::<Vec<_>>())
+    }
+
+    /// `rows` with the ids and kinds at `places`.
+    fn picked(&self, rows: RecordBatch, places: &[usize]) -> Result<Self> {
+        let batch = Self::new(rows, places.iter().map(|place| self.ids[*place]).collect::<Vec<_>>())?;
+        match &self.kinds {
+            None => Ok(batch),
+            Some(kinds) => batch.with_kinds(places.iter().map(|place| kinds[*place]).collect::<Vec<_>>()),
+        }
     }
 }
 
@@ -141,6 +190,19 @@ mod tests {
         assert_eq!(kept.ids().iter().map(|id| id.ordinal).collect::<Vec<_>>(), [1, 3]);
         let taken = batch(&[1, 2, 3]).take(&[2, 0]).unwrap();
         assert_eq!(taken.ids().iter().map(|id| id.ordinal).collect::<Vec<_>>(), [3, 1]);
+    }
+
+    #[test]
+    fn kinds_follow_their_rows_and_vanish_when_all_are_inserts() {
+        use RowKind::{Delete, Insert, UpdateAfter};
+        let changes = batch(&[1, 2, 3]).with_kinds(vec![Insert, UpdateAfter, Delete]).unwrap();
+        assert_eq!(changes.slice(1, 2).kinds(), Some(&[UpdateAfter, Delete][..]));
+        assert_eq!(changes.take(&[2, 0]).unwrap().kinds(), Some(&[Delete, Insert][..]));
+        assert_eq!(changes.take(&[0]).unwrap().kinds(), None);
+        let all = Batch::concat(&changes.schema(), &[batch(&[9]), changes.clone()]).unwrap();
+        assert_eq!(all.kinds(), Some(&[Insert, Insert, UpdateAfter, Delete][..]));
+        assert_eq!(changes.with_rows(batch(&[4, 5, 6]).rows().clone()).unwrap().kind(2), Delete);
+        assert!(batch(&[1]).with_kinds(Vec::new()).is_err());
     }
 
     #[test]

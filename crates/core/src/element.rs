@@ -1,4 +1,4 @@
-//! What an edge carries: a batch, a watermark, a barrier or the end.
+//! What an edge carries: a batch, a watermark, a barrier, a pause or the end.
 
 use std::fmt;
 
@@ -41,6 +41,9 @@ pub enum Element {
     Watermark(EventTime),
     /// The mark between two epochs.
     Barrier(Barrier),
+    /// Nothing may come on this channel for a while: until its next batch or watermark it holds back no watermark of the
+    /// receiver.
+    Idle,
     /// No batch or watermark follows on this channel; barriers still may.
     End,
 }

@@ -69,6 +69,9 @@ pub enum Room {
 pub enum Out {
     /// Rows for the next operator, never empty.
     Batch(Batch),
+    /// Rows for the side output of this number, from 1, never empty: what does not belong to the main output but must not
+    /// be lost, like rows that came too late.
+    Side(u8, Batch),
     /// Rows that cannot be processed, for the dead-letter output.
     DeadLetters(Vec<DeadLetter>),
     /// A watermark, after every row it covers.
@@ -133,6 +136,16 @@ pub trait Operator: Send {
     /// Fails the region, see the trait.
     fn on_batch(&mut self, batch: Batch) -> Result<()>;
 
+    /// Takes ownership of `batch`, never empty, from input `port`. What an operator with several inputs implements; they share
+    /// `room`, and the watermarks it is given hold for all of them.
+    ///
+    /// # Errors
+    /// Fails the region, see the trait.
+    fn on_batch_at(&mut self, port: u8, batch: Batch) -> Result<()> {
+        debug_assert_eq!(port, 0, "an operator with one input is given no other port");
+        self.on_batch(batch)
+    }
+
     /// Takes a watermark, which it holds until every row before it has left, then gives back through `poll`.
     ///
     /// # Errors
@@ -144,6 +157,13 @@ pub trait Operator: Send {
     /// # Errors
     /// Fails the region, see the trait.
     fn poll(&mut self) -> Result<Option<Out>>;
+
+    /// Whether rows that were taken wait here for something outside (an answer, a table) and will still come out. A task whose
+    /// input is idle says so to the next ones only when none of its operators holds rows. State that comes out with a
+    /// watermark does not count.
+    fn holds_rows(&self) -> bool {
+        false
+    }
 
     /// When `on_timer` wants to be called; the host keeps only this one timer and asks again after every call.
     fn next_timer(&self) -> Option<Instant> {

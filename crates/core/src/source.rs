@@ -40,10 +40,14 @@ pub trait Enumerator: Send + Sync {
 pub enum Read {
     /// Rows, never empty, in reading order within each split.
     Batch(Batch),
+    /// Rows, never empty, and those read between them that cannot be used, for the dead-letter output.
+    Partly(Batch, Vec<crate::dead_letter::DeadLetter>),
     /// No row at or before this event time will follow from this reader.
     Watermark(EventTime),
     /// Rows that cannot be read, for the dead-letter output.
     DeadLetters(Vec<crate::dead_letter::DeadLetter>),
+    /// Nothing may come for a while: until its next batch or watermark this reader holds back no watermark of others.
+    Idle,
     /// Nothing now; the waker is called when there may be more.
     Pending,
     /// Every split was read to its end.

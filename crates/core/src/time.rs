@@ -5,6 +5,20 @@
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
+use arrow::datatypes::{DataType, Schema, TimeUnit};
+
+/// Metadata key of the field that holds the event time of a stream's rows; its value is `true`. Such a column is a timestamp
+/// in microseconds.
+pub const EVENT_TIME: &str = "forebay.event_time";
+
+/// The place of the event-time column in `schema`, if it has one.
+pub fn event_time_place(schema: &Schema) -> Option<usize> {
+    schema.fields().iter().position(|field| {
+        field.metadata().get(EVENT_TIME).is_some_and(|value| value == "true")
+            && matches!(field.data_type(), DataType::Timestamp(TimeUnit::Microsecond, _))
+    })
+}
+
 /// A moment on the monotonic clock of one [`Env`](crate::env::Env), in microseconds since that clock started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Instant(pub u64);
@@ -43,4 +57,18 @@ impl Sub<Instant> for Instant {
 impl EventTime {
     /// The watermark of ended input: no row can come before or at it.
     pub const MAX: EventTime = EventTime(i64::MAX);
+    /// Before every row.
+    pub const MIN: EventTime = EventTime(i64::MIN);
+
+    /// This moment later by `duration`, at most [`EventTime::MAX`].
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
+    }
+
+    /// This moment earlier by `duration`, at least [`EventTime::MIN`].
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
+    }
 }

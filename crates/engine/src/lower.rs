@@ -24,7 +24,7 @@ use forebay_operators::project::Project;
 use forebay_operators::stateless::Stateless;
 use forebay_plan::graph::{EdgeKind, Head, JobGraph, Step, StepAction, Task};
 use forebay_plan::spec::{self, InferSpec, JoinHow, LookupJoinSpec, SinkSpec, SourceSpec};
-use forebay_runtime::build::{EdgeSpec, MakeOperator, SourceSpec as ReadSpec, TaskSpec};
+use forebay_runtime::build::{EdgeSpec, EdgeWay, MakeOperator, SourceSpec as ReadSpec, TaskSpec};
 use forebay_state::checkpoint::Committers;
 
 use crate::model::ServiceModel;
@@ -160,7 +160,8 @@ pub fn edges(graph: &JobGraph) -> Vec<EdgeSpec> {
     let place = |id: &str| graph.tasks.iter().position(|task| task.id == id);
     let pipelined = graph.edges.iter().filter(|edge| edge.kind.is_pipelined());
     let spec = pipelined.filter_map(|edge| {
-        Some(EdgeSpec { from: place(&edge.from)?, to: place(&edge.to)?, exchange: edge.kind == EdgeKind::Exchange })
+        let way = if edge.kind == EdgeKind::Exchange { EdgeWay::ByRow } else { EdgeWay::Forward };
+        Some(EdgeSpec { from: place(&edge.from)?, from_port: 0, to: place(&edge.to)?, to_port: 0, way })
     });
     spec.collect()
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use forebay_core::element::Epoch;
 use forebay_core::env::Env;
 use forebay_core::key_group::KeyGroup;
+use forebay_core::keys::KeyColumns;
 use forebay_core::operator::{Context, Identity, Operator, Restored};
 use forebay_core::source::{Reader, Split};
 use forebay_core::{Error, Kind, Result};
@@ -17,8 +18,8 @@ use std::task::Waker;
 use crate::chain::{Chain, Stage};
 use crate::channel::{Channel, Window};
 use crate::counters::Counters;
-use crate::outlet::{Outlet, Route};
-use crate::subtask::{CommandQueue, Head, Report, Subtask, SubtaskId, SubtaskParts};
+use crate::outlet::{Outlet, Route, Way};
+use crate::subtask::{CommandQueue, Head, InputChannel, Report, Subtask, SubtaskId, SubtaskParts};
 use crate::threads::{Place, SubtaskHost};
 
 /// Makes the copy of an operator for one subtask.
@@ -40,7 +41,7 @@ pub struct AttemptSpec {
     pub next_epoch: Epoch,
     /// The tasks; edges name them by place.
     pub tasks: Vec<TaskSpec>,
-    /// The edges; at most one leaves each task.
+    /// The edges, any number out of and into each task that is not a source or sink.
     pub edges: Vec<EdgeSpec>,
     /// State of the checkpoint that it goes on from.
     pub restored: RestoredJob,
@@ -73,14 +74,29 @@ pub struct SourceSpec {
 }
 
 /// An edge between two tasks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EdgeSpec {
     /// Place of the sending task.
     pub from: usize,
+    /// Which output of its chain: 0 is the main one.
+    pub from_port: u8,
     /// Place of the receiving task.
     pub to: usize,
-    /// Whether rows are regrouped by key group. Required where the parallelisms differ.
-    pub exchange: bool,
+    /// Which input of its first operator. Several edges may lead to one: their rows mix.
+    pub to_port: u8,
+    /// How rows find their subtask.
+    pub way: EdgeWay,
+}
+
+/// How the rows of an edge find their subtask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EdgeWay {
+    /// To the subtask of the same number. Both tasks have the same parallelism.
+    Forward,
+    /// By the key group of the row's id: rows of one split stay together.
+    ByRow,
+    /// By the key group of the row's key.
+    ByKey(KeyColumns),
 }
 
 /// State of a whole job, by operator uid.
@@ -117,8 +133,8 @@ impl RestoredJob {
 }
 
 /// The channels of one edge: `channels[from][to]`; a forward edge has only the diagonal.
-struct Wiring {
-    edge: EdgeSpec,
+struct Wiring<'a> {
+    edge: &'a EdgeSpec,
     channels: Vec<Vec<Arc<Channel>>>,
 }
 
@@ -133,7 +149,7 @@ pub fn build(
     reports: &UnboundedSender<Report>,
     counters: &Arc<Counters>,
 ) -> Result<Built> {
-    let wirings = spec.edges.iter().map(|edge| wire(&spec, *edge)).collect::<Result<Vec<_>>>()?;
+    let wirings = spec.edges.iter().map(|edge| wire(&spec, edge)).collect::<Result<Vec<_>>>()?;
     let mut built = Built { commands: BTreeMap::new(), sources: Vec::new(), placed: Vec::new() };
     for (number, task) in spec.tasks.iter().enumerate() {
         for subtask in 0..task.parallelism {
@@ -145,7 +161,7 @@ pub fn build(
                 id,
                 head: site.head(&wirings)?,
                 chain: site.chain(counters)?,
-                outlet: Outlet::new(site.route(&wirings), place.waker()),
+                outlet: Outlet::new(site.routes(&wirings), spec.groups, place.waker()),
                 commands: commands.clone(),
                 reports: reports.clone(),
                 counters: Arc::clone(counters),
@@ -159,12 +175,16 @@ pub fn build(
     Ok(built)
 }
 
-fn wire(spec: &AttemptSpec, edge: EdgeSpec) -> Result<Wiring> {
+fn wire<'a>(spec: &AttemptSpec, edge: &'a EdgeSpec) -> Result<Wiring<'a>> {
     let (from, to) = (spec.tasks[edge.from].parallelism, spec.tasks[edge.to].parallelism);
-    if !edge.exchange && from != to {
+    if spec.tasks[edge.to].source.is_some() {
+        return Err(Error::new(Kind::Internal, "wire edge into a source").with("task", &spec.tasks[edge.to].name));
+    }
+    let forward = edge.way == EdgeWay::Forward;
+    if forward && from != to {
         return Err(Error::new(Kind::Invalid, "wire forward edge").with("from", from).with("to", to));
     }
-    let width = if edge.exchange { to } else { 1 };
+    let width = if forward { 1 } else { to };
     let row = |_| (0..width).map(|_| Arc::new(Channel::new(spec.window))).collect();
     Ok(Wiring { edge, channels: (0..from).map(row).collect() })
 }
@@ -204,7 +224,7 @@ impl Site<'_> {
         Ok(Chain::new(stages, letters, self.task.ends_in_sink, Arc::clone(counters)))
     }
 
-    fn head(&self, wirings: &[Wiring]) -> Result<Head> {
+    fn head(&self, wirings: &[Wiring<'_>]) -> Result<Head> {
         let Some(source) = &self.task.source else {
             return Ok(Head::Inputs(wirings.iter().flat_map(|wiring| self.inputs(wiring)).collect()));
         };
@@ -219,25 +239,29 @@ impl Site<'_> {
         })
     }
 
-    fn inputs(&self, wiring: &Wiring) -> Vec<Arc<Channel>> {
+    fn inputs(&self, wiring: &Wiring<'_>) -> Vec<InputChannel> {
         if wiring.edge.to != usize::from(self.id.task) {
             return Vec::new();
         }
-        let subtask = usize::from(self.id.subtask);
-        match wiring.edge.exchange {
-            true => wiring.channels.iter().map(|row| Arc::clone(&row[subtask])).collect(),
-            false => vec![Arc::clone(&wiring.channels[subtask][0])],
+        let (subtask, port) = (usize::from(self.id.subtask), wiring.edge.to_port);
+        let input = |channel: &Arc<Channel>| InputChannel { port, channel: Arc::clone(channel) };
+        match wiring.edge.way {
+            EdgeWay::Forward => vec![input(&wiring.channels[subtask][0])],
+            EdgeWay::ByRow | EdgeWay::ByKey(_) => wiring.channels.iter().map(|row| input(&row[subtask])).collect(),
         }
     }
 
-    fn route(&self, wirings: &[Wiring]) -> Route {
-        let Some(wiring) = wirings.iter().find(|wiring| wiring.edge.from == usize::from(self.id.task)) else {
-            return Route::None;
+    fn routes(&self, wirings: &[Wiring<'_>]) -> Vec<Route> {
+        let mine = wirings.iter().filter(|wiring| wiring.edge.from == usize::from(self.id.task));
+        let route = |wiring: &Wiring<'_>| Route {
+            port: wiring.edge.from_port,
+            way: match &wiring.edge.way {
+                EdgeWay::Forward => Way::Forward,
+                EdgeWay::ByRow => Way::ByRow,
+                EdgeWay::ByKey(columns) => Way::ByKey(columns.clone()),
+            },
+            channels: wiring.channels[usize::from(self.id.subtask)].clone(),
         };
-        let channels = wiring.channels[usize::from(self.id.subtask)].clone();
-        match wiring.edge.exchange {
-            true => Route::Exchange { channels, groups: self.spec.groups },
-            false => Route::Forward(Arc::clone(&channels[0])),
-        }
+        mine.map(route).collect()
     }
 }

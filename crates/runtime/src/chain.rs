@@ -85,12 +85,20 @@ impl Chain {
         self.stages.first().is_some_and(|stage| stage.operator.absorbs())
     }
 
-    /// Gives `batch` to the head.
+    /// Whether an operator still holds rows that it will give out, so that the chain is not idle although its input is.
+    pub fn holds_rows(&self) -> bool {
+        self.stages.iter().any(|stage| stage.operator.holds_rows())
+    }
+
+    /// Gives `batch`, from input `port`, to the head.
     ///
     /// # Errors
     /// Those of the operators.
-    pub fn push_batch(&mut self, batch: Batch, outlet: &mut Outlet) -> Result<()> {
-        self.deliver(0, Out::Batch(batch), outlet)
+    pub fn push_batch(&mut self, port: u8, batch: Batch, outlet: &mut Outlet) -> Result<()> {
+        match self.stages.first_mut() {
+            Some(head) if port > 0 => head.operator.on_batch_at(port, batch),
+            _ => self.deliver(0, Out::Batch(batch), outlet),
+        }
     }
 
     /// Gives a watermark to the head.
@@ -130,7 +138,8 @@ impl Chain {
             let mut outs = 0;
             loop {
                 let letters_room = self.dead_letters.as_ref().is_none_or(Stage::has_room);
-                if !letters_room || !self.takes(place + 1, outlet) {
+                let sides_room = !outlet.has_sides() || outlet.is_clear();
+                if !letters_room || !sides_room || !self.takes(place + 1, outlet) {
                     blocked = true;
                     break;
                 }
@@ -231,14 +240,15 @@ impl Chain {
         let last = place + 1 == self.stages.len();
         match (out, self.stages.get_mut(place)) {
             (Out::DeadLetters(letters), _) => self.push_dead_letters(&letters),
+            (Out::Side(port, batch), _) => outlet.send_batch(port, batch),
             (Out::Batch(batch), Some(stage)) => {
                 if last && self.ends_in_sink {
                     Counters::add(&self.counters.rows_written, batch.len());
                 }
-                stage.operator.on_batch(batch)
+                stage.operator.on_batch_at(0, batch)
             }
             (Out::Watermark(watermark), Some(stage)) => stage.operator.on_watermark(watermark),
-            (Out::Batch(batch), None) => outlet.send_batch(batch),
+            (Out::Batch(batch), None) => outlet.send_batch(0, batch),
             (Out::Watermark(watermark), None) => {
                 outlet.send_watermark(watermark);
                 Ok(())

@@ -61,7 +61,7 @@ impl Ledger {
     pub fn cost(element: &Element) -> Self {
         match element {
             Element::Batch(batch) => Self { bytes: batch.size_bytes(), rows: batch.len() },
-            Element::Watermark(_) | Element::Barrier(_) | Element::End => Self::default(),
+            Element::Watermark(_) | Element::Barrier(_) | Element::Idle | Element::End => Self::default(),
         }
     }
 

@@ -6,6 +6,7 @@
 //! - [`coordinator`]: when to checkpoint, and what follows; pure.
 //! - [`attempt`]: one run of a job from start or restore to its end.
 //! - [`threads`]: the embedded host, a thread a subtask.
+//! - [`time`]: how watermarks are made from rows read.
 //!
 //! This crate names no built-in operator, source, sink or model; it knows the traits of `forebay_core`. Nothing here
 //! reads a clock or sleeps except through `Env`, so that the simulation drives the same code.
@@ -19,6 +20,7 @@ pub mod counters;
 pub mod outlet;
 pub mod subtask;
 pub mod threads;
+pub mod time;
 
 #[cfg(test)]
 mod testing;

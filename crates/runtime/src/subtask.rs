@@ -14,7 +14,7 @@ use forebay_core::element::{Barrier, Element, Epoch};
 use forebay_core::operator::{Context, Frozen, Restored};
 use forebay_core::source::{Read, Reader, Split};
 use forebay_core::time::{EventTime, Instant};
-use forebay_core::{Error, Result};
+use forebay_core::{Batch, Error, Result};
 use futures::channel::mpsc::UnboundedSender;
 
 use crate::chain::{Chain, Progress};
@@ -84,8 +84,17 @@ pub enum Head {
         /// What it goes on from.
         restored: Restored,
     },
-    /// It receives from the task before.
-    Inputs(Vec<Arc<Channel>>),
+    /// It receives from the tasks before.
+    Inputs(Vec<InputChannel>),
+}
+
+/// A channel and the port of the chain that its rows are for.
+#[derive(Debug, Clone)]
+pub struct InputChannel {
+    /// Which input of the first operator.
+    pub port: u8,
+    /// The channel.
+    pub channel: Arc<Channel>,
 }
 
 /// One parallel copy of a task.
@@ -102,6 +111,7 @@ pub struct Subtask {
     waker: Waker,
     barrier: Option<Barrier>,
     watermark: Option<EventTime>,
+    idle: Idle,
     reading: bool,
     phase: Phase,
 }
@@ -110,7 +120,18 @@ pub struct Subtask {
 struct Input {
     barrier: Option<Barrier>,
     watermark: Option<EventTime>,
+    idle: bool,
     ended: bool,
+}
+
+/// Whether the next tasks know that nothing may come for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Idle {
+    No,
+    /// The input is idle; the chain may still hold rows.
+    Input,
+    /// They were told.
+    Told,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,6 +203,7 @@ impl Subtask {
             waker,
             barrier: None,
             watermark: None,
+            idle: Idle::No,
             reading: true,
             phase: Phase::Running,
         }
@@ -218,6 +240,7 @@ impl Subtask {
         let stepped = if self.barrier.is_some() {
             progress == Progress::Quiet && self.pass_barrier()?
         } else {
+            self.tell_idle(progress);
             match self.phase {
                 Phase::Running | Phase::Ended => self.take_elements()?,
                 // Barriers still come, and do not wait until a slow operator has let go of its last row.
@@ -302,7 +325,7 @@ impl Subtask {
     fn may_take(&self) -> bool {
         let barrier_queued = || match &self.head {
             Head::Reader { .. } => false,
-            Head::Inputs(channels) => channels.iter().any(|channel| channel.holds_barrier()),
+            Head::Inputs(inputs) => inputs.iter().any(|input| input.channel.holds_barrier()),
         };
         self.chain.has_room(&self.outlet) || (self.chain.absorbs() && barrier_queued())
     }
@@ -313,41 +336,63 @@ impl Subtask {
             return Ok(false);
         }
         match reader.poll_next()? {
-            Read::Batch(batch) => {
-                Counters::add(&self.counters.rows_read, batch.len());
-                self.chain.push_batch(batch, &mut self.outlet)?;
+            Read::Batch(batch) => self.push_read(batch)?,
+            Read::Partly(batch, letters) => {
+                Counters::add(&self.counters.rows_read, letters.len());
+                self.chain.push_dead_letters(&letters)?;
+                self.push_read(batch)?;
             }
             Read::DeadLetters(letters) => {
                 Counters::add(&self.counters.rows_read, letters.len());
                 self.chain.push_dead_letters(&letters)?;
             }
-            Read::Watermark(watermark) => self.chain.push_watermark(watermark, &mut self.outlet)?,
+            Read::Watermark(watermark) => self.push_watermark(watermark)?,
+            Read::Idle => self.become_idle(),
             Read::Pending => return Ok(false),
-            Read::End => self.phase = Phase::Ending,
+            Read::End => self.begin_end()?,
         }
         Ok(true)
     }
 
+    fn push_read(&mut self, batch: Batch) -> Result<()> {
+        Counters::add(&self.counters.rows_read, batch.len());
+        self.idle = Idle::No;
+        self.chain.push_batch(0, batch, &mut self.outlet)
+    }
+
     /// Takes one element from an input that has one and is not held by a barrier, each input in its turn.
     fn receive(&mut self) -> Result<bool> {
-        let Head::Inputs(channels) = &self.head else { return Ok(false) };
-        let count = channels.len();
+        let Head::Inputs(inputs) = &self.head else { return Ok(false) };
+        let count = inputs.len();
         let taken = (0..count)
             .map(|step| (self.next_input + step) % count)
             .filter(|place| self.inputs[*place].barrier.is_none())
-            .find_map(|place| channels[place].receive(&self.waker).map(|element| (place, element)));
+            .find_map(|place| inputs[place].channel.receive(&self.waker).map(|element| (place, element)));
         let Some((place, element)) = taken else { return Ok(false) };
+        let port = inputs[place].port;
         self.next_input = (place + 1) % count;
-        self.accept(place, element)?;
+        self.accept(place, port, element)?;
         Ok(true)
     }
 
-    fn accept(&mut self, place: usize, element: Element) -> Result<()> {
+    fn accept(&mut self, place: usize, port: u8, element: Element) -> Result<()> {
         match element {
-            Element::Batch(batch) => self.chain.push_batch(batch, &mut self.outlet)?,
+            Element::Batch(batch) => {
+                self.inputs[place].idle = false;
+                self.idle = Idle::No;
+                self.chain.push_batch(port, batch, &mut self.outlet)?;
+            }
             Element::Watermark(watermark) => {
+                self.inputs[place].idle = false;
                 self.inputs[place].watermark = self.inputs[place].watermark.max(Some(watermark));
                 self.advance_watermark()?;
+            }
+            Element::Idle => {
+                self.inputs[place].idle = true;
+                match self.inputs.iter().all(|input| input.idle || input.ended) {
+                    true => self.become_idle(),
+                    false => self.advance_watermark()?,
+                }
             }
             Element::Barrier(barrier) => {
                 self.inputs[place].barrier = Some(barrier);
@@ -357,26 +402,51 @@ impl Subtask {
             }
             Element::End => {
                 self.inputs[place].ended = true;
-                if self.inputs.iter().all(|input| input.ended) {
-                    self.phase = Phase::Ending;
-                } else {
-                    self.advance_watermark()?;
+                match self.inputs.iter().all(|input| input.ended) {
+                    true => self.begin_end()?,
+                    false => self.advance_watermark()?,
                 }
             }
         }
         Ok(())
     }
 
-    /// Gives the chain the least watermark of the inputs that have not ended, when it grew.
+    /// Gives the chain the least watermark of the inputs that hold it back, when it grew.
     fn advance_watermark(&mut self) -> Result<()> {
-        let least = self.inputs.iter().filter(|input| !input.ended).map(|input| input.watermark).min().flatten();
-        if least > self.watermark {
-            self.watermark = least;
-            if let Some(watermark) = least {
-                self.chain.push_watermark(watermark, &mut self.outlet)?;
-            }
+        let holding = self.inputs.iter().filter(|input| !input.ended && !input.idle);
+        match holding.map(|input| input.watermark).min().flatten() {
+            Some(least) => self.push_watermark(least),
+            None => Ok(()),
+        }
+    }
+
+    fn push_watermark(&mut self, watermark: EventTime) -> Result<()> {
+        self.idle = Idle::No;
+        if self.watermark.is_none_or(|last| last < watermark) {
+            self.watermark = Some(watermark);
+            self.chain.push_watermark(watermark, &mut self.outlet)?;
         }
         Ok(())
+    }
+
+    /// All input was read: event time is over too, so windows and timers still open come to their end.
+    fn begin_end(&mut self) -> Result<()> {
+        self.phase = Phase::Ending;
+        self.push_watermark(EventTime::MAX)
+    }
+
+    fn become_idle(&mut self) {
+        if self.idle == Idle::No {
+            self.idle = Idle::Input;
+        }
+    }
+
+    /// Tells the next tasks that this one is idle, once its chain holds nothing that could still come out in front.
+    fn tell_idle(&mut self, progress: Progress) {
+        if self.idle == Idle::Input && progress == Progress::Quiet && !self.chain.holds_rows() {
+            self.outlet.send_idle();
+            self.idle = Idle::Told;
+        }
     }
 }
 

@@ -13,8 +13,8 @@ use futures::task::noop_waker;
 
 use crate::chain::{Chain, Stage};
 use crate::channel::{Channel, Window};
-use crate::outlet::{Outlet, Route};
-use crate::subtask::{CommandQueue, Head, Report, Subtask, SubtaskId, SubtaskParts, Turn};
+use crate::outlet::{Outlet, Route, Way};
+use crate::subtask::{CommandQueue, Head, InputChannel, Report, Subtask, SubtaskId, SubtaskParts, Turn};
 use crate::testing::batch;
 
 /// Keeps every batch for ever, as a model that never answers does; full from the first one on.
@@ -66,15 +66,26 @@ impl Operator for Hoard {
 
 /// A subtask over `inputs` with one [`Hoard`], and its reports.
 fn subtask(inputs: &[Arc<Channel>], absorbs: bool) -> (Subtask, UnboundedReceiver<Report>) {
+    subtask_of(inputs, Box::new(Hoard { rows: 0, absorbs }), Vec::new())
+}
+
+/// A subtask over `inputs` with one operator and these ways out, and its reports.
+fn subtask_of(
+    inputs: &[Arc<Channel>],
+    operator: Box<dyn Operator>,
+    routes: Vec<Route>,
+) -> (Subtask, UnboundedReceiver<Report>) {
     let (reports, received) = unbounded();
     let identity = Identity { uid: "hoard".into(), subtask: 0, parallelism: 1, groups: 128, attempt: 1 };
     let context = Context { identity, env: Arc::new(ManualEnv::new(1)), waker: noop_waker() };
-    let stage = Stage { operator: Box::new(Hoard { rows: 0, absorbs }), context, restored: Restored::default() };
+    let stage = Stage { operator, context, restored: Restored::default() };
     let parts = SubtaskParts {
         id: SubtaskId { task: 0, subtask: 0 },
-        head: Head::Inputs(inputs.to_vec()),
+        head: Head::Inputs(
+            inputs.iter().map(|channel| InputChannel { port: 0, channel: Arc::clone(channel) }).collect(),
+        ),
         chain: Chain::new(vec![stage], None, false, Arc::default()),
-        outlet: Outlet::new(Route::None, noop_waker()),
+        outlet: Outlet::new(routes, 128, noop_waker()),
         commands: CommandQueue::new(noop_waker()),
         reports,
         counters: Arc::default(),
@@ -171,4 +182,104 @@ fn ended_input_still_passes_barriers() {
     inputs.iter().for_each(|input| send(input, barrier(4)));
     run(&mut subtask);
     assert_eq!(frozen_rows(&mut reports).as_deref(), Some("0"));
+}
+
+/// Gives everything on at once; what it holds it says.
+#[derive(Default)]
+struct Pass {
+    outs: std::collections::VecDeque<Out>,
+    holds: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Operator for Pass {
+    fn open(&mut self, _context: Context, _restored: Restored) -> Result<()> {
+        Ok(())
+    }
+
+    fn on_batch(&mut self, batch: Batch) -> Result<()> {
+        self.outs.push_back(Out::Batch(batch));
+        Ok(())
+    }
+
+    fn on_watermark(&mut self, watermark: EventTime) -> Result<()> {
+        self.outs.push_back(Out::Watermark(watermark));
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Result<Option<Out>> {
+        Ok(self.outs.pop_front())
+    }
+
+    fn holds_rows(&self) -> bool {
+        self.holds.load(std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+/// What a subtask with one [`Pass`] sends on when its inputs got these elements, in order of sending.
+fn passed(subtask: &mut Subtask, output: &Channel) -> Vec<String> {
+    run(subtask);
+    let shown = |element| match element {
+        Element::Batch(batch) => format!("{} rows", batch.len()),
+        Element::Watermark(EventTime::MAX) => "last watermark".to_string(),
+        Element::Watermark(watermark) => format!("watermark {}", watermark.0),
+        Element::Idle => "idle".to_string(),
+        Element::End => "end".to_string(),
+        Element::Barrier(_) => "barrier".to_string(),
+    };
+    std::iter::from_fn(|| output.receive(&noop_waker())).map(shown).collect()
+}
+
+fn pass(inputs: &[Arc<Channel>]) -> (Subtask, Arc<Channel>, Arc<std::sync::atomic::AtomicBool>) {
+    let output = channels(1).remove(0);
+    let route = Route { port: 0, way: Way::Forward, channels: vec![Arc::clone(&output)] };
+    let operator = Pass::default();
+    let holds = Arc::clone(&operator.holds);
+    (subtask_of(inputs, Box::new(operator), vec![route]).0, output, holds)
+}
+
+fn watermark(at: i64) -> Element {
+    Element::Watermark(EventTime(at))
+}
+
+#[test]
+fn an_idle_input_holds_back_no_watermark_and_one_that_wakes_does_again() {
+    let inputs = channels(2);
+    let (mut subtask, output, _) = pass(&inputs);
+    send(&inputs[0], watermark(5));
+    assert!(passed(&mut subtask, &output).is_empty(), "the other input may still be earlier");
+    send(&inputs[1], Element::Idle);
+    assert_eq!(passed(&mut subtask, &output), ["watermark 5"]);
+    send(&inputs[1], watermark(3));
+    run(&mut subtask);
+    send(&inputs[0], watermark(9));
+    assert!(passed(&mut subtask, &output).is_empty(), "watermarks never go back, and the one that woke counts");
+    send(&inputs[1], watermark(7));
+    assert_eq!(passed(&mut subtask, &output), ["watermark 7"]);
+}
+
+#[test]
+fn idleness_is_told_once_and_not_before_held_rows_have_left() {
+    let inputs = channels(2);
+    let (mut subtask, output, holds) = pass(&inputs);
+    holds.store(true, std::sync::atomic::Ordering::SeqCst);
+    inputs.iter().for_each(|input| send(input, Element::Idle));
+    assert!(passed(&mut subtask, &output).is_empty());
+    holds.store(false, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(passed(&mut subtask, &output), ["idle"]);
+    send(&inputs[0], Element::Idle);
+    assert!(passed(&mut subtask, &output).is_empty());
+    send(&inputs[0], Element::Batch(batch(0..2)));
+    send(&inputs[0], Element::Idle);
+    assert_eq!(passed(&mut subtask, &output), ["2 rows", "idle"]);
+}
+
+#[test]
+fn the_end_of_all_inputs_ends_event_time_first() {
+    let inputs = channels(2);
+    let (mut subtask, output, _) = pass(&inputs);
+    send(&inputs[0], Element::End);
+    send(&inputs[1], watermark(4));
+    assert_eq!(passed(&mut subtask, &output), ["watermark 4"], "an ended input holds nothing back");
+    send(&inputs[1], Element::End);
+    assert_eq!(passed(&mut subtask, &output), ["last watermark", "end"]);
 }

@@ -294,6 +294,7 @@ impl Bench {
                     }
                 }
                 Out::Watermark(mark) => self.mark_left(mark.0)?,
+                Out::Side(port, _) => return Err(format!("an inference has no side output {port}")),
             }
             self.env.settle();
         }

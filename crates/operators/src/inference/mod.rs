@@ -360,6 +360,10 @@ impl Operator for Inference {
         true
     }
 
+    fn holds_rows(&self) -> bool {
+        self.table.len() > 0
+    }
+
     fn on_batch(&mut self, batch: Batch) -> Result<()> {
         let (bytes, batch) = (self.row_bytes(&batch), Arc::new(batch));
         for place in 0..batch.len() {

@@ -133,6 +133,7 @@ impl Bench {
                     format!("dead {}", letters.iter().map(letter).collect::<Vec<_>>().join(", "))
                 }
                 Out::Watermark(watermark) => format!("watermark {}", watermark.0),
+                Out::Side(port, _) => unreachable!("an inference has no side output {port}"),
             });
             self.env.settle();
         }
