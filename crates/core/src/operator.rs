@@ -92,15 +92,15 @@ pub struct Snapshot {
     pub groups: BTreeMap<KeyGroup, Bytes>,
     /// What a sink prepared and its committer must publish after the epoch record exists.
     pub committables: Vec<Bytes>,
-    /// Which groups hold only what changed; none by default.
-    pub lineage: Lineage,
+    /// Which groups hold only what changed; `None` from an operator that always writes everything.
+    pub lineage: Option<Lineage>,
 }
 
-/// How a snapshot builds on an earlier checkpoint. The default says that every group's bytes hold everything.
+/// How a snapshot builds on an earlier checkpoint.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lineage {
     /// The newest checkpoint that the operator knows to be published, by [`Operator::on_checkpoint_complete`] or because it
-    /// was restored from it. This snapshot's deltas build on it, and those of later snapshots on it or a newer one: what it
+    /// was restored from it; `None` if it knows of none, and then there are no deltas. This snapshot's deltas build on it, and those of later snapshots on it or a newer one: what it
     /// consists of must stay until then.
     pub completed: Option<Epoch>,
     /// Groups of which [`Snapshot::groups`] holds only what changed since `completed`; nothing if nothing did. Of every other

@@ -42,6 +42,7 @@
 
 mod bytes;
 mod chain;
+mod fjall_spill;
 mod key;
 mod part;
 mod sections;
@@ -54,6 +55,7 @@ mod table;
 mod timers;
 mod value;
 
+pub use fjall_spill::FjallSpill;
 pub use key::Key;
 pub use part::StatePart;
 pub use settings::StateSettings;

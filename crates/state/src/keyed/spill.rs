@@ -1,7 +1,7 @@
 //! Where cold entries go when a table outgrows its memory: a cache on this machine, never the truth.
 //!
 //! A store may forget everything when the process ends, and is emptied when it is opened: snapshots hold spilled entries
-//! too. [`MemorySpill`] serves simulation and tests; `FjallSpill` serves production.
+//! too. [`MemorySpill`] serves simulation and tests; [`FjallSpill`](super::FjallSpill) serves production.
 
 use std::collections::BTreeMap;
 

@@ -168,7 +168,7 @@ impl KeyedState {
         });
         self.chains.taken(epoch, written.collect());
         let groups = groups.into_iter().map(|(group, bytes)| (group, bytes.into())).collect();
-        let lineage = Lineage { completed: self.chains.completed(), deltas };
+        let lineage = Some(Lineage { completed: self.chains.completed(), deltas });
         Ok(Snapshot { groups, lineage, ..Snapshot::default() })
     }
 

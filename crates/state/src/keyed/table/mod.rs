@@ -26,13 +26,16 @@ use super::value::StateValue;
 use cold::Cold;
 use ttl::Ttl;
 
+/// Reads a value that an older release wrote.
+type Decode<V> = fn(&[u8]) -> Result<V>;
+
 /// How a table is named and kept.
 #[derive(Debug, Clone)]
 pub struct TableSpec<V> {
     pub(super) name: &'static str,
     pub(super) version: u16,
     pub(super) ttl: Option<Duration>,
-    pub(super) older: Vec<(u16, fn(&[u8]) -> Result<V>)>,
+    pub(super) older: Vec<(u16, Decode<V>)>,
 }
 
 /// State of one operator in one subtask: `(key, space) -> V`.
