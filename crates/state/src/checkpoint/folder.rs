@@ -65,7 +65,7 @@ pub struct Published {
 pub struct CheckpointFolder {
     pub(super) env: Arc<dyn Env>,
     pub(super) records: Records,
-    bug: Option<PlantedBug>,
+    pub(super) bug: Option<PlantedBug>,
     attempt: Arc<Mutex<Option<Running>>>,
 }
 

@@ -13,6 +13,7 @@ use forebay_core::element::Epoch;
 use super::folder::CheckpointFolder;
 use super::layout::number_in;
 use super::manifest::{EpochKind, Manifest};
+use super::protocol::PlantedBug;
 use super::records::Retained;
 use super::sealed::seal;
 
@@ -28,8 +29,10 @@ impl CheckpointFolder {
     pub async fn retain(&self, keep: usize) -> Result<Option<Epoch>> {
         let Some(kept) = self.newest_checkpoints(keep.max(1)).await? else { return Ok(None) };
         let Some(oldest) = kept.iter().map(|manifest| manifest.epoch).min() else { return Ok(None) };
-        let build_on = self.may_build_on();
-        let named = kept.iter().flat_map(Manifest::all_files).chain(&build_on);
+        let build_on = if self.bug == Some(PlantedBug::TrimMayBuildOn) { Vec::new() } else { self.may_build_on() };
+        let keeps_earlier = self.bug != Some(PlantedBug::TrimBuiltOn);
+        let earlier = kept.iter().flat_map(|manifest| &manifest.earlier).filter(|_| keeps_earlier);
+        let named = kept.iter().flat_map(|manifest| &manifest.files).chain(earlier).chain(&build_on);
         let named: BTreeSet<&str> = named.map(|file| file.path.as_str()).collect();
         if self.records.oldest_kept().await? < oldest {
             self.records.store.put(&self.records.layout.retained(), seal(&Retained { oldest })?).await?;

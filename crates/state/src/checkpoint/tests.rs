@@ -2,6 +2,7 @@
 
 mod broken;
 mod crash;
+mod incremental;
 mod retention;
 
 use std::collections::BTreeMap;

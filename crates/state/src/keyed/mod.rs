@@ -58,7 +58,7 @@ mod value;
 pub use fjall_spill::FjallSpill;
 pub use key::Key;
 pub use part::StatePart;
-pub use settings::StateSettings;
+pub use settings::{StateBug, StateSettings};
 pub use space::Space;
 pub use spill::{MemorySpill, SpillStore, SpillTable};
 pub use state::KeyedState;
@@ -66,5 +66,7 @@ pub use table::{StateTable, TableSpec};
 pub use timers::{Timer, Timers};
 pub use value::StateValue;
 
+#[cfg(test)]
+mod model_tests;
 #[cfg(test)]
 mod tests;

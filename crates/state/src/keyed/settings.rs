@@ -22,11 +22,34 @@ pub struct StateSettings {
     pub spill: Option<Arc<dyn SpillStore>>,
     /// Deltas after which a key group is written whole; 0 writes every snapshot whole.
     pub full_after: u32,
+    /// A planted bug.
+    #[doc(hidden)]
+    pub bug: Option<StateBug>,
+}
+
+/// Mistakes that tests plant to see that their checks find them. Never set in production.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StateBug {
+    /// A delta does not say what was removed.
+    ForgetRemovals,
+    /// A delta holds what changed since the last snapshot, published or not.
+    ClearBeforeCompletion,
+    /// An entry expires when the watermark reaches its end.
+    ExpireEarly,
+    /// A snapshot leaves out entries on disk.
+    SkipSpilled,
+    /// An entry that changed since it came back from disk is dropped for its old copy.
+    KeepStaleCopy,
+    /// A removed entry's copy stays on disk.
+    ForgetDiskCopy,
+    /// What a group builds on is not read again at a restore: later entries of a group replace earlier ones.
+    NewestEntryOnly,
 }
 
 impl Default for StateSettings {
     fn default() -> Self {
-        Self { memory_bytes_max: MEMORY_BYTES_MAX, spill: None, full_after: FULL_AFTER }
+        Self { memory_bytes_max: MEMORY_BYTES_MAX, spill: None, full_after: FULL_AFTER, bug: None }
     }
 }
 

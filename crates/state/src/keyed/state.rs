@@ -18,7 +18,7 @@ use forebay_core::{Error, Kind, Result};
 use super::chain::{Chains, Written};
 use super::part::{Changed, Head, PartKind, StatePart};
 use super::sections::{Section, begin, put_section, read_group};
-use super::settings::StateSettings;
+use super::settings::{StateBug, StateSettings};
 use super::table::cold::{Budget, Cold};
 use super::table::{StateTable, TableSpec};
 use super::timers::Timers;
@@ -57,7 +57,7 @@ impl KeyedState {
         let mut unclaimed: BTreeMap<String, Vec<Section>> = BTreeMap::new();
         for (group, bytes) in &restored.groups {
             let (is_delta, sections) = read_group(&identity.uid, *group, bytes)?;
-            if !is_delta {
+            if !is_delta || settings.bug == Some(StateBug::NewestEntryOnly) {
                 unclaimed.values_mut().for_each(|sections| sections.retain(|section| section.group != *group));
             }
             chains.restored(*group, is_delta, bytes.len());
@@ -94,7 +94,7 @@ impl KeyedState {
             _ => None,
         };
         let (version, older) = (spec.version, spec.older.iter().map(|(version, _)| *version).collect::<Vec<_>>());
-        let mut table = StateTable::new(uid, spec, self.identity.groups, self.owned.clone(), cold);
+        let mut table = StateTable::new(&self.identity, spec, cold, self.settings.bug);
         let head = super::part::Part::head(&table);
         let mut watermarks: BTreeMap<KeyGroup, EventTime> = BTreeMap::new();
         for section in self.claim(&head)? {
@@ -156,7 +156,13 @@ impl KeyedState {
                 .with("operator", &self.identity.uid)
                 .source("the parts are not those that were opened, in that order"));
         }
-        self.pending.insert(epoch, parts.iter_mut().map(|part| part.take_changed()).collect());
+        if self.settings.bug == Some(StateBug::ClearBeforeCompletion) {
+            self.pending.clear();
+        }
+        let changed = self.pending.entry(epoch).or_insert_with(|| vec![Changed::new(); parts.len()]);
+        for (known, part) in changed.iter_mut().zip(parts.iter_mut()) {
+            part.take_changed().into_iter().for_each(|(group, more)| known.entry(group).or_default().extend(more));
+        }
         let full = self.chains.due_in_full();
         let deltas: BTreeSet<KeyGroup> =
             self.owned.clone().map(KeyGroup).filter(|group| !full.contains(group)).collect();

@@ -21,6 +21,7 @@ use forebay_core::time::EventTime;
 use super::super::bytes::{Read, put_bytes, put_sized, put_time, take_byte, take_bytes, take_time};
 use super::super::key::Key;
 use super::super::part::Change;
+use super::super::settings::StateBug;
 use super::super::slots::{Address, Slot, SpaceRange, Spilled};
 use super::super::space::Space;
 use super::super::value::StateValue;
@@ -128,9 +129,10 @@ impl<V: StateValue> StateTable<V> {
         mut visit: impl FnMut(&Key, &Space, Entry<'_, V>) -> Result<()>,
     ) -> Result<()> {
         let Some(place) = self.place_of(group) else { return Ok(()) };
-        let (now, ttl) = (self.clock(place), self.spec.ttl.map(super::Ttl::new));
+        let (now, lifetime, bug) = (self.clock(place), self.lifetime(), self.bug);
         self.walk_all(group, |key, space, entry| {
-            if ttl.as_ref().is_some_and(|ttl| ttl.is_expired(entry.written(), now)) {
+            let is_skipped = bug == Some(StateBug::SkipSpilled) && matches!(entry, Entry::Cold { .. });
+            if is_skipped || lifetime.is_some_and(|lifetime| lifetime.is_over(entry.written(), now)) {
                 return Ok(());
             }
             visit(key, space, entry)
@@ -198,6 +200,7 @@ impl<V: StateValue> StateTable<V> {
                     let (written, value) = read_cold(&bytes).map_err(|reason| self.lost(reason))?;
                     put_entry::<V>(out, &mut scratch, key, space, &Entry::Cold { written, value });
                 }
+                None if self.bug == Some(StateBug::ForgetRemovals) => {}
                 None => put_head(out, REMOVED, key, space),
             }
         }

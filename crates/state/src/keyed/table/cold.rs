@@ -12,6 +12,7 @@ use forebay_core::{Error, Kind, Result};
 
 use super::super::bytes::put_time;
 use super::super::key::Key;
+use super::super::settings::StateBug;
 use super::super::slots::{Slot, SpaceRange, Spilled};
 use super::super::space::Space;
 use super::super::spill::SpillTable;
@@ -64,9 +65,16 @@ impl Cold {
     }
 
     /// Forgets an entry that was removed.
-    pub fn forget<V>(&mut self, group: KeyGroup, key: &Key, space: &Space, slot: &Slot<V>) -> Result<()> {
+    pub fn forget<V>(
+        &mut self,
+        group: KeyGroup,
+        key: &Key,
+        space: &Space,
+        slot: &Slot<V>,
+        keeps_copy: bool,
+    ) -> Result<()> {
         self.change(slot.size, 0);
-        if slot.spilled == Spilled::No { Ok(()) } else { self.store.remove(&address(group, key, space)) }
+        if slot.spilled == Spilled::No || keeps_copy { Ok(()) } else { self.store.remove(&address(group, key, space)) }
     }
 
     /// Whether this table has to give something up: all tables together are over, and this one has more than its share.
@@ -171,7 +179,8 @@ impl<V: StateValue> StateTable<V> {
             if slot.referenced {
                 continue;
             }
-            if slot.spilled != Spilled::Same {
+            let keeps_copy = slot.spilled == Spilled::Stale && self.bug == Some(StateBug::KeepStaleCopy);
+            if slot.spilled != Spilled::Same && !keeps_copy {
                 let mut bytes = Vec::new();
                 let written = (slot.written != i64::MIN).then_some(EventTime(slot.written));
                 put_time(&mut bytes, written);

@@ -15,11 +15,13 @@ use std::ops::{Range, RangeBounds};
 use std::time::Duration;
 
 use forebay_core::key_group::KeyGroup;
+use forebay_core::operator::Identity;
 use forebay_core::time::EventTime;
 use forebay_core::{Error, Kind, Result};
 
 use super::key::Key;
 use super::part::{Change, Changed, Head, Part, PartKind};
+use super::settings::StateBug;
 use super::slots::{GroupSlots, Slot, Spilled, space_range};
 use super::space::Space;
 use super::value::StateValue;
@@ -52,6 +54,7 @@ pub struct StateTable<V> {
     interval: u32,
     ttl: Option<Ttl>,
     cold: Option<Cold>,
+    bug: Option<StateBug>,
 }
 
 // === impl TableSpec ===
@@ -82,10 +85,11 @@ impl<V> TableSpec<V> {
 // === impl StateTable ===
 
 impl<V: StateValue> StateTable<V> {
-    pub(super) fn new(operator: &str, spec: TableSpec<V>, groups: u16, owned: Range<u16>, cold: Option<Cold>) -> Self {
-        let ttl = spec.ttl.map(Ttl::new);
+    pub(super) fn new(identity: &Identity, spec: TableSpec<V>, cold: Option<Cold>, bug: Option<StateBug>) -> Self {
+        let (operator, groups, owned) = (identity.uid.clone(), identity.groups, identity.key_groups());
+        let ttl = spec.ttl.map(|ttl| Ttl::new(ttl, bug));
         let slots = owned.clone().map(|_| GroupSlots::new()).collect();
-        Self { operator: operator.to_string(), spec, groups, owned, slots, interval: 1, ttl, cold }
+        Self { operator, spec, groups, owned, slots, interval: 1, ttl, cold, bug }
     }
 
     /// The value, if there is one that has not expired.
@@ -216,10 +220,11 @@ impl<V: StateValue> StateTable<V> {
             self.warm_range(place, key, range)?;
         }
         let now = self.clock(place);
-        let ttl = self.ttl.as_ref();
+        let lifetime = self.lifetime();
         let spaces = range.and_then(|range| Some(self.slots[place].keys.get(key)?.range(range)));
         let found = spaces.into_iter().flatten();
-        let alive = found.filter(move |(_, slot)| !ttl.is_some_and(|ttl| ttl.is_expired(slot.written, now)));
+        let alive =
+            found.filter(move |(_, slot)| !lifetime.is_some_and(|lifetime| lifetime.is_over(slot.written, now)));
         Ok(alive.map(|(space, slot)| (space, &slot.value)))
     }
 
@@ -294,7 +299,8 @@ impl<V: StateValue> StateTable<V> {
             self.slots[place].changed.push((key.clone(), space.clone()));
         }
         if let Some(cold) = &mut self.cold {
-            cold.forget(KeyGroup(self.owned.start + place as u16), key, space, &slot)?;
+            let group = KeyGroup(self.owned.start + place as u16);
+            cold.forget(group, key, space, &slot, self.bug == Some(StateBug::ForgetDiskCopy))?;
         }
         Ok(Some(slot.value))
     }

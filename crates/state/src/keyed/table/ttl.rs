@@ -9,6 +9,7 @@ use forebay_core::Result;
 use forebay_core::time::EventTime;
 
 use super::super::key::Key;
+use super::super::settings::StateBug;
 use super::super::slots::Address;
 use super::super::space::Space;
 use super::super::value::StateValue;
@@ -17,10 +18,17 @@ use super::StateTable;
 /// How often the hand goes round within one TTL.
 const ROUNDS: i64 = 4;
 
+/// How long an entry lives.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lifetime {
+    micros: i64,
+    bug: Option<StateBug>,
+}
+
 /// Expiry of one table.
 #[derive(Debug)]
 pub(super) struct Ttl {
-    ttl_micros: i64,
+    lifetime: Lifetime,
     watermark: Option<EventTime>,
     /// Entries that were written before the first watermark and without a time.
     pub undated: Vec<Address>,
@@ -30,17 +38,22 @@ pub(super) struct Ttl {
     swept: i64,
 }
 
+// === impl Lifetime ===
+
+impl Lifetime {
+    /// Whether an entry written at `written` has expired at `now`.
+    pub fn is_over(self, written: i64, now: i64) -> bool {
+        let now = if self.bug == Some(StateBug::ExpireEarly) { now.saturating_add(1) } else { now };
+        written != i64::MIN && now > written.saturating_add(self.micros)
+    }
+}
+
 // === impl Ttl ===
 
 impl Ttl {
-    pub fn new(ttl: Duration) -> Self {
-        let ttl_micros = i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX);
-        Self { ttl_micros, watermark: None, undated: Vec::new(), hand: 0, swept: i64::MIN }
-    }
-
-    /// Whether an entry written at `written` has expired at `now`.
-    pub fn is_expired(&self, written: i64, now: i64) -> bool {
-        written != i64::MIN && now > written.saturating_add(self.ttl_micros)
+    pub fn new(ttl: Duration, bug: Option<StateBug>) -> Self {
+        let micros = i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX);
+        Self { lifetime: Lifetime { micros, bug }, watermark: None, undated: Vec::new(), hand: 0, swept: i64::MIN }
     }
 
     /// How many of `groups` groups the hand must look at for the watermark `now`.
@@ -48,7 +61,7 @@ impl Ttl {
         if self.swept == i64::MIN {
             self.swept = now;
         }
-        let step = (self.ttl_micros / ROUNDS / (groups.max(1) as i64)).max(1);
+        let step = (self.lifetime.micros / ROUNDS / (groups.max(1) as i64)).max(1);
         let due = now.saturating_sub(self.swept) / step;
         self.swept = self.swept.saturating_add(due.saturating_mul(step));
         (due as usize).min(groups)
@@ -83,6 +96,11 @@ impl<V: StateValue> StateTable<V> {
         Ok(())
     }
 
+    /// How long entries live, if not for ever.
+    pub(super) fn lifetime(&self) -> Option<Lifetime> {
+        self.ttl.as_ref().map(|ttl| ttl.lifetime)
+    }
+
     /// The watermark that decides what has expired in a group.
     pub(super) fn clock(&self, place: usize) -> i64 {
         let watermark = self.ttl.as_ref().and_then(|ttl| ttl.watermark).map_or(i64::MIN, |watermark| watermark.0);
@@ -98,8 +116,8 @@ impl<V: StateValue> StateTable<V> {
     /// Removes the entry if it lies in memory and has expired.
     pub(super) fn expire(&mut self, place: usize, key: &Key, space: &Space) -> Result<()> {
         let now = self.clock(place);
-        let (Some(slot), Some(ttl)) = (self.slots[place].get(key, space), &self.ttl) else { return Ok(()) };
-        if ttl.is_expired(slot.written, now) {
+        let (Some(slot), Some(lifetime)) = (self.slots[place].get(key, space), self.lifetime()) else { return Ok(()) };
+        if lifetime.is_over(slot.written, now) {
             self.take(place, key, space)?;
         }
         Ok(())
@@ -108,11 +126,10 @@ impl<V: StateValue> StateTable<V> {
     /// Removes what has expired in a group.
     fn sweep(&mut self, place: usize) -> Result<()> {
         let (now, group) = (self.clock(place), self.group_at(place));
-        let Some(ttl_micros) = self.ttl.as_ref().map(|ttl| ttl.ttl_micros) else { return Ok(()) };
-        let probe = Ttl { ttl_micros, watermark: None, undated: Vec::new(), hand: 0, swept: 0 };
+        let Some(lifetime) = self.lifetime() else { return Ok(()) };
         let mut expired = Vec::new();
         self.walk_all(group, |key, space, entry| {
-            if probe.is_expired(entry.written(), now) {
+            if lifetime.is_over(entry.written(), now) {
                 expired.push((key.clone(), space.clone()));
             }
             Ok(())
