@@ -98,18 +98,19 @@ fn job_name(options: &FolderArguments) -> Result<String, Problem> {
 async fn list(folder: &CheckpointFolder) -> Result<ExitCode, Problem> {
     let found = folder.list().await?;
     println!(
-        "{:>10}  {:<10}  {:>7}  {:>8}  {:>12}  {:<9}  ended",
-        "epoch", "kind", "attempt", "files", "bytes", "committed"
+        "{:>10}  {:<10}  {:>7}  {:>8}  {:>12}  {:>12}  {:<9}  ended",
+        "epoch", "kind", "attempt", "files", "bytes", "new bytes", "committed"
     );
     for info in found {
         match info.summary {
             Ok(summary) => println!(
-                "{:>10}  {:<10}  {:>7}  {:>8}  {:>12}  {:<9}  {}",
+                "{:>10}  {:<10}  {:>7}  {:>8}  {:>12}  {:>12}  {:<9}  {}",
                 info.epoch.0,
                 format!("{:?}", summary.kind).to_lowercase(),
                 summary.attempt,
                 summary.files,
                 summary.state_bytes,
+                summary.written_bytes,
                 if summary.committed { "yes" } else { "no" },
                 if summary.ended { "yes" } else { "no" },
             ),

@@ -4,7 +4,7 @@
 //! no call overlaps another, no call blocks. An operator knows nothing of its host. It does no I/O of its own, reads no
 //! clock, draws no random number: all through the [`Context`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::task::Waker;
@@ -51,7 +51,8 @@ pub struct Identity {
 pub struct Restored {
     /// The checkpoint it comes from; `None` on a fresh start.
     pub epoch: Option<Epoch>,
-    /// State by key group, only of groups that this subtask now owns, sorted.
+    /// State by key group, only of groups that this subtask now owns, sorted. A group has several entries where its snapshots
+    /// built on each other (see [`Lineage`]): what holds everything first, then what changed, in the order of epochs.
     pub groups: Vec<(KeyGroup, Bytes)>,
 }
 
@@ -94,6 +95,20 @@ pub struct Snapshot {
     pub groups: BTreeMap<KeyGroup, Bytes>,
     /// What a sink prepared and its committer must publish after the epoch record exists.
     pub committables: Vec<Bytes>,
+    /// Which groups hold only what changed; `None` from an operator that always writes everything.
+    pub lineage: Option<Lineage>,
+}
+
+/// How a snapshot builds on an earlier checkpoint.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lineage {
+    /// The newest checkpoint that the operator knows to be published, by [`Operator::on_checkpoint_complete`] or because it
+    /// was restored from it; `None` if it knows of none, and then there are no deltas. This snapshot's deltas build on it, and those of later snapshots on it or a newer one: what it
+    /// consists of must stay until then.
+    pub completed: Option<Epoch>,
+    /// Groups of which [`Snapshot::groups`] holds only what changed since `completed`; nothing if nothing did. Of every other
+    /// group it holds everything.
+    pub deltas: BTreeSet<KeyGroup>,
 }
 
 /// The slow half of a snapshot (encoding, staging files), run in the background after `snapshot` returned.

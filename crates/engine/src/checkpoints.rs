@@ -71,12 +71,13 @@ impl Checkpoints for JobCheckpoints {
     fn save(&self, epoch: Epoch, state: SubtaskState) -> BoxFuture<'static, Result<SavedState>> {
         let folder = self.folder.clone();
         Box::pin(async move {
-            let SubtaskState { task, subtask, entries } = state;
+            let SubtaskState { task, subtask, entries, lineages } = state;
             let entry = |(operator, key_group, bytes)| StateEntry { operator, key_group, bytes };
             let entries = entries.into_iter().map(entry).collect();
-            let file = folder.write_snapshot(&SubtaskSnapshot { task, subtask, epoch, entries }).await?;
-            let StateFile { task, subtask, path, size_bytes, hash } = file;
-            Ok(SavedState { task, subtask, path, size_bytes, hash })
+            let snapshot = SubtaskSnapshot { task, subtask, epoch, entries };
+            let file = folder.write_snapshot(&snapshot, &lineages).await?;
+            let StateFile { task, subtask, path, size_bytes, hash, completed, parts, .. } = file;
+            Ok(SavedState { task, subtask, path, size_bytes, hash, completed, parts })
         })
     }
 
@@ -88,8 +89,8 @@ impl Checkpoints for JobCheckpoints {
         ended: bool,
     ) -> BoxFuture<'static, Result<()>> {
         let file = |state: SavedState| {
-            let SavedState { task, subtask, path, size_bytes, hash } = state;
-            StateFile { task, subtask, path, size_bytes, hash }
+            let SavedState { task, subtask, path, size_bytes, hash, completed, parts } = state;
+            StateFile { task, subtask, path, size_bytes, hash, epoch: Some(epoch), completed, parts }
         };
         let draft = ManifestDraft {
             epoch,

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use forebay_core::element::Epoch;
 use forebay_core::env::Env;
 use forebay_core::key_group::KeyGroup;
-use forebay_core::operator::Frozen;
+use forebay_core::operator::{Frozen, Lineage};
 use forebay_core::time::Instant;
 use forebay_core::{Error, Kind, Result};
 use futures::channel::mpsc::{UnboundedReceiver, unbounded};
@@ -36,6 +36,8 @@ pub struct SubtaskState {
     pub subtask: u16,
     /// State by operator uid and key group.
     pub entries: Vec<(String, KeyGroup, Bytes)>,
+    /// Operators whose entries may hold only what changed since an earlier checkpoint.
+    pub lineages: BTreeMap<String, Lineage>,
 }
 
 /// What a sink's writers prepared, by sink uid.
@@ -72,6 +74,10 @@ pub struct SavedState {
     pub size_bytes: u64,
     /// Its hash.
     pub hash: String,
+    /// The oldest checkpoint that later snapshots of the subtask may build on; `None` if they never do.
+    pub completed: Option<Epoch>,
+    /// What it holds by operator, as manifests write it.
+    pub parts: BTreeMap<String, String>,
 }
 
 /// What surrounds an attempt.
@@ -246,14 +252,15 @@ impl Attempt {
         let task = self.tasks[usize::from(subtask.task)].clone();
         self.jobs.push(Box::pin(async move {
             let named = frozen.into_iter().map(|(uid, frozen)| async move { Ok::<_, Error>((uid, frozen.await?)) });
-            let (mut entries, mut committables) = (Vec::new(), Committables::new());
+            let (mut entries, mut committables, mut lineages) = (Vec::new(), Committables::new(), BTreeMap::new());
             for (uid, snapshot) in try_join_all(named).await? {
+                lineages.extend(snapshot.lineage.map(|lineage| (uid.clone(), lineage)));
                 entries.extend(snapshot.groups.into_iter().map(|(group, bytes)| (uid.clone(), group, bytes)));
                 if !snapshot.committables.is_empty() {
                     committables.insert(uid, snapshot.committables);
                 }
             }
-            let state = SubtaskState { task, subtask: subtask.subtask, entries };
+            let state = SubtaskState { task, subtask: subtask.subtask, entries, lineages };
             let saved = checkpoints.save(epoch, state).await?;
             Ok(Done::Saved(subtask, epoch, saved, committables))
         }));

@@ -60,7 +60,7 @@ impl Operator for Hoard {
     fn snapshot(&mut self, _epoch: Epoch) -> Result<Frozen> {
         let held = bytes::Bytes::from(self.rows.to_string());
         let groups = [(forebay_core::key_group::KeyGroup(0), held)].into();
-        Ok(Box::pin(async { Ok(Snapshot { groups, committables: Vec::new() }) }))
+        Ok(Box::pin(async { Ok(Snapshot { groups, ..Snapshot::default() }) }))
     }
 }
 

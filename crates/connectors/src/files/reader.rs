@@ -187,7 +187,7 @@ impl Reader for SplitReader {
 
     fn snapshot(&mut self, _epoch: Epoch) -> Result<Frozen> {
         let groups = self.groups.iter().map(|(group, position)| (*group, position.encode())).collect();
-        Ok(Box::pin(async move { Ok(Snapshot { groups, committables: Vec::new() }) }))
+        Ok(Box::pin(async move { Ok(Snapshot { groups, ..Snapshot::default() }) }))
     }
 
     fn close(&mut self) {

@@ -410,7 +410,7 @@ impl Operator for Inference {
                     .await
                     .map_err(|error| Error::new(error.kind(), "close journal entries").source(error.chain()))?;
             }
-            Ok(Snapshot { groups: codec::encode(states)?, committables: Vec::new() })
+            Ok(Snapshot { groups: codec::encode(states)?, ..Snapshot::default() })
         }))
     }
 

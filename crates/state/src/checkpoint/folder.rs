@@ -7,23 +7,21 @@ use bytes::Bytes;
 use forebay_core::element::Epoch;
 use forebay_core::env::Env;
 use forebay_core::key_group::KEY_GROUPS_DEFAULT;
+use forebay_core::operator::Lineage;
 use forebay_core::sink::Committer;
 use forebay_core::store::{Created, Store};
 use forebay_core::{Error, Kind, Result};
-use futures::{StreamExt, TryStreamExt};
 
 use super::carry_out::check_committers;
 use super::layout::{Layout, REGION};
+use super::lineage;
 use super::manifest::{EpochKind, FORMAT, Manifest, SinkCommittables, StateFile};
 use super::protocol::{Action, Ending, Event, PlantedBug};
 use super::publish::Publish;
 use super::records::Records;
 use super::restart::{Restart, Resume, Started};
 use super::sealed::{seal_bytes, unseal_bytes};
-use super::snapshot_file::{StateEntry, SubtaskSnapshot, content_hash};
-
-/// State files read at once by `load`: hides an object store's latency, bounds memory to a few files.
-const READS_IN_FLIGHT: usize = 8;
+use super::snapshot_file::{SubtaskSnapshot, content_hash};
 
 /// The job's committers by sink uid.
 pub type Committers = BTreeMap<String, Arc<dyn Committer>>;
@@ -67,18 +65,20 @@ pub struct Published {
 pub struct CheckpointFolder {
     pub(super) env: Arc<dyn Env>,
     pub(super) records: Records,
-    bug: Option<PlantedBug>,
+    pub(super) bug: Option<PlantedBug>,
     attempt: Arc<Mutex<Option<Running>>>,
 }
 
 /// The attempt that may publish.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Running {
     generation: u64,
     attempt: u64,
     next_epoch: Epoch,
     /// When `next_epoch` was first tried, so that a repeated try writes the same manifest.
     tried_wall_micros: Option<i64>,
+    /// All state files of each checkpoint that a snapshot of this attempt may still build on.
+    known: BTreeMap<Epoch, Vec<StateFile>>,
 }
 
 // === impl ManifestDraft ===
@@ -143,8 +143,11 @@ impl CheckpointFolder {
         match ending {
             Ending::Run(started) => {
                 let Started { generation, attempt, next_epoch, .. } = started;
+                let base = started.restored.as_deref();
+                let known = base.and_then(|base| Some((base.state_of?, base.all_files().cloned().collect())));
+                let known = known.into_iter().collect();
                 *self.attempt.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some(Running { generation, attempt, next_epoch, tried_wall_micros: None });
+                    Some(Running { generation, attempt, next_epoch, tried_wall_micros: None, known });
                 Ok(started)
             }
             Ending::NotFresh => Err(Error::new(Kind::Invalid, "start job fresh")
@@ -156,19 +159,33 @@ impl CheckpointFolder {
         }
     }
 
-    /// Writes the state of one subtask, durably, before `publish`. An encoded snapshot is held in memory whole.
+    /// Writes the state of one subtask, durably, before `publish`. `lineages` tells of its operators that write what changed
+    /// since a checkpoint; what others wrote is everything. An encoded snapshot is held in memory whole.
     ///
     /// # Errors
     /// `Internal` before `restart`; whatever the store fails with.
-    pub async fn write_snapshot(&self, snapshot: &SubtaskSnapshot) -> Result<StateFile> {
-        let running = self.running("write snapshot")?;
+    pub async fn write_snapshot(
+        &self,
+        snapshot: &SubtaskSnapshot,
+        lineages: &BTreeMap<String, Lineage>,
+    ) -> Result<StateFile> {
+        let attempt = self.running("write snapshot")?.attempt;
         let bytes = snapshot.encode()?;
         let (hash, size_bytes) = (content_hash(&bytes), bytes.len() as u64);
-        let (task, subtask) = (snapshot.task.clone(), snapshot.subtask);
-        let path = self.records.layout.state(snapshot.epoch, running.attempt, &task, subtask, &hash);
+        let SubtaskSnapshot { task, subtask, epoch, entries } = snapshot;
+        let path = self.records.layout.state(*epoch, attempt, task, *subtask, &hash);
         // The hash is in the name: a file that is already there holds the same state.
         self.records.store.create(&path, bytes).await?;
-        Ok(StateFile { task, subtask, path, size_bytes, hash })
+        Ok(StateFile {
+            task: task.clone(),
+            subtask: *subtask,
+            path,
+            size_bytes,
+            hash,
+            epoch: Some(*epoch),
+            completed: lineage::completed(lineages),
+            parts: lineage::parts(entries, lineages),
+        })
     }
 
     /// Publishes an epoch and has its sinks commit. Once the epoch record exists the epoch counts, also if the commit then
@@ -186,46 +203,31 @@ impl CheckpointFolder {
                 .source("epochs are dense"));
         }
         check_committers(&draft.committables, committers)?;
-        let manifest = self.manifest(draft, running);
-        let mut core = Publish::new(manifest, &self.records.layout, self.bug)?;
+        let manifest = self.manifest(draft, &running)?;
+        let mut core = Publish::new(manifest.clone(), &self.records.layout, self.bug)?;
         let mut action = core.step(Event::Begin)?;
         loop {
             if let Action::End(ending) = action {
-                return self.published(*ending);
+                return self.published(*ending, &manifest);
             }
             action = core.step(self.carry_out(action, Resume::Latest, committers).await?)?;
         }
     }
 
-    fn published(&self, ending: Ending) -> Result<Published> {
+    fn published(&self, ending: Ending, manifest: &Manifest) -> Result<Published> {
         match ending {
             Ending::Published(epoch) => {
                 let next_epoch = epoch.next();
                 if let Some(running) = self.attempt.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
                     (running.next_epoch, running.tried_wall_micros) = (next_epoch, None);
+                    running.known.insert(epoch, manifest.all_files().cloned().collect());
+                    let oldest = manifest.files.iter().filter_map(|file| file.completed).min().unwrap_or(epoch);
+                    running.known.retain(|known, _| *known >= oldest);
                 }
                 Ok(Published { epoch, next_epoch })
             }
             Ending::Fenced { reason } => Err(self.fenced("publish epoch", reason)),
             other => Err(Error::new(Kind::Internal, "publish epoch").with("unexpected", format!("{other:?}"))),
-        }
-    }
-
-    /// The state that `manifest` names, of the files that `wanted` chooses, each checked by length, checksums and hash.
-    /// In the order of the manifest's files and of their entries.
-    ///
-    /// # Errors
-    /// `Corrupt` if a file is missing or broken, naming it and the newest older epoch that can be read.
-    pub async fn load(&self, manifest: &Manifest, wanted: impl Fn(&StateFile) -> bool) -> Result<Vec<StateEntry>> {
-        let files: Vec<StateFile> = manifest.files.iter().filter(|file| wanted(file)).cloned().collect();
-        let reads = futures::stream::iter(files).map(|file| {
-            let records = self.records.clone();
-            async move { records.snapshot(&file).await }
-        });
-        let loaded: Result<Vec<SubtaskSnapshot>> = reads.buffered(READS_IN_FLIGHT).try_collect().await;
-        match loaded {
-            Ok(snapshots) => Ok(snapshots.into_iter().flat_map(|snapshot| snapshot.entries).collect()),
-            Err(error) => Err(self.with_way_out(error, manifest.state_of.unwrap_or(manifest.epoch)).await),
         }
     }
 
@@ -253,9 +255,9 @@ impl CheckpointFolder {
         stored.map(|stored| unseal_bytes(&path, &stored)).transpose()
     }
 
-    fn manifest(&self, draft: ManifestDraft, running: Running) -> Manifest {
+    fn manifest(&self, draft: ManifestDraft, running: &Running) -> Result<Manifest> {
         let epoch = running.next_epoch;
-        Manifest {
+        Ok(Manifest {
             format: FORMAT,
             job: self.records.layout.job().to_string(),
             region: REGION,
@@ -269,11 +271,18 @@ impl CheckpointFolder {
             parallelism: draft.parallelism,
             key_groups: draft.key_groups,
             plan_hash: draft.plan_hash,
+            earlier: lineage::earlier(&draft.files, &running.known)?,
             files: draft.files,
             committables: draft.committables,
             ended: draft.ended,
             extra: draft.extra,
-        }
+        })
+    }
+
+    /// Files that the next snapshots of this attempt may build on.
+    pub(super) fn may_build_on(&self) -> Vec<StateFile> {
+        let running = self.attempt.lock().unwrap_or_else(PoisonError::into_inner);
+        running.iter().flat_map(|running| running.known.values().flatten().cloned()).collect()
     }
 
     /// When the publish in progress was first tried.
@@ -284,7 +293,7 @@ impl CheckpointFolder {
     }
 
     fn running(&self, attempted: &str) -> Result<Running> {
-        let running = *self.attempt.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = self.attempt.lock().unwrap_or_else(PoisonError::into_inner).clone();
         running.ok_or_else(|| Error::new(Kind::Internal, attempted).source("no attempt was started"))
     }
 

@@ -4,6 +4,7 @@ use forebay_core::element::Epoch;
 use forebay_core::{Error, Kind, Result};
 
 use super::folder::CheckpointFolder;
+use super::lineage::ways;
 use super::manifest::{EpochKind, Manifest};
 
 /// One epoch, as a list shows it.
@@ -26,10 +27,12 @@ pub struct Summary {
     pub attempt: u64,
     /// When, microseconds since 1970.
     pub created_wall_micros: i64,
-    /// Number of state files.
+    /// Number of state files that a restore reads.
     pub files: usize,
-    /// Bytes of state.
+    /// Bytes of state that a restore reads.
     pub state_bytes: u64,
+    /// Bytes of state that were written for this epoch.
+    pub written_bytes: u64,
     /// False while its sinks have still to commit.
     pub committed: bool,
     /// True for the last epoch of a job that has read all its input.
@@ -77,8 +80,9 @@ impl CheckpointFolder {
             state_of: manifest.state_of,
             attempt: manifest.attempt,
             created_wall_micros: manifest.created_wall_micros,
-            files: manifest.files.len(),
+            files: manifest.all_files().count(),
             state_bytes: manifest.state_bytes(),
+            written_bytes: if manifest.kind == EpochKind::Claim { 0 } else { manifest.written_bytes() },
             committed,
             ended: manifest.ended,
         })
@@ -118,10 +122,13 @@ impl CheckpointFolder {
             Err(error) => return Ok(vec![problem(epoch, error)?]),
         };
         let mut problems = Vec::new();
-        for file in &manifest.files {
+        for file in manifest.all_files() {
             if let Err(error) = self.records.snapshot(file).await {
                 problems.push(problem(epoch, error)?);
             }
+        }
+        if let Err(error) = ways(&manifest) {
+            problems.push(problem(epoch, error)?);
         }
         Ok(problems)
     }

@@ -15,7 +15,9 @@ use super::sealed::seal;
 use super::snapshot_file::content_hash;
 
 /// Version of manifests and epoch records. Readers refuse newer ones.
-pub const FORMAT: u32 = 1;
+///
+/// 1: every state file holds everything. 2: files say what they hold, and may build on `earlier` ones.
+pub const FORMAT: u32 = 2;
 
 /// Why an epoch exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,7 +30,7 @@ pub enum EpochKind {
 }
 
 /// One state file of a checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateFile {
     /// The task, as the plan calls it.
     pub task: String,
@@ -40,6 +42,15 @@ pub struct StateFile {
     pub size_bytes: u64,
     /// XXH3-128 of the file, 32 hex digits.
     pub hash: String,
+    /// The checkpoint that it was written for; `None` in format 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<Epoch>,
+    /// The oldest checkpoint that later snapshots of this subtask may build on, 0 for any; `None` if they never do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed: Option<Epoch>,
+    /// The key groups that it holds by operator, and what each builds on: `0-3@5,4-7` (see `lineage.rs`). Empty in format 1.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<String, String>,
 }
 
 /// What one sink's writers prepared in an epoch.
@@ -84,6 +95,9 @@ pub struct Manifest {
     pub plan_hash: String,
     /// State files, all durable before the manifest is written.
     pub files: Vec<StateFile>,
+    /// State files of earlier checkpoints that `files` build on, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<StateFile>,
     /// What the sinks' committers must publish once the epoch record exists.
     pub committables: Vec<SinkCommittables>,
     /// True if the job had read all its input and this is its last epoch.
@@ -130,8 +144,18 @@ impl Manifest {
         self.committables.iter().any(|sink| !sink.items.is_empty())
     }
 
-    /// Bytes of all state files.
+    /// Every state file that a restore reads.
+    pub fn all_files(&self) -> impl Iterator<Item = &StateFile> {
+        self.earlier.iter().chain(&self.files)
+    }
+
+    /// Bytes of all state files that a restore reads.
     pub fn state_bytes(&self) -> u64 {
+        self.all_files().map(|file| file.size_bytes).sum()
+    }
+
+    /// Bytes of the state files that were written for this checkpoint.
+    pub fn written_bytes(&self) -> u64 {
         self.files.iter().map(|file| file.size_bytes).sum()
     }
 

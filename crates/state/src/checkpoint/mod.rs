@@ -10,6 +10,9 @@
 //! JOB/region-0/retained.json                    the oldest epoch that is still kept
 //! ```
 //!
+//! **State files** hold everything, or what changed since an earlier checkpoint; the manifest names every file that a restore
+//! reads, also those of earlier epochs (`lineage.rs`). What a kept manifest names stays.
+//!
 //! **Publishing** ([`publish`]): state files, then manifest, then a look whether a newer generation exists, then the epoch
 //! record, if absent. The record is the commit. After it, the sinks' committers act and a marker says so.
 //!
@@ -25,6 +28,8 @@ mod carry_out;
 mod folder;
 mod inspect;
 mod layout;
+mod lineage;
+mod load;
 mod manifest;
 mod protocol;
 pub mod publish;

@@ -165,6 +165,7 @@ fn manifest(generation: u64, row: u64, epoch: Epoch) -> Manifest {
         key_groups: 1,
         plan_hash: String::new(),
         files: Vec::new(),
+        earlier: Vec::new(),
         committables: vec![SinkCommittables { sink: "sink".into(), items: vec![item] }],
         ended: false,
         extra: extra.as_object().unwrap().clone(),

@@ -107,4 +107,8 @@ pub enum PlantedBug {
     OverwriteEpochRecord,
     /// A restart does not commit what the newest epoch owes its sinks.
     NoReplayCommit,
+    /// Removing old checkpoints does not look at what kept ones build on.
+    TrimBuiltOn,
+    /// Removing old checkpoints does not look at what the next snapshots may build on.
+    TrimMayBuildOn,
 }

@@ -237,6 +237,7 @@ impl Restart {
             key_groups: 0,
             plan_hash: String::new(),
             files: Vec::new(),
+            earlier: Vec::new(),
             committables: Vec::new(),
             ended: false,
             extra: serde_json::Map::new(),

@@ -1,7 +1,8 @@
 //! Giving up old checkpoints, so that a job's folder stays bounded.
 //!
 //! Epoch records are never removed: a stalled attempt could otherwise publish under an old number. They are small. What a kept
-//! epoch names is never removed, also if it lies in an older epoch's folder. Manifests go last, so that an interrupted call is
+//! epoch names is never removed, also if it lies in an older epoch's folder, nor is what the next snapshots of the running
+//! attempt may build on: a subtask that has not yet heard of the newest checkpoint builds on one before it. Manifests go last, so that an interrupted call is
 //! finished by the next one; from the first removal on the epochs count as no longer kept.
 
 use std::collections::BTreeSet;
@@ -12,6 +13,7 @@ use forebay_core::element::Epoch;
 use super::folder::CheckpointFolder;
 use super::layout::number_in;
 use super::manifest::{EpochKind, Manifest};
+use super::protocol::PlantedBug;
 use super::records::Retained;
 use super::sealed::seal;
 
@@ -27,8 +29,11 @@ impl CheckpointFolder {
     pub async fn retain(&self, keep: usize) -> Result<Option<Epoch>> {
         let Some(kept) = self.newest_checkpoints(keep.max(1)).await? else { return Ok(None) };
         let Some(oldest) = kept.iter().map(|manifest| manifest.epoch).min() else { return Ok(None) };
-        let named: BTreeSet<&str> =
-            kept.iter().flat_map(|manifest| &manifest.files).map(|file| file.path.as_str()).collect();
+        let build_on = if self.bug == Some(PlantedBug::TrimMayBuildOn) { Vec::new() } else { self.may_build_on() };
+        let keeps_earlier = self.bug != Some(PlantedBug::TrimBuiltOn);
+        let earlier = kept.iter().flat_map(|manifest| &manifest.earlier).filter(|_| keeps_earlier);
+        let named = kept.iter().flat_map(|manifest| &manifest.files).chain(earlier).chain(&build_on);
+        let named: BTreeSet<&str> = named.map(|file| file.path.as_str()).collect();
         if self.records.oldest_kept().await? < oldest {
             self.records.store.put(&self.records.layout.retained(), seal(&Retained { oldest })?).await?;
         }

@@ -2,8 +2,10 @@
 
 mod broken;
 mod crash;
+mod incremental;
 mod retention;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -102,7 +104,7 @@ impl Process {
     async fn epoch(&self, started: &Started, epoch: Epoch, count: u64) -> Result<Epoch> {
         let name = format!("{}-{count}", started.attempt);
         self.store.put(&format!("out/staged/{name}"), Bytes::from_static(b"row")).await?;
-        let file = self.folder.write_snapshot(&snapshot(epoch, count + 1)).await?;
+        let file = self.folder.write_snapshot(&snapshot(epoch, count + 1), &BTreeMap::new()).await?;
         let mut draft = ManifestDraft::new(epoch);
         draft.files = vec![file];
         draft.parallelism = [("count".to_string(), 1)].into();

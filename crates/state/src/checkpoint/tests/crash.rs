@@ -13,7 +13,7 @@ use super::*;
 const ROWS: u64 = 4;
 
 /// A store whose process stops, or stalls until more calls are granted: a call waits, undone, while none are left.
-struct StoppingStore {
+pub(super) struct StoppingStore {
     inner: Arc<dyn Store>,
     calls_left: Arc<AtomicUsize>,
 }
@@ -21,7 +21,7 @@ struct StoppingStore {
 // === impl StoppingStore ===
 
 impl StoppingStore {
-    fn process(disk: &MemoryDisk, seed: u64, calls: usize) -> (Process, Arc<AtomicUsize>) {
+    pub(super) fn process(disk: &MemoryDisk, seed: u64, calls: usize) -> (Process, Arc<AtomicUsize>) {
         let env = ManualEnv::new(seed);
         let inner = Arc::new(LocalStore::new(Arc::new(env.clone()), Arc::new(disk.clone()), "disk"));
         let calls_left = Arc::new(AtomicUsize::new(calls));
