@@ -8,6 +8,7 @@ use arrow::record_batch::RecordBatch;
 use forebay_connectors::files::{FilesEnumerator, ReaderSettings, read_table, reader};
 use forebay_connectors::sinks::files::{FileSink, FileSinkSettings, SinkFormat as FileSinkFormat};
 use forebay_core::env::Env;
+use forebay_core::keys::KeyColumns;
 use forebay_core::operator::Operator;
 use forebay_core::sink::Committer;
 use forebay_core::source::{Enumerator, Reader, Split};
@@ -24,9 +25,9 @@ use forebay_operators::lookup_join::{JoinKind, LookupJoin};
 use forebay_operators::project::Project;
 use forebay_operators::stateless::Stateless;
 use forebay_operators::union::Union;
-use forebay_plan::graph::{EdgeKind, Head, JobGraph, Step, StepAction, Task};
+use forebay_plan::graph::{Edge, EdgeKind, Head, JobGraph, Step, StepAction, Task};
 use forebay_plan::spec::{self, InferSpec, JoinHow, LookupJoinSpec, SinkSpec, SourceSpec, WatermarkSpec};
-use forebay_runtime::build::{EdgeSpec, MakeOperator, MakeReader, SourceSpec as ReadSpec, TaskSpec};
+use forebay_runtime::build::{EdgeSpec, EdgeWay, MakeOperator, MakeReader, SourceSpec as ReadSpec, TaskSpec};
 use forebay_state::checkpoint::Committers;
 
 use crate::model::ServiceModel;
@@ -155,23 +156,30 @@ pub fn sources(graph: &JobGraph) -> impl Iterator<Item = &SourceSpec> {
 /// The pipelined edges between tasks, by place.
 ///
 /// # Errors
-/// `Invalid` for an edge that the runtime cannot run.
+/// `Invalid` for a column that cannot be a key.
 pub fn edges(graph: &JobGraph) -> Result<Vec<EdgeSpec>> {
     let place = |id: &str| {
         let place = graph.tasks.iter().position(|task| task.id == id);
         place.ok_or_else(|| missing("task", id))
     };
-    let mut edges: Vec<EdgeSpec> = Vec::new();
-    for edge in graph.edges.iter().filter(|edge| edge.kind.is_pipelined()) {
+    let way = |edge: &Edge| -> Result<EdgeWay> {
+        Ok(match &edge.kind {
+            EdgeKind::Keyed(columns) => EdgeWay::ByKey(KeyColumns::new(columns.clone(), input(graph, edge)?)?),
+            EdgeKind::Exchange => EdgeWay::ByRow,
+            EdgeKind::Forward | EdgeKind::Call | EdgeKind::Durable => EdgeWay::Forward,
+        })
+    };
+    let spec = |edge: &Edge| {
         let (from, to) = (place(&edge.from)?, place(&edge.to)?);
-        let several = edges.iter().any(|other| other.from == from || other.to == to);
-        if several || edge.from_port > 0 || edge.to_port > 0 || matches!(edge.kind, EdgeKind::Keyed(_)) {
-            let error = Error::new(Kind::Invalid, "run a job whose streams branch, meet or are keyed");
-            return Err(error.with("from", &edge.from).with("to", &edge.to).source("the runtime has one line so far"));
-        }
-        edges.push(EdgeSpec { from, to, exchange: edge.kind == EdgeKind::Exchange });
-    }
-    Ok(edges)
+        Ok(EdgeSpec { from, from_port: edge.from_port, to, to_port: edge.to_port, way: way(edge)? })
+    };
+    graph.edges.iter().filter(|edge| edge.kind.is_pipelined()).map(spec).collect()
+}
+
+/// The rows that cross `edge`.
+fn input<'a>(graph: &'a JobGraph, edge: &Edge) -> Result<&'a SchemaRef> {
+    let schema = graph.task(&edge.to).and_then(|task| task.inputs().get(usize::from(edge.to_port)));
+    schema.ok_or_else(|| missing("input of task", &edge.to))
 }
 
 /// The tasks as an attempt runs them.
