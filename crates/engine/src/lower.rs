@@ -8,6 +8,7 @@ use arrow::record_batch::RecordBatch;
 use forebay_connectors::files::{FilesEnumerator, ReaderSettings, read_table, reader};
 use forebay_connectors::sinks::files::{FileSink, FileSinkSettings, SinkFormat as FileSinkFormat};
 use forebay_core::env::Env;
+use forebay_core::keys::KeyColumns;
 use forebay_core::operator::Operator;
 use forebay_core::sink::Committer;
 use forebay_core::source::{Enumerator, Reader, Split};
@@ -19,12 +20,15 @@ use forebay_operators::filter::Filter;
 use forebay_operators::inference::answer::AnswerColumns;
 use forebay_operators::inference::table::Order;
 use forebay_operators::inference::{Inference, InferenceSettings};
+use forebay_operators::kinds::Kinds;
 use forebay_operators::lookup_join::{JoinKind, LookupJoin};
 use forebay_operators::project::Project;
 use forebay_operators::stateless::Stateless;
-use forebay_plan::graph::{EdgeKind, Head, JobGraph, Step, StepAction, Task};
-use forebay_plan::spec::{self, InferSpec, JoinHow, LookupJoinSpec, SinkSpec, SourceSpec};
-use forebay_runtime::build::{EdgeSpec, EdgeWay, MakeOperator, SourceSpec as ReadSpec, TaskSpec};
+use forebay_operators::union::Union;
+use forebay_plan::graph::{Edge, EdgeKind, Head, JobGraph, Step, StepAction, Task};
+use forebay_plan::spec::{self, InferSpec, JoinHow, LookupJoinSpec, SinkSpec, SourceSpec, WatermarkSpec};
+use forebay_runtime::build::{EdgeSpec, EdgeWay, MakeOperator, MakeReader, SourceSpec as ReadSpec, TaskSpec};
+use forebay_runtime::time::{Alignment, Splits, TimeSettings, TimedReader};
 use forebay_state::checkpoint::Committers;
 
 use crate::model::ServiceModel;
@@ -44,8 +48,8 @@ pub struct Parts {
     pub revisions: BTreeMap<String, String>,
     /// Lookup tables by step uid.
     pub tables: BTreeMap<String, RecordBatch>,
-    /// Splits of the source.
-    pub splits: Vec<Split>,
+    /// Splits of each source, by its uid.
+    pub splits: BTreeMap<String, Vec<Split>>,
 }
 
 /// The sinks of a job, opened and checked.
@@ -114,12 +118,11 @@ fn open_sink(spec: &SinkSpec, schema: &SchemaRef, outside: &dyn Outside) -> Resu
     Ok(sink.with_bug(outside.planted().sink))
 }
 
-/// The splits of the job's source, listed now.
+/// The splits of `source`, listed now.
 ///
 /// # Errors
 /// `Invalid` if nothing matches; those of the store.
-pub async fn list_splits(graph: &JobGraph, outside: &dyn Outside) -> Result<Vec<Split>> {
-    let source = source(graph)?;
+pub async fn list_splits(source: &SourceSpec, outside: &dyn Outside) -> Result<Vec<Split>> {
     let (store, pattern) = files(outside, &source.path)?;
     FilesEnumerator::new(source.uid.clone(), store, pattern).splits().await
 }
@@ -143,27 +146,41 @@ pub async fn read_tables(graph: &JobGraph, outside: &dyn Outside) -> Result<BTre
     Ok(tables)
 }
 
-/// The source of the job.
-///
-/// # Errors
-/// `Internal` if the graph has none.
-pub fn source(graph: &JobGraph) -> Result<&SourceSpec> {
-    let sources = graph.tasks.iter().filter_map(|task| match &task.head {
+/// The sources of the job.
+pub fn sources(graph: &JobGraph) -> impl Iterator<Item = &SourceSpec> {
+    graph.tasks.iter().filter_map(|task| match &task.head {
         Head::Source(source, _) => Some(source),
-        Head::Edge(_) => None,
-    });
-    sources.into_iter().next().ok_or_else(|| Error::new(Kind::Internal, "find source of job"))
+        Head::Edges(_) => None,
+    })
 }
 
 /// The pipelined edges between tasks, by place.
-pub fn edges(graph: &JobGraph) -> Vec<EdgeSpec> {
-    let place = |id: &str| graph.tasks.iter().position(|task| task.id == id);
-    let pipelined = graph.edges.iter().filter(|edge| edge.kind.is_pipelined());
-    let spec = pipelined.filter_map(|edge| {
-        let way = if edge.kind == EdgeKind::Exchange { EdgeWay::ByRow } else { EdgeWay::Forward };
-        Some(EdgeSpec { from: place(&edge.from)?, from_port: 0, to: place(&edge.to)?, to_port: 0, way })
-    });
-    spec.collect()
+///
+/// # Errors
+/// `Invalid` for a column that cannot be a key.
+pub fn edges(graph: &JobGraph) -> Result<Vec<EdgeSpec>> {
+    let place = |id: &str| {
+        let place = graph.tasks.iter().position(|task| task.id == id);
+        place.ok_or_else(|| missing("task", id))
+    };
+    let way = |edge: &Edge| -> Result<EdgeWay> {
+        Ok(match &edge.kind {
+            EdgeKind::Keyed(columns) => EdgeWay::ByKey(KeyColumns::new(columns.clone(), input(graph, edge)?)?),
+            EdgeKind::Exchange => EdgeWay::ByRow,
+            EdgeKind::Forward | EdgeKind::Call | EdgeKind::Durable => EdgeWay::Forward,
+        })
+    };
+    let spec = |edge: &Edge| {
+        let (from, to) = (place(&edge.from)?, place(&edge.to)?);
+        Ok(EdgeSpec { from, from_port: edge.from_port, to, to_port: edge.to_port, way: way(edge)? })
+    };
+    graph.edges.iter().filter(|edge| edge.kind.is_pipelined()).map(spec).collect()
+}
+
+/// The rows that cross `edge`.
+fn input<'a>(graph: &'a JobGraph, edge: &Edge) -> Result<&'a SchemaRef> {
+    let schema = graph.task(&edge.to).and_then(|task| task.inputs().get(usize::from(edge.to_port)));
+    schema.ok_or_else(|| missing("input of task", &edge.to))
 }
 
 /// The tasks as an attempt runs them.
@@ -171,7 +188,8 @@ pub fn edges(graph: &JobGraph) -> Vec<EdgeSpec> {
 /// # Errors
 /// `Invalid` for what only shows now: a reader's schema, a lookup key twice in its table.
 pub fn tasks(graph: &JobGraph, parts: &Parts, sinks: &Sinks, outside: &dyn Outside) -> Result<Vec<TaskSpec>> {
-    let maker = Maker { graph, parts, sinks, outside, planted: outside.planted() };
+    let planted = outside.planted();
+    let maker = Maker { graph, parts, sinks, outside, planted, alignment: Alignment::default() };
     graph.tasks.iter().map(|task| maker.task(task)).collect()
 }
 
@@ -181,6 +199,7 @@ struct Maker<'a> {
     sinks: &'a Sinks,
     outside: &'a dyn Outside,
     planted: Planted,
+    alignment: Alignment,
 }
 
 // === impl Maker ===
@@ -189,15 +208,21 @@ impl Maker<'_> {
     fn task(&self, task: &Task) -> Result<TaskSpec> {
         let source = match &task.head {
             Head::Source(source, schema) => Some(self.reader(source, schema)?),
-            Head::Edge(_) => None,
+            Head::Edges(_) => None,
         };
-        let operators = task.steps.iter().map(|step| Ok((step.uid.clone(), self.operator(step)?)));
+        let mut operators = Vec::new();
+        for step in &task.steps {
+            if let StepAction::Sink(SinkSpec { kinds: Some(_), .. }) = &step.action {
+                operators.push((format!("{}.kinds", step.uid), kinds(&step.output)));
+            }
+            operators.push((step.uid.clone(), self.operator(step)?));
+        }
         let letters = self.sinks.dead_letters.clone().with_label(&task.id);
         Ok(TaskSpec {
             name: task.id.clone(),
             parallelism: task.parallelism,
             source,
-            operators: operators.collect::<Result<_>>()?,
+            operators,
             dead_letters: Some((
                 self.sinks.letters_uid(task),
                 Box::new(move |_| Ok(Box::new(letters.writer()) as Box<dyn Operator>)),
@@ -209,15 +234,16 @@ impl Maker<'_> {
     fn reader(&self, source: &SourceSpec, schema: &SchemaRef) -> Result<ReadSpec> {
         let (store, _) = files(self.outside, &source.path)?;
         let settings = ReaderSettings { batch_rows: Some(source.batch_rows), ..ReaderSettings::default() };
-        let (format, schema) = (source_format(source.format), Arc::clone(schema));
-        Ok(ReadSpec {
-            uid: source.uid.clone(),
-            reader: Box::new(move |_| {
-                let reader = reader(format, Arc::clone(&store), Arc::clone(&schema), settings.clone())?;
-                Ok(Box::new(reader) as Box<dyn Reader>)
-            }),
-            splits: self.parts.splits.clone(),
-        })
+        let (format, rows) = (source_format(source.format), Arc::clone(schema));
+        let mut make: MakeReader = Box::new(move |_| {
+            let reader = reader(format, Arc::clone(&store), Arc::clone(&rows), settings.clone())?;
+            Ok(Box::new(reader) as Box<dyn Reader>)
+        });
+        if let Some(watermark) = &source.watermark {
+            make = with_watermarks(make, watermark, schema, &self.alignment)?;
+        }
+        let splits = self.parts.splits.get(&source.uid).cloned().ok_or_else(|| missing("splits", &source.uid))?;
+        Ok(ReadSpec { uid: source.uid.clone(), reader: make, splits })
     }
 
     fn operator(&self, step: &Step) -> Result<MakeOperator> {
@@ -243,6 +269,10 @@ impl Maker<'_> {
             }
             StepAction::Infer(infer) => self.inference(infer, step),
             StepAction::LookupJoin(join) => self.lookup_join(join, step),
+            StepAction::Union { streams } => {
+                let streams = streams.clone();
+                Ok(Box::new(move |_| Ok(Box::new(Union::new(&streams, Arc::clone(&output))))))
+            }
             StepAction::Sink(sink) => {
                 let sink = self.sinks.by_uid.get(&sink.uid).cloned().ok_or_else(|| missing("sink", &sink.uid))?;
                 Ok(Box::new(move |_| Ok(Box::new(sink.writer()))))
@@ -281,7 +311,7 @@ impl Maker<'_> {
             answers: AnswerColumns {
                 outputs: infer.outputs.iter().map(|(output, _)| output.clone()).collect(),
                 schema: Arc::clone(&step.output),
-                kept: (0..step.input.fields().len()).collect(),
+                kept: (0..step.input().fields().len()).collect(),
                 on_error: infer.on_error,
             },
             batcher,
@@ -306,6 +336,30 @@ impl Maker<'_> {
             Ok(Box::new(Inference::new(settings.clone(), Arc::new(model.clone()), gate)))
         }))
     }
+}
+
+/// Puts what each row does before its columns.
+fn kinds(output: &SchemaRef) -> MakeOperator {
+    let output = Arc::clone(output);
+    Box::new(move |_| Ok(Box::new(Stateless::new(Kinds::new(Arc::clone(&output))))))
+}
+
+/// Readers of `source` that also give watermarks: the reader that `make` makes gives rows of `schema`, in which the column
+/// `watermark.time` is a timestamp in microseconds. Readers with a drift are kept together over all sources of the job.
+fn with_watermarks(
+    make: MakeReader,
+    watermark: &WatermarkSpec,
+    schema: &SchemaRef,
+    alignment: &Alignment,
+) -> Result<MakeReader> {
+    let column = schema.index_of(&watermark.time).map_err(|_| missing("event time column", &watermark.time))?;
+    let settings =
+        TimeSettings { column, out_of_order: watermark.out_of_order, idle: watermark.idle, splits: Splits::InTurn };
+    let (drift, alignment) = (watermark.max_drift, alignment.clone());
+    Ok(Box::new(move |subtask| {
+        let member = drift.map(|drift| alignment.join(drift));
+        Ok(Box::new(TimedReader::new(make(subtask)?, settings.clone(), member)))
+    }))
 }
 
 fn missing(what: &str, name: &str) -> Error {

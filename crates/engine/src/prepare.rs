@@ -54,7 +54,7 @@ impl From<PrepareError> for Error {
     }
 }
 
-/// Looks at source, tables and models, and plans `job`. Loads each model once to read its signature.
+/// Looks at sources, tables and models, and plans `job`. Loads each model once to read its signature.
 ///
 /// # Errors
 /// [`PrepareError::File`] for what the user must change in the file, else what the outside answered.
@@ -67,8 +67,10 @@ pub async fn prepare(job: &JobFile, outside: &dyn Outside) -> Result<Prepared, P
 }
 
 async fn facts(needs: &Needs, hosts: &BTreeMap<String, Arc<dyn Host>>, outside: &dyn Outside) -> Result<Facts> {
-    let source = &needs.source;
-    let source_schema = schema(outside, source_format(source.format), &source.path).await?;
+    let mut sources = BTreeMap::new();
+    for (uid, source) in &needs.sources {
+        sources.insert(uid.clone(), schema(outside, source_format(source.format), &source.path).await?);
+    }
     let mut tables = BTreeMap::new();
     for (step, table) in &needs.tables {
         tables.insert(*step, schema(outside, table_format(table.format), &table.path).await?);
@@ -81,7 +83,7 @@ async fn facts(needs: &Needs, hosts: &BTreeMap<String, Arc<dyn Host>>, outside: 
             .map_err(|error| Error::new(error.kind(), "read signature of model").with("model", name).source(error))?;
         signatures.insert(name.clone(), planned(&signature));
     }
-    Ok(Facts { source_schema, tables, signatures })
+    Ok(Facts { sources, tables, signatures })
 }
 
 async fn schema(outside: &dyn Outside, format: FileFormat, path: &str) -> Result<SchemaRef> {

@@ -14,6 +14,7 @@ use forebay_core::source::Split;
 use forebay_core::time::Instant;
 use forebay_core::{Error, Kind, Result};
 use forebay_plan::graph::JobGraph;
+use forebay_plan::spec::SourceSpec;
 use forebay_runtime::attempt::{self, Surroundings};
 use forebay_runtime::build::{AttemptSpec, RestoredJob};
 use forebay_runtime::channel::Window;
@@ -23,7 +24,7 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 
 use crate::checkpoints::JobCheckpoints;
-use crate::lower::{Parts, Sinks, edges, list_splits, read_tables, source, tasks};
+use crate::lower::{Parts, Sinks, edges, list_splits, read_tables, sources, tasks};
 use crate::model::restart_helps;
 use crate::models::{Models, Opening};
 use crate::outside::Outside;
@@ -69,8 +70,9 @@ pub async fn run(
     let job = Job::open(prepared, options, outside, watch).await?;
     let finish = job.run_until_done(options.resume, stop.shared()).await?;
     let graph = &prepared.plan.graph;
-    let sink = graph.committers.first().map(|committer| committer.sink.path.clone()).unwrap_or_default();
-    Ok(watch.report(&graph.job, &sink, finish, started_at, env.now()))
+    let sinks = graph.committers.iter().filter(|committer| committer.sink.uid != graph.dead_letters.uid);
+    let paths: Vec<&str> = sinks.map(|committer| committer.sink.path.as_str()).collect();
+    Ok(watch.report(&graph.job, &paths.join(", "), finish, started_at, env.now()))
 }
 
 /// A job with everything that outlives its attempts.
@@ -162,7 +164,7 @@ impl<'a> Job<'a> {
             interval: self.graph.checkpoint_interval,
             next_epoch: started.next_epoch,
             tasks: tasks(self.graph, &parts, &self.sinks, self.outside)?,
-            edges: edges(self.graph),
+            edges: edges(self.graph)?,
             restored,
         };
         let watch = Arc::clone(self.watch);
@@ -217,14 +219,21 @@ impl<'a> Job<'a> {
         })
     }
 
-    /// The splits as they were listed when the job first started.
-    async fn splits(&self) -> Result<Vec<Split>> {
-        let listed = list_splits(self.graph, self.outside);
-        let name = format!("splits-{}.json", source(self.graph)?.uid);
+    /// The splits of every source as they were listed when the job first started.
+    async fn splits(&self) -> Result<BTreeMap<String, Vec<Split>>> {
+        let mut splits = BTreeMap::new();
+        for source in sources(self.graph) {
+            splits.insert(source.uid.clone(), self.splits_of(source).await?);
+        }
+        Ok(splits)
+    }
+
+    async fn splits_of(&self, source: &SourceSpec) -> Result<Vec<Split>> {
+        let name = format!("splits-{}.json", source.uid);
         let kept = match self.folder.read_once(&name).await? {
             Some(kept) => kept,
             None => {
-                let listed = serde_json::to_vec(&listed.await?)
+                let listed = serde_json::to_vec(&list_splits(source, self.outside).await?)
                     .map_err(|source| Error::new(Kind::Internal, "encode splits").source(source))?;
                 self.folder.write_once(&name, Bytes::from(listed)).await?
             }

@@ -69,7 +69,7 @@ pub struct Report {
     pub run_seconds: f64,
     /// Rows out by second of `run_seconds`.
     pub rows_per_second: f64,
-    /// Where the output lies.
+    /// Where the output lies; of several sinks all places, with commas.
     pub sink: String,
     /// Counts by model.
     pub models: BTreeMap<String, ModelReport>,

@@ -1,7 +1,8 @@
 //! The built-in operators, one file each, behind the contract of `forebay_core::operator`.
 //!
-//! - [`filter`], [`project`], [`call`], [`lookup_join`]: stateless, a batch in and at most a batch out, on the common frame
-//!   [`stateless`].
+//! - [`filter`], [`project`], [`call`], [`lookup_join`], [`kinds`]: stateless, a batch in and at most a batch out, on the
+//!   common frame [`stateless`].
+//! - [`union`]: several streams as one.
 //! - [`inference`]: rows to a model and back, without ever blocking its subtask.
 //!
 //! Nothing here does I/O, reads a clock or knows a host.
@@ -9,9 +10,11 @@
 pub mod call;
 pub mod filter;
 pub mod inference;
+pub mod kinds;
 pub mod lookup_join;
 pub mod project;
 pub mod stateless;
+pub mod union;
 
 mod expression;
 #[cfg(test)]

@@ -7,14 +7,15 @@ use std::fmt::{Result, Write};
 
 use arrow::datatypes::{Field, Schema};
 use forebay_core::on_error::OnError;
+use forebay_core::time::EVENT_TIME;
 use forebay_core::types::tensor::{FIXED_SHAPE_TENSOR, TensorType};
 use forebay_core::types::{IMAGE, OBJECT_REF, extension_name};
 use humantime::format_duration;
 
-use crate::graph::{Head, JobGraph, Step, StepAction, Task};
+use crate::graph::{Edge, EdgeKind, Head, JobGraph, Step, StepAction, Task};
 use crate::job_file::units::size_text;
 use crate::remote::ProtocolSpec;
-use crate::spec::{Host, InferSpec, Limit, LookupJoinSpec, ModelSpec, SinkSpec, SourceSpec};
+use crate::spec::{Changes, Host, InferSpec, Limit, LookupJoinSpec, ModelSpec, SinkSpec, SourceSpec, WatermarkSpec};
 
 /// The plan as `forebay plan` prints it.
 pub fn explain(graph: &JobGraph) -> String {
@@ -30,9 +31,7 @@ fn write_graph(out: &mut String, graph: &JobGraph) -> Result {
     writeln!(out, "\ntasks")?;
     graph.tasks.iter().try_for_each(|task| write_task(out, task))?;
     writeln!(out, "\nedges")?;
-    for edge in &graph.edges {
-        writeln!(out, "  {} -> {}: {}", edge.from, edge.to, edge.kind)?;
-    }
+    graph.edges.iter().try_for_each(|edge| write_edge(out, graph, edge))?;
     writeln!(out, "\nregions")?;
     for region in &graph.regions {
         writeln!(out, "  {}: {}", region.id, region.parts.join(", "))?;
@@ -61,9 +60,24 @@ fn write_task(out: &mut String, task: &Task) -> Result {
 }
 
 fn write_source(out: &mut String, source: &SourceSpec, schema: &Schema) -> Result {
-    let SourceSpec { uid, format, path, batch_rows, .. } = source;
+    let SourceSpec { uid, format, path, batch_rows, watermark, .. } = source;
     writeln!(out, "    {uid}: read {format} from {path}, batches of at most {batch_rows} rows")?;
+    if let Some(watermark) = watermark {
+        write_watermark(out, watermark)?;
+    }
     writeln!(out, "      -> {}", columns(schema))
+}
+
+fn write_watermark(out: &mut String, watermark: &WatermarkSpec) -> Result {
+    let WatermarkSpec { time, out_of_order, idle, max_drift } = watermark;
+    write!(out, "      event time {time}, rows at most {} out of order", format_duration(*out_of_order))?;
+    if let Some(idle) = idle {
+        write!(out, ", a split is idle after {}", format_duration(*idle))?;
+    }
+    if let Some(drift) = max_drift {
+        write!(out, ", no split more than {} ahead", format_duration(*drift))?;
+    }
+    writeln!(out)
 }
 
 fn write_step(out: &mut String, step: &Step) -> Result {
@@ -78,11 +92,17 @@ fn write_step(out: &mut String, step: &Step) -> Result {
             writeln!(out, "    {uid}: call {}", call.text)?;
             writeln!(out, "      runs in the engine; a bad row {}", bad_row(call.on_error))?;
         }
-        StepAction::Infer(infer) => write_infer(out, uid, infer, &step.input)?,
-        StepAction::LookupJoin(join) => write_join(out, uid, join, &step.input)?,
+        StepAction::Infer(infer) => write_infer(out, uid, infer, step.input())?,
+        StepAction::LookupJoin(join) => write_join(out, uid, join, step.input())?,
+        StepAction::Union { streams } => writeln!(out, "    {uid}: the rows of {}", streams.join(" and "))?,
         StepAction::Sink(sink) => return write_sink(out, uid, sink),
     }
-    writeln!(out, "      -> {}", columns(&step.output))
+    let updates = if step.changes == Changes::Updates { "updates of " } else { "" };
+    writeln!(out, "      -> {updates}{}", columns(&step.output))?;
+    for side in &step.sides {
+        writeln!(out, "      {uid}.{} -> {}", side.name, columns(&side.schema))?;
+    }
+    Ok(())
 }
 
 fn write_infer(out: &mut String, uid: &str, infer: &InferSpec, input: &Schema) -> Result {
@@ -113,7 +133,31 @@ fn write_join(out: &mut String, uid: &str, join: &LookupJoinSpec, input: &Schema
 }
 
 fn write_sink(out: &mut String, uid: &str, sink: &SinkSpec) -> Result {
-    writeln!(out, "    {uid}: write {} to {}, files of about {}", sink.format, sink.path, size_text(sink.file_bytes))
+    write!(out, "    {uid}: write {} to {}, files of about {}", sink.format, sink.path, size_text(sink.file_bytes))?;
+    match &sink.kinds {
+        Some(kinds) => writeln!(out, ", what each row does in {kinds}"),
+        None => writeln!(out),
+    }
+}
+
+// === edges ===
+
+fn write_edge(out: &mut String, graph: &JobGraph, edge: &Edge) -> Result {
+    let side = graph.task(&edge.from).and_then(|task| task.side(edge.from_port));
+    let side = side.map(|side| format!(".{}", side.name)).unwrap_or_default();
+    let port = if edge.to_port > 0 { format!(" input {}", edge.to_port) } else { String::new() };
+    write!(out, "  {}{side} -> {}{port}: ", edge.from, edge.to)?;
+    match &edge.kind {
+        EdgeKind::Forward => writeln!(out, "forward"),
+        EdgeKind::Exchange => writeln!(out, "exchange by key group"),
+        EdgeKind::Keyed(columns) => {
+            let schema = graph.task(&edge.to).and_then(|task| task.inputs().get(usize::from(edge.to_port)));
+            let name = |place: &usize| schema.map_or("", |schema| schema.field(*place).name().as_str());
+            writeln!(out, "exchange by {}", columns.iter().map(name).collect::<Vec<_>>().join(", "))
+        }
+        EdgeKind::Call => writeln!(out, "call"),
+        EdgeKind::Durable => writeln!(out, "durable, through the checkpoint"),
+    }
 }
 
 // === models, failures ===
@@ -230,5 +274,7 @@ fn column(field: &Field) -> String {
         (Some(OBJECT_REF), _) => "ObjectRef".to_string(),
         _ => field.data_type().to_string(),
     };
-    format!("{} {kind}{}", field.name(), if field.is_nullable() { "?" } else { "" })
+    let null = if field.is_nullable() { "?" } else { "" };
+    let time = if field.metadata().contains_key(EVENT_TIME) { " (event time)" } else { "" };
+    format!("{} {kind}{null}{time}", field.name())
 }

@@ -1,6 +1,6 @@
 //! What the planner must know about the outside, asked for and brought as data.
 //!
-//! [`needs`] lists it, the engine looks (lists a source, opens a table, loads a model's signature) and brings
+//! [`needs`] lists it, the engine looks (lists sources, opens a table, loads a model's signature) and brings
 //! [`Facts`]. The planner itself never looks.
 
 use std::collections::BTreeMap;
@@ -13,8 +13,8 @@ use crate::spec::{ModelSpec, Signatures, SourceSpec, TableSpec};
 /// What the engine must find out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Needs {
-    /// The source whose schema is needed.
-    pub source: SourceSpec,
+    /// The sources whose schemas are needed, by uid.
+    pub sources: BTreeMap<String, SourceSpec>,
     /// The tables whose schemas are needed, by step number.
     pub tables: BTreeMap<usize, TableSpec>,
     /// The models whose signatures are needed, by name.
@@ -24,8 +24,8 @@ pub struct Needs {
 /// What the engine found out; the same keys as [`Needs`].
 #[derive(Debug, Clone)]
 pub struct Facts {
-    /// Schema of the source's rows, extension metadata included.
-    pub source_schema: SchemaRef,
+    /// Schemas of the sources' rows, by uid, extension metadata included.
+    pub sources: BTreeMap<String, SchemaRef>,
     /// Schemas of lookup tables, by step number.
     pub tables: BTreeMap<usize, SchemaRef>,
     /// Signatures of models, by name.
@@ -39,7 +39,7 @@ pub fn needs(job: &JobFile) -> Needs {
         _ => None,
     };
     Needs {
-        source: job.source.clone(),
+        sources: job.sources.iter().map(|source| (source.spec.uid.clone(), source.spec.clone())).collect(),
         tables: job.steps.iter().filter_map(|step| Some((step.number, table(&step.action)?))).collect(),
         models: job.models.clone(),
     }

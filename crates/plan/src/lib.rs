@@ -32,8 +32,8 @@ pub use job_file::{JobFile, JobFileError, Overrides, json_schema, parse, parse_w
 /// A checked job: as the user wrote it and as it will run.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The job as a DataFusion plan; sources, calls, inference, lookups and sinks are extension nodes.
-    pub logical: LogicalPlan,
+    /// The job as DataFusion plans, one for each sink; whatever DataFusion does not know is an extension node.
+    pub logical: Vec<LogicalPlan>,
     /// The job as tasks, edges and regions.
     pub graph: graph::JobGraph,
 }
@@ -46,5 +46,5 @@ pub struct Plan {
 pub fn build(job: &JobFile, facts: &Facts, functions: &[Arc<dyn RowFunction>]) -> Result<Plan, JobFileError> {
     let laid = logical::build(job, facts, functions)?;
     let graph = graph::build(job, facts, &laid)?;
-    Ok(Plan { logical: laid.plan, graph })
+    Ok(Plan { logical: laid.plans(), graph })
 }

@@ -85,6 +85,32 @@ pub struct SourceSpec {
     pub batch_rows: usize,
     /// How many readers.
     pub parallelism: u16,
+    /// Its event time, if it has one.
+    pub watermark: Option<WatermarkSpec>,
+}
+
+/// Event time of a source: which column it is, and what its watermarks promise.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct WatermarkSpec {
+    /// Name of the column; in the source's planned schema it is a timestamp in microseconds that carries the mark of
+    /// event time.
+    pub time: String,
+    /// How much earlier than the latest row of its split a row may be without being late.
+    pub out_of_order: Duration,
+    /// A split without rows for this long no longer holds the watermark back; `None`: it always does.
+    pub idle: Option<Duration>,
+    /// Most that one split may be read ahead of the slowest; `None`: no bound.
+    pub max_drift: Option<Duration>,
+}
+
+/// What the rows of a stream do to its result.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Changes {
+    /// Every row adds itself; nothing is ever taken back.
+    #[default]
+    Append,
+    /// Rows also take back and replace earlier ones (`+I`, `-U`, `+U`, `-D`).
+    Updates,
 }
 
 /// A small table that is read whole before the first row.
@@ -210,6 +236,8 @@ pub struct SinkSpec {
     pub path: String,
     /// A file is closed at the next batch once it has this many bytes.
     pub file_bytes: u64,
+    /// Name of a first column that says what each row does (`+I`, `-U`, `+U`, `-D`); `None`: no such column.
+    pub kinds: Option<String>,
 }
 
 /// Signatures of models by name.

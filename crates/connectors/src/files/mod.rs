@@ -74,7 +74,8 @@ pub struct ReaderSettings {
 /// A reader of `format` giving rows of `schema`, for one subtask.
 ///
 /// `schema` is what [`infer_schema`] answered or a choice of its columns in any order; of CSV and Parquet files only
-/// those columns are read. Images always have [`images_schema`].
+/// those columns are read. Images always have [`images_schema`]. A timestamp may have another unit than was answered, and text
+/// of CSV and JSON lines may be asked for as a timestamp: a text that is none makes its row a dead letter.
 ///
 /// # Errors
 /// `Invalid` for a schema that the format cannot give, or a limit of zero.

@@ -1,13 +1,14 @@
 //! Parquet: row groups fetched by range, one batch decoded at a time, only the wanted columns.
 //!
 //! The ordinal of a row is its index in the file, which is also the position. Columns of tensors that the Parquet sink
-//! stored as bytes come back as tensors. The bytes of one row group's wanted columns are in memory while it is read.
+//! stored as bytes come back as tensors, timestamps in the unit that is asked for. The bytes of one row group's wanted columns are in memory while it is read.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use forebay_core::source::Split;
 use forebay_core::store::Store;
@@ -159,7 +160,12 @@ impl File {
         let found = rows.schema();
         for field in self.schema.fields() {
             let place = found.index_of(field.name())?;
-            columns.push(tensors::restored_column(found.field(place), rows.column(place))?);
+            let column = tensors::restored_column(found.field(place), rows.column(place))?;
+            columns.push(if retimed(column.data_type(), field.data_type()) {
+                cast(&column, field.data_type())?
+            } else {
+                column
+            });
         }
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
         RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
@@ -190,10 +196,18 @@ fn place_of(file: &Schema, wanted: &Field) -> std::result::Result<usize, String>
         return Err(format!("the file has no column `{}`, only: {}", wanted.name(), names.join(", ")));
     };
     let found = tensors::restored_field(field);
-    if found.data_type() == wanted.data_type() {
+    if found.data_type() == wanted.data_type() || retimed(found.data_type(), wanted.data_type()) {
         return Ok(place);
     }
     Err(format!("column `{}` is {} in this file, not {}", wanted.name(), found.data_type(), wanted.data_type()))
+}
+
+/// Whether both are timestamps of one time zone and only their unit differs: event times are in microseconds.
+fn retimed(found: &DataType, wanted: &DataType) -> bool {
+    match (found, wanted) {
+        (DataType::Timestamp(unit, zone), DataType::Timestamp(other, same)) => unit != other && zone == same,
+        _ => false,
+    }
 }
 
 /// The row groups that hold row `from` and later rows, and how many rows lie before them.

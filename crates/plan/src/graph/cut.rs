@@ -1,51 +1,118 @@
-//! Cuts the line of steps into tasks and draws the edges.
+//! Cuts the graph of steps into tasks and draws the edges.
 //!
-//! A new task starts before an inference step and before the sink, so that reading and decoding, waiting for a model, and
-//! writing overlap. Where two neighbours have another parallelism the edge is an exchange by key group of the row's id:
-//! rows of one split stay together and in order.
+//! A task starts at a source, at a step with several inputs, at a keyed step, before an inference step and before a sink, so
+//! that reading and decoding, waiting for a model, and writing overlap; and at every reader of a stream that has several
+//! readers or that is a side output. All else stays fused with the step before it.
+//!
+//! An edge to a keyed step is an exchange by its key. Where two other neighbours have another parallelism the edge is an
+//! exchange by key group of the row's id: rows of one split stay together and in order.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use forebay_core::sink::Guarantee;
 
+use super::lower::{Part, What};
 use super::{Committer, Edge, EdgeKind, Head, ModelService, Step, StepAction, Task};
 use crate::facts::Facts;
 use crate::job_file::{JobFile, JobFileError};
-use crate::logical::internal;
+use crate::logical::{Output, internal};
 
-/// The tasks of `job`, the source's first.
-pub(super) fn tasks(job: &JobFile, facts: &Facts, steps: Vec<Step>) -> Vec<Task> {
-    let schema = Arc::clone(&facts.source_schema);
-    let first = Task {
-        id: task_id(1, &job.source.uid),
-        name: job.source.uid.clone(),
-        parallelism: job.source.parallelism,
-        head: Head::Source(job.source.clone(), schema),
-        steps: Vec::new(),
-    };
-    let mut tasks = Vec::new();
-    let mut task = first;
-    for step in steps {
-        let parallelism = match &step.action {
-            StepAction::Infer(infer) => Some(infer.parallelism),
-            StepAction::Sink(_) => Some(job.sink_parallelism),
-            _ => None,
+/// The tasks and the edges between them.
+pub(super) struct Cut {
+    pub tasks: Vec<Task>,
+    pub edges: Vec<Edge>,
+}
+
+/// Lays `parts` out as tasks.
+pub(super) fn tasks(job: &JobFile, parts: Vec<Part>) -> Cut {
+    let mut readers: BTreeMap<Output, usize> = BTreeMap::new();
+    parts.iter().flat_map(|part| &part.inputs).for_each(|output| *readers.entry(*output).or_default() += 1);
+    let mut cutter = Cutter { job, readers, task_of: Vec::new(), cut: Cut { tasks: Vec::new(), edges: Vec::new() } };
+    parts.into_iter().for_each(|part| cutter.part(part));
+    cutter.cut
+}
+
+struct Cutter<'a> {
+    job: &'a JobFile,
+    /// How many read each output.
+    readers: BTreeMap<Output, usize>,
+    /// The task of each part so far.
+    task_of: Vec<usize>,
+    cut: Cut,
+}
+
+// === impl Cutter ===
+
+impl Cutter<'_> {
+    fn part(&mut self, part: Part) {
+        let task = match part.what {
+            What::Source(source, schema) => {
+                let (uid, parallelism) = (source.uid.clone(), source.parallelism);
+                self.start(&uid, parallelism, Head::Source(source, schema), Vec::new())
+            }
+            What::Step(step) => match part.inputs.as_slice() {
+                [input] if !self.starts(&step, *input) => {
+                    let task = self.task_of[input.node];
+                    self.cut.tasks[task].steps.push(step);
+                    task
+                }
+                inputs => self.start_at(step, inputs),
+            },
         };
-        if let Some(parallelism) = parallelism {
-            let next = Task {
-                id: task_id(tasks.len() + 2, &step.uid),
-                name: step.uid.clone(),
-                parallelism,
-                head: Head::Edge(Arc::clone(&step.input)),
-                steps: Vec::new(),
-            };
-            tasks.push(std::mem::replace(&mut task, next));
-        }
-        task.steps.push(step);
+        self.task_of.push(task);
     }
-    tasks.push(task);
-    tasks
+
+    /// Whether `step`, which reads only `input`, has a task of its own.
+    fn starts(&self, step: &Step, input: Output) -> bool {
+        let before = &self.cut.tasks[self.task_of[input.node]];
+        let two_sides = !step.sides.is_empty() && before.steps.iter().any(|other| !other.sides.is_empty());
+        matches!(step.action, StepAction::Infer(_) | StepAction::Sink(_) | StepAction::Union { .. })
+            || step.action.keys().is_some()
+            || input.port > 0
+            || self.readers.get(&input).is_some_and(|readers| *readers > 1)
+            || two_sides
+    }
+
+    fn start_at(&mut self, step: Step, inputs: &[Output]) -> usize {
+        let parallelism = self.parallelism(&step, inputs);
+        let (uid, keys) = (step.uid.clone(), step.action.keys());
+        let head = Head::Edges(step.inputs.clone());
+        let task = self.start(&uid, parallelism, head, vec![step]);
+        for (to_port, input) in (0..).zip(inputs) {
+            let from = &self.cut.tasks[self.task_of[input.node]];
+            let kind = match keys.as_ref().and_then(|keys| keys.get(usize::from(to_port))) {
+                Some(columns) => EdgeKind::Keyed(columns.clone()),
+                None if from.parallelism == parallelism => EdgeKind::Forward,
+                None => EdgeKind::Exchange,
+            };
+            let (from, to) = (from.id.clone(), self.cut.tasks[task].id.clone());
+            self.cut.edges.push(Edge { from, from_port: input.port, to, to_port, kind });
+        }
+        task
+    }
+
+    fn start(&mut self, name: &str, parallelism: u16, head: Head, steps: Vec<Step>) -> usize {
+        let place = self.cut.tasks.len();
+        let id = format!("t{}-{name}", place + 1);
+        self.cut.tasks.push(Task { id, name: name.to_string(), parallelism, head, steps });
+        place
+    }
+
+    /// What the step says; the job's for keyed steps; else the widest of its inputs'.
+    fn parallelism(&self, step: &Step, inputs: &[Output]) -> u16 {
+        match &step.action {
+            StepAction::Infer(infer) => infer.parallelism,
+            StepAction::Sink(spec) => {
+                let sink = self.job.sinks.iter().find(|sink| sink.spec.uid == spec.uid);
+                sink.map_or(self.job.parallelism, |sink| sink.parallelism)
+            }
+            action if action.keys().is_some() => self.job.parallelism,
+            _ => {
+                let of = |input: &Output| self.cut.tasks[self.task_of[input.node]].parallelism;
+                inputs.iter().map(of).max().unwrap_or(self.job.parallelism)
+            }
+        }
+    }
 }
 
 /// The models of `job` with their signatures.
@@ -58,24 +125,26 @@ pub(super) fn models(job: &JobFile, facts: &Facts) -> Result<BTreeMap<String, Mo
     job.models.iter().map(service).collect()
 }
 
-/// The committers of `job`: the sink's, then that of the dead letters.
+/// The committers of `job`: those of the sinks, then that of the dead letters.
 pub(super) fn committers(job: &JobFile) -> Vec<Committer> {
     let committer = |sink: &crate::spec::SinkSpec| Committer {
         id: format!("committer-{}", sink.uid),
         sink: sink.clone(),
         guarantee: Guarantee::Transactional,
     };
-    vec![committer(&job.sink), committer(&job.dead_letters)]
+    job.sinks.iter().map(|sink| &sink.spec).chain([&job.dead_letters]).map(committer).collect()
 }
 
-/// Every edge: along the tasks, to the models, to the committers.
-pub(super) fn edges(tasks: &[Task], models: &BTreeMap<String, ModelService>, committers: &[Committer]) -> Vec<Edge> {
-    let edge = |from: &Task, to: &str, kind| Edge { from: from.id.clone(), to: to.to_string(), kind };
-    let along = tasks.windows(2).map(|pair| {
-        let same = pair[0].parallelism == pair[1].parallelism;
-        edge(&pair[0], &pair[1].id, if same { EdgeKind::Forward } else { EdgeKind::Exchange })
-    });
-    let mut edges: Vec<Edge> = along.collect();
+/// The edges out of the tasks: to the models, to the committers.
+pub(super) fn outward(tasks: &[Task], models: &BTreeMap<String, ModelService>, committers: &[Committer]) -> Vec<Edge> {
+    let edge = |from: &Task, to: &str, kind| Edge {
+        from: from.id.clone(),
+        from_port: 0,
+        to: to.to_string(),
+        to_port: 0,
+        kind,
+    };
+    let mut edges = Vec::new();
     for task in tasks {
         for step in &task.steps {
             match &step.action {
@@ -94,8 +163,4 @@ pub(super) fn edges(tasks: &[Task], models: &BTreeMap<String, ModelService>, com
     let dead_letters = committers.last().into_iter();
     edges.extend(dead_letters.flat_map(|last| tasks.iter().map(|task| edge(task, &last.id, EdgeKind::Durable))));
     edges
-}
-
-fn task_id(number: usize, name: &str) -> String {
-    format!("t{number}-{name}")
 }

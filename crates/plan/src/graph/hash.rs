@@ -2,6 +2,9 @@
 //!
 //! A restore with another hash is refused, because state and rows in flight would not fit. Parallelism, limits, paths and
 //! intervals are not in it: they may change between two runs of a job.
+//!
+//! What each task reads is hashed only where it is not simply the task before, so that a job that is one line has the hash
+//! that it had when every job was.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +13,7 @@ use arrow::datatypes::Schema;
 use forebay_core::hash::hash128_parts;
 use forebay_core::{Error, Kind, Result};
 
-use super::{Head, StepAction, Task};
+use super::{Edge, EdgeKind, Head, StepAction, Task};
 use crate::spec::SinkSpec;
 
 /// Bumped when the way of hashing changes, so that old checkpoints are refused clearly.
@@ -23,9 +26,10 @@ pub struct PlanHash(pub u128);
 // === impl PlanHash ===
 
 impl PlanHash {
-    pub(super) fn of(key_groups: u16, dead_letters: &SinkSpec, tasks: &[Task]) -> Self {
+    pub(super) fn of(key_groups: u16, dead_letters: &SinkSpec, tasks: &[Task], edges: &[Edge]) -> Self {
         let mut parts = vec![VERSION.to_string(), key_groups.to_string(), dead_letters.format.to_string()];
-        for task in tasks {
+        for (place, task) in tasks.iter().enumerate() {
+            parts.extend(inputs(tasks, place, edges));
             if let Head::Source(source, schema) = &task.head {
                 parts.extend([source.uid.clone(), format!("source {}", source.format), schema_text(schema)]);
             }
@@ -66,6 +70,28 @@ impl FromStr for PlanHash {
     }
 }
 
+/// What the task at `place` reads, unless that is the task before and nothing else.
+fn inputs(tasks: &[Task], place: usize, edges: &[Edge]) -> Vec<String> {
+    let (task, before) = (&tasks[place], place.checked_sub(1).map(|before| &tasks[before]));
+    let into: Vec<&Edge> = edges.iter().filter(|edge| edge.to == task.id).collect();
+    let plain = |edge: &&Edge| {
+        before.is_some_and(|before| before.id == edge.from)
+            && edge.from_port == 0
+            && !matches!(edge.kind, EdgeKind::Keyed(_))
+    };
+    if into.len() == 1 && into.iter().all(plain) {
+        return Vec::new();
+    }
+    let text = |edge: &&Edge| {
+        let from = tasks.iter().find(|task| task.id == edge.from);
+        // The stream is named after the step that gives it, because task ids move when a task is added.
+        let from = from.map_or("", |task| task.steps.last().map_or(task.name.as_str(), |step| step.uid.as_str()));
+        let keys = if let EdgeKind::Keyed(columns) = &edge.kind { format!(" by {columns:?}") } else { String::new() };
+        format!("reads {from} {} at {}{keys}", edge.from_port, edge.to_port)
+    };
+    into.iter().map(text).collect()
+}
+
 fn kind(action: &StepAction) -> String {
     match action {
         StepAction::Filter { .. } => "filter".to_string(),
@@ -73,6 +99,7 @@ fn kind(action: &StepAction) -> String {
         StepAction::Call(call) => format!("call {}", call.on_error),
         StepAction::Infer(infer) => format!("infer {}", infer.model),
         StepAction::LookupJoin(join) => format!("lookup join {}", join.how),
+        StepAction::Union { streams } => format!("union {}", streams.join(" ")),
         StepAction::Sink(sink) => format!("sink {}", sink.format),
     }
 }

@@ -1,6 +1,4 @@
 //! From logical nodes to steps: expressions become physical, schemas keep their extension metadata.
-//!
-//! The logical plan is one line, so its nodes are walked from the sink down and turned round.
 
 use std::sync::Arc;
 
@@ -11,24 +9,34 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_expr::PhysicalExpr;
 
 use super::{CallSpec, ProjectedColumn, Step, StepAction};
-use crate::logical::Laid;
 use crate::logical::hoist::sql_text;
 use crate::logical::node::{NodeKind, PlanNode};
+use crate::logical::{Laid, Node, Output};
+use crate::spec::SourceSpec;
 
-/// The steps after the source, in order.
-pub(super) fn steps(laid: &Laid) -> Result<Vec<Step>> {
-    let mut nodes = Vec::new();
-    let mut next = Some(&laid.plan);
-    while let Some(node) = next {
-        nodes.push(node);
-        next = node.inputs().into_iter().next();
-    }
-    nodes.reverse();
-    if nodes.len() != laid.uids.len() {
-        return internal_err!("{} nodes and {} uids", nodes.len(), laid.uids.len());
-    }
-    let named = nodes.into_iter().zip(&laid.uids).skip(1);
-    named.map(|(node, uid)| Lower { state: &laid.state, node }.step(uid)).collect()
+/// A source or step, before it has a task.
+pub(super) struct Part {
+    pub what: What,
+    /// What it reads, by input port.
+    pub inputs: Vec<Output>,
+}
+
+/// See [`Part`].
+pub(super) enum What {
+    Source(SourceSpec, SchemaRef),
+    Step(Step),
+}
+
+/// The sources and steps, each behind its inputs.
+pub(super) fn parts(laid: &Laid) -> Result<Vec<Part>> {
+    let part = |node: &Node| {
+        let what = match PlanNode::of(&node.plan) {
+            Some(NodeKind::Source(source)) => What::Source(source.clone(), Arc::clone(node.plan.schema().inner())),
+            _ => What::Step(Lower { state: &laid.state, node: &node.plan }.step(node)?),
+        };
+        Ok(Part { what, inputs: node.inputs.clone() })
+    };
+    laid.nodes.iter().map(part).collect()
 }
 
 struct Lower<'a> {
@@ -39,8 +47,9 @@ struct Lower<'a> {
 // === impl Lower ===
 
 impl Lower<'_> {
-    fn step(&self, uid: &str) -> Result<Step> {
-        let Some(input) = self.node.inputs().into_iter().next().map(|input| input.schema()) else {
+    fn step(&self, Node { uid, changes, .. }: &Node) -> Result<Step> {
+        let inputs = self.node.inputs();
+        let Some(input) = inputs.first().map(|input| input.schema()) else {
             return internal_err!("{uid} has no input");
         };
         let mut output: SchemaRef = Arc::clone(self.node.schema().inner());
@@ -54,18 +63,20 @@ impl Lower<'_> {
                 output = step.0;
                 step.1
             }
-            LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<PlanNode>() {
-                Some(node) => self.ours(&node.kind, input)?,
-                None => return internal_err!("the node {} is not ours", extension.node.name()),
+            other => match PlanNode::of(other) {
+                Some(kind) => self.ours(kind, input)?,
+                None => return internal_err!("the node {} has no step", other.display()),
             },
-            other => return internal_err!("the node {} has no step", other.display()),
         };
-        Ok(Step { uid: uid.to_string(), input: Arc::clone(input.inner()), output, action })
+        let sides = PlanNode::of(self.node).map(NodeKind::sides).unwrap_or_default();
+        let inputs = inputs.iter().map(|input| Arc::clone(input.schema().inner())).collect();
+        Ok(Step { uid: uid.clone(), inputs, output, changes: *changes, sides, action })
     }
 
     fn ours(&self, kind: &NodeKind, input: &DFSchema) -> Result<StepAction> {
         Ok(match kind {
-            NodeKind::Source(source) => return internal_err!("the source {} is not the first node", source.uid),
+            NodeKind::Source(source) => return internal_err!("the source {} is no step", source.uid),
+            NodeKind::Side { uid, name } => return internal_err!("the side output {uid}.{name} is no step"),
             NodeKind::Call(call) => StepAction::Call(CallSpec {
                 text: call.text.clone(),
                 function: Arc::clone(&call.function),
@@ -75,6 +86,7 @@ impl Lower<'_> {
             }),
             NodeKind::Infer(infer) => StepAction::Infer(infer.clone()),
             NodeKind::LookupJoin(join) => StepAction::LookupJoin(join.clone()),
+            NodeKind::Union(streams) => StepAction::Union { streams: streams.clone() },
             NodeKind::Sink(sink) => StepAction::Sink(sink.clone()),
         })
     }

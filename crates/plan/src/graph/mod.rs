@@ -1,6 +1,6 @@
 //! The job as it runs: tasks of fused steps, the edges between them, the regions that checkpoint and fail together.
 //!
-//! Four kinds of edge (`EdgeKind`); a region is a connected component over pipelined ones. Models and committers stand
+//! Five kinds of edge ([`EdgeKind`]); a region is a connected component over pipelined ones. Models and committers stand
 //! outside the regions of tasks: a model is asked over call edges and may die alone, a committer reads what writers
 //! prepared from the checkpoint, which is the durable edge between them.
 //!
@@ -12,7 +12,6 @@ mod lower;
 mod regions;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,10 +24,13 @@ use forebay_core::sink::Guarantee;
 
 use crate::facts::Facts;
 use crate::job_file::{JobFile, JobFileError};
+use crate::logical::node::Side;
 use crate::logical::{Laid, internal};
-use crate::spec::{InferSpec, LookupJoinSpec, ModelSpec, SinkSpec, SourceSpec};
+use crate::spec::{Changes, InferSpec, LookupJoinSpec, ModelSpec, SinkSpec, SourceSpec};
 
 pub use hash::PlanHash;
+
+use cut::Cut;
 
 /// A job laid out for a host.
 #[derive(Debug, Clone)]
@@ -39,7 +41,7 @@ pub struct JobGraph {
     pub key_groups: u16,
     /// Time between the starts of two checkpoints.
     pub checkpoint_interval: Duration,
-    /// The tasks, from the source to the sink.
+    /// The tasks, each behind those that send to it.
     pub tasks: Vec<Task>,
     /// Every edge, by the ids of its ends.
     pub edges: Vec<Edge>,
@@ -47,7 +49,7 @@ pub struct JobGraph {
     pub regions: Vec<Region>,
     /// The models that steps ask, by name.
     pub models: BTreeMap<String, ModelService>,
-    /// What publishes: the sink's committer, then that of the dead letters.
+    /// What publishes: the committer of each sink, then that of the dead letters.
     pub committers: Vec<Committer>,
     /// Where rows go that cannot be processed. Every subtask of every task writes its own through a writer at its side,
     /// which commits with the same epoch.
@@ -76,8 +78,8 @@ pub struct Task {
 pub enum Head {
     /// It reads them.
     Source(SourceSpec, SchemaRef),
-    /// Another task sends them; the rows have this schema.
-    Edge(SchemaRef),
+    /// Other tasks send them; the rows of each input port have these schemas, those of port 0 first.
+    Edges(Vec<SchemaRef>),
 }
 
 /// One operator.
@@ -85,10 +87,14 @@ pub enum Head {
 pub struct Step {
     /// Stable name, unique in the job; state hangs on it.
     pub uid: String,
-    /// Schema of the rows that come in, extension metadata included.
-    pub input: SchemaRef,
+    /// Schemas of the rows that come in, by input port, extension metadata included; at least one.
+    pub inputs: Vec<SchemaRef>,
     /// Schema of the rows that go out; for a sink that of the rows written.
     pub output: SchemaRef,
+    /// What the rows that go out do.
+    pub changes: Changes,
+    /// Its side outputs: that of port 1 first.
+    pub sides: Vec<Side>,
     /// What it does.
     pub action: StepAction,
 }
@@ -114,6 +120,11 @@ pub enum StepAction {
     Infer(InferSpec),
     /// Appends a table's columns.
     LookupJoin(LookupJoinSpec),
+    /// Puts the rows of several streams into one; a row gets another id, so that two of one row stay apart.
+    Union {
+        /// Names of the streams, by input port; the new ids hang on them.
+        streams: Vec<String>,
+    },
     /// Stages rows for its committer.
     Sink(SinkSpec),
 }
@@ -149,19 +160,25 @@ pub struct CallSpec {
 pub struct Edge {
     /// A task.
     pub from: String,
+    /// Which of its outputs: 0 for the rows of its last step, from 1 for the side outputs of the step that has some.
+    pub from_port: u8,
     /// A task, model service or committer.
     pub to: String,
+    /// Which of its inputs.
+    pub to_port: u8,
     /// How rows cross.
     pub kind: EdgeKind,
 }
 
 /// How rows cross an edge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EdgeKind {
     /// Pipelined, subtask to subtask of the same number.
     Forward,
-    /// Pipelined, to the subtask that owns the row's key group.
+    /// Pipelined, to the subtask that owns the key group of the row's id.
     Exchange,
+    /// Pipelined, to the subtask that owns the key group of these columns.
+    Keyed(Vec<usize>),
     /// Request and answer; either side may restart alone.
     Call,
     /// Through the checkpoint: visible once it is published.
@@ -203,35 +220,52 @@ pub struct Committer {
 
 impl EdgeKind {
     /// True where both ends fail together.
-    pub fn is_pipelined(self) -> bool {
-        matches!(self, EdgeKind::Forward | EdgeKind::Exchange)
+    pub fn is_pipelined(&self) -> bool {
+        matches!(self, EdgeKind::Forward | EdgeKind::Exchange | EdgeKind::Keyed(_))
     }
 }
 
-impl fmt::Display for EdgeKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            EdgeKind::Forward => "forward",
-            EdgeKind::Exchange => "exchange by key group",
-            EdgeKind::Call => "call",
-            EdgeKind::Durable => "durable, through the checkpoint",
-        })
+// === impl StepAction ===
+
+impl StepAction {
+    /// The key columns of each input port, for an action that needs all rows of a key in one subtask.
+    pub fn keys(&self) -> Option<Vec<Vec<usize>>> {
+        match self {
+            Self::Filter { .. } | Self::Project { .. } | Self::Call(_) | Self::Infer(_) | Self::LookupJoin(_) => None,
+            Self::Union { .. } | Self::Sink(_) => None,
+        }
+    }
+}
+
+// === impl Step ===
+
+impl Step {
+    /// Schema of the rows of the first input.
+    pub fn input(&self) -> &SchemaRef {
+        &self.inputs[0]
     }
 }
 
 // === impl Task ===
 
 impl Task {
-    /// Schema of the rows that enter the first step.
-    pub fn input(&self) -> &SchemaRef {
+    /// Schemas of the rows that enter, by input port; of a source those that it reads.
+    pub fn inputs(&self) -> &[SchemaRef] {
         match &self.head {
-            Head::Source(_, schema) | Head::Edge(schema) => schema,
+            Head::Source(_, schema) => std::slice::from_ref(schema),
+            Head::Edges(schemas) => schemas,
         }
     }
 
     /// Schema of the rows that leave the last step.
     pub fn output(&self) -> &SchemaRef {
-        self.steps.last().map_or(self.input(), |step| &step.output)
+        self.steps.last().map_or(&self.inputs()[0], |step| &step.output)
+    }
+
+    /// The side output behind `port` of the task, from 1.
+    pub fn side(&self, port: u8) -> Option<&Side> {
+        let place = usize::from(port.checked_sub(1)?);
+        self.steps.iter().find(|step| !step.sides.is_empty()).and_then(|step| step.sides.get(place))
     }
 }
 
@@ -251,13 +285,13 @@ impl JobGraph {
 
 /// Lays a logical plan out as tasks, edges and regions.
 pub(crate) fn build(job: &JobFile, facts: &Facts, laid: &Laid) -> Result<JobGraph, JobFileError> {
-    let steps = lower::steps(laid).map_err(|error| internal(job, &error))?;
+    let parts = lower::parts(laid).map_err(|error| internal(job, &error))?;
     let models = cut::models(job, facts)?;
     let committers = cut::committers(job);
-    let tasks = cut::tasks(job, facts, steps);
-    let edges = cut::edges(&tasks, &models, &committers);
+    let Cut { tasks, mut edges } = cut::tasks(job, parts);
+    edges.extend(cut::outward(&tasks, &models, &committers));
     let regions = regions::of(&tasks, &committers, &edges);
-    let plan_hash = PlanHash::of(job.key_groups, &job.dead_letters, &tasks);
+    let plan_hash = PlanHash::of(job.key_groups, &job.dead_letters, &tasks, &edges);
     Ok(JobGraph {
         job: job.name.clone(),
         key_groups: job.key_groups,

@@ -1,6 +1,7 @@
 //! Regions: connected components over pipelined edges.
 //!
-//! Committers are regions of their own, because only durable edges lead to them; models are in none.
+//! Committers are regions of their own, because only durable edges lead to them; models are in none. All tasks are in one
+//! region, joined or not: they share their checkpoints and restart together.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +11,10 @@ use super::{Committer, Edge, Region, Task};
 pub(super) fn of(tasks: &[Task], committers: &[Committer], edges: &[Edge]) -> Vec<Region> {
     let ids = tasks.iter().map(|task| task.id.as_str()).chain(committers.iter().map(|committer| committer.id.as_str()));
     let ids: Vec<&str> = ids.collect();
-    let pipelined: Vec<(&str, &str)> = edges
-        .iter()
-        .filter(|edge| edge.kind.is_pipelined())
-        .map(|edge| (edge.from.as_str(), edge.to.as_str()))
-        .collect();
+    let pipelined = edges.iter().filter(|edge| edge.kind.is_pipelined());
+    let together = tasks.windows(2).map(|pair| (pair[0].id.as_str(), pair[1].id.as_str()));
+    let pipelined: Vec<(&str, &str)> =
+        pipelined.map(|edge| (edge.from.as_str(), edge.to.as_str())).chain(together).collect();
     let parts = components(&ids, &pipelined);
     let named = parts.into_iter().enumerate().map(|(place, parts)| Region {
         id: format!("r{}", place + 1),

@@ -3,17 +3,20 @@
 //! Only what the file says on its own is checked here; columns, types and shapes need facts and are checked in
 //! `logical`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
 use std::ops::Range;
 use std::sync::Arc;
 
 use toml::Spanned;
 
-use super::tables::{DeadLettersTable, JobTable, SinkTable, SourceTable};
+use super::ends::{DeadLettersTable, SinkTable, SourceTable, WatermarkTable};
+use super::tables::JobTable;
 use super::units::DurationText;
-use super::{JobFile, JobFileError, JobText, check_model, check_step, defaults};
-use crate::spec::{SinkSpec, SourceSpec};
+use super::{
+    JobFile, JobFileError, JobText, SinkDecl, SourceDecl, StepDecl, StreamRef, check_model, check_step, defaults, links,
+};
+use crate::spec::{SinkSpec, SourceSpec, WatermarkSpec};
 
 /// Uid of the dead-letter output.
 pub(super) const DEAD_LETTERS_UID: &str = "dead-letters";
@@ -40,26 +43,29 @@ pub(super) fn job(text: Arc<JobText>, table: JobTable) -> Result<JobFile> {
     checker.parallelism = checker.parallelism(Some(&table.parallelism))?;
     let name = checker.name("job name", &table.name)?;
     let checkpoint_interval = checker.positive("checkpoint_interval", table.checkpoint_interval)?;
-    let source = checker.source(table.source.into_inner())?;
+    let sources = checker.all(&text, "source", table.source, Checker::source)?;
     let models = check_model::models(&checker, table.model)?;
-    let steps = check_step::steps(&checker, table.step, &models)?;
+    let (mut steps, from): (Vec<_>, Vec<_>) = check_step::steps(&checker, table.step, &models)?.into_iter().unzip();
     check_model::all_used(&checker, &models, &steps)?;
-    let (sink, sink_parallelism) = checker.sink(table.sink.into_inner())?;
-    let dead_letters = checker.dead_letters(table.dead_letters, &sink)?;
+    let (mut sinks, sinks_from): (Vec<_>, Vec<_>) =
+        checker.all(&text, "sink", table.sink, Checker::sink)?.into_iter().unzip();
+    let dead_letters = checker.dead_letters(table.dead_letters, &sinks)?;
+    checker.unique_uids(&sources, &steps, &sinks)?;
+    links::connect(&checker, &sources, (&mut steps, from), (&mut sinks, sinks_from))?;
     let models = models.into_iter().map(|(name, model)| (name, model.into_inner())).collect();
+    let parallelism = checker.parallelism;
     Ok(JobFile {
         text,
         name,
         key_groups,
+        parallelism,
         checkpoint_interval,
-        source: source.0,
+        sources,
         steps,
         models,
-        sink,
-        sink_parallelism,
+        sinks,
         dead_letters,
     })
-    .and_then(|job| checker.unique_uids(&job, &source.1).map(|()| job))
 }
 
 // === impl Checker ===
@@ -107,58 +113,115 @@ impl Checker {
         Err(self.error(given.span(), message).with_help("a subtask without a key group would have nothing to do"))
     }
 
-    fn source(&self, table: SourceTable) -> Result<(SourceSpec, Range<usize>)> {
+    /// Every section of a kind, in the order of their names; at least one.
+    fn all<T, D>(
+        &self,
+        text: &Arc<JobText>,
+        key: &str,
+        tables: BTreeMap<String, Spanned<T>>,
+        check: impl Fn(&Self, String, Spanned<T>) -> Result<D>,
+    ) -> Result<Vec<D>> {
+        if tables.is_empty() {
+            return Err(text
+                .error(0..0, format!("there is no {key}"))
+                .with_help(format!("write [{key}] or [{key}.NAME]")));
+        }
+        tables.into_iter().map(|(name, table)| check(self, name, table)).collect()
+    }
+
+    fn source(&self, name: String, table: Spanned<SourceTable>) -> Result<SourceDecl> {
+        let section = table.span();
+        let table = table.into_inner();
+        let uid = table.uid.unwrap_or_else(|| Spanned::new(section, name));
         let batch_rows = table.batch_rows.map_or(defaults::source_batch_rows(table.format), |rows| rows.get() as usize);
+        let watermark = table.watermark.map(|watermark| self.watermark(watermark.into_inner())).transpose()?;
+        let (watermark, time_span) = watermark.unzip();
         let spec = SourceSpec {
-            uid: self.name("uid", &table.uid)?,
+            uid: self.name("uid", &uid)?,
             format: table.format,
             path: self.filled("path", table.path)?,
             batch_rows,
             parallelism: self.parallelism(table.parallelism.as_ref())?,
+            watermark,
         };
-        Ok((spec, table.uid.span()))
+        Ok(SourceDecl { spec, span: uid.span(), time_span: time_span.unwrap_or_default() })
     }
 
-    fn sink(&self, table: SinkTable) -> Result<(SinkSpec, u16)> {
+    fn watermark(&self, table: WatermarkTable) -> Result<(WatermarkSpec, Range<usize>)> {
+        let longer =
+            |what, given: Option<Spanned<DurationText>>| given.map(|given| self.positive(what, given)).transpose();
+        let span = table.time.span();
+        let spec = WatermarkSpec {
+            time: self.filled("time", table.time)?,
+            out_of_order: table.out_of_order.0,
+            idle: longer("idle", table.idle)?,
+            max_drift: longer("max_drift", table.max_drift)?,
+        };
+        Ok((spec, span))
+    }
+
+    /// The sink, what it reads still open, and the name of what it reads.
+    fn sink(&self, name: String, table: Spanned<SinkTable>) -> Result<(SinkDecl, Option<Spanned<String>>)> {
+        let section = table.span();
+        let table = table.into_inner();
+        let uid = table.uid.unwrap_or_else(|| Spanned::new(section, name));
         let spec = SinkSpec {
-            uid: self.name("uid", &table.uid)?,
+            uid: self.name("uid", &uid)?,
             format: table.format,
             path: self.filled("path", table.path)?,
             file_bytes: table.file_bytes.0,
+            kinds: table.kinds.map(|kinds| self.filled("kinds", kinds)).transpose()?,
         };
-        Ok((spec, self.parallelism(table.parallelism.as_ref())?))
+        let parallelism = self.parallelism(table.parallelism.as_ref())?;
+        let input = StreamRef { uid: String::new(), port: 0, span: uid.span() };
+        Ok((SinkDecl { spec, span: uid.span(), parallelism, input }, table.from))
     }
 
-    fn dead_letters(&self, table: Option<Spanned<DeadLettersTable>>, sink: &SinkSpec) -> Result<SinkSpec> {
-        let default = format!("{}/_dead_letters", sink.path.trim_end_matches('/'));
-        let (path, format) = match table.map(Spanned::into_inner) {
-            None => (default, defaults::jsonl()),
-            Some(DeadLettersTable { path: None, format }) => (default, format),
-            Some(DeadLettersTable { path: Some(path), format }) => {
+    fn dead_letters(&self, table: Option<Spanned<DeadLettersTable>>, sinks: &[SinkDecl]) -> Result<SinkSpec> {
+        let span = table.as_ref().map_or(0..0, Spanned::span);
+        let (given, format) = table.map(Spanned::into_inner).map_or((None, defaults::jsonl()), |t| (t.path, t.format));
+        let default = format!("{}/_dead_letters", sinks.first().map_or("", |sink| folder(&sink.spec.path)));
+        let (path, span) = match (given, sinks) {
+            (Some(path), _) => {
                 let span = path.span();
-                let path = self.filled("path", path)?;
-                if path.trim_end_matches('/') == sink.path.trim_end_matches('/') {
-                    return Err(self
-                        .error(span, "dead letters and rows cannot go to the same path")
-                        .with_help(format!("for example {default}")));
-                }
-                (path, format)
+                (self.filled("path", path)?, span)
+            }
+            (None, [_]) => (default.clone(), span),
+            (None, _) => {
+                let error = self.error(span, "a job with several sinks has to say where its dead letters go");
+                return Err(error.with_help(format!("[dead_letters] with path, for example \"{default}\"")));
             }
         };
-        Ok(SinkSpec { uid: DEAD_LETTERS_UID.to_string(), format, path, file_bytes: sink.file_bytes })
+        if sinks.iter().any(|sink| folder(&sink.spec.path) == folder(&path)) {
+            let error = self.error(span, "dead letters and rows cannot go to the same path");
+            return Err(error.with_help(format!("for example {default}")));
+        }
+        let file_bytes = sinks.iter().map(|sink| sink.spec.file_bytes).min().unwrap_or_default();
+        Ok(SinkSpec { uid: DEAD_LETTERS_UID.to_string(), format, path, file_bytes, kinds: None })
     }
 
-    /// State, row ids and the journal are found by uid, so two parts cannot share one.
-    fn unique_uids(&self, job: &JobFile, source: &Range<usize>) -> Result<()> {
-        let steps = job.steps.iter().map(|step| (step.uid.as_str(), step.span.clone()));
-        let ends = [(DEAD_LETTERS_UID, 0..0), (job.sink.uid.as_str(), 0..0), (job.source.uid.as_str(), source.clone())];
-        let mut seen = BTreeMap::new();
-        for (uid, span) in ends.into_iter().chain(steps) {
-            if seen.insert(uid, ()).is_some() {
+    /// State, row ids and the journal are found by uid, so two parts cannot share one; nor can two sinks share a folder.
+    fn unique_uids(&self, sources: &[SourceDecl], steps: &[StepDecl], sinks: &[SinkDecl]) -> Result<()> {
+        let sources = sources.iter().map(|source| (source.spec.uid.as_str(), source.span.clone()));
+        let steps = steps.iter().map(|step| (step.uid.as_str(), step.span.clone()));
+        let ends = sinks.iter().map(|sink| (sink.spec.uid.as_str(), sink.span.clone()));
+        let mut seen = BTreeSet::new();
+        for (uid, span) in [(DEAD_LETTERS_UID, 0..0)].into_iter().chain(ends).chain(sources).chain(steps) {
+            if !seen.insert(uid) {
                 let message = format!("the uid \"{uid}\" is used twice");
                 return Err(self.error(span, message).with_help("give one of the two another uid"));
             }
         }
-        Ok(())
+        let mut folders = BTreeSet::new();
+        match sinks.iter().find(|sink| !folders.insert(folder(&sink.spec.path))) {
+            Some(sink) => Err(self
+                .error(sink.span.clone(), format!("another sink writes to {} too", sink.spec.path))
+                .with_help("give each sink a folder of its own")),
+            None => Ok(()),
+        }
     }
+}
+
+fn folder(path: &str) -> &str {
+    path.trim_end_matches('/')
 }

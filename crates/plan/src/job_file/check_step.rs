@@ -17,18 +17,28 @@ use crate::spec::{Limit, ModelSpec, TableSpec};
 type Result<T> = std::result::Result<T, JobFileError>;
 type Models = BTreeMap<String, Spanned<ModelSpec>>;
 
-const ACTIONS: [&str; 5] = ["filter", "select", "with", "infer", "join"];
+const ACTIONS: [&str; 6] = ["filter", "select", "with", "infer", "join", "union"];
 
-/// Checks all steps in order.
-pub(super) fn steps(checker: &Checker, tables: Vec<Spanned<StepTable>>, models: &Models) -> Result<Vec<StepDecl>> {
+/// Checks all steps in order; what they read is still open. Beside each step what its `from` says.
+pub(super) fn steps(
+    checker: &Checker,
+    tables: Vec<Spanned<StepTable>>,
+    models: &Models,
+) -> Result<Vec<(StepDecl, Option<Spanned<String>>)>> {
     tables.into_iter().enumerate().map(|(place, table)| step(checker, place + 1, table, models)).collect()
 }
 
-fn step(checker: &Checker, number: usize, table: Spanned<StepTable>, models: &Models) -> Result<StepDecl> {
+fn step(
+    checker: &Checker,
+    number: usize,
+    table: Spanned<StepTable>,
+    models: &Models,
+) -> Result<(StepDecl, Option<Spanned<String>>)> {
     let span = table.span();
     let table = table.into_inner();
     one_action(checker, number, &span, &table)?;
     let on_error = row_errors(checker, &table)?;
+    let (given, from) = (given_uid(checker, &table)?, table.from);
     let mut uid = format!("step-{number}");
     let action = if let Some(sql) = table.filter {
         Action::Filter(sql, on_error)
@@ -42,10 +52,45 @@ fn step(checker: &Checker, number: usize, table: Spanned<StepTable>, models: &Mo
         Action::Infer(Box::new(decl))
     } else if let Some(table) = table.join {
         Action::Join(join(checker, table)?)
+    } else if let Some(streams) = table.union {
+        Action::Union(union(checker, streams, from.as_ref())?)
     } else {
         return Err(checker.error(span, format!("step {number} does nothing")));
     };
-    Ok(StepDecl { number, uid, span, action })
+    let uid = given.unwrap_or(uid);
+    Ok((StepDecl { number, uid, span, inputs: Vec::new(), action }, from))
+}
+
+/// The uid beside the action; inside `infer` may stand another, so both is refused.
+fn given_uid(checker: &Checker, table: &StepTable) -> Result<Option<String>> {
+    let Some(uid) = &table.uid else { return Ok(None) };
+    if table.infer.as_ref().is_some_and(|infer| infer.get_ref().uid.is_some()) {
+        return Err(checker.error(uid.span(), "the step has a uid twice").with_help("remove the one beside infer"));
+    }
+    checker.name("uid", uid).map(Some)
+}
+
+fn union(
+    checker: &Checker,
+    streams: Spanned<Vec<Spanned<String>>>,
+    from: Option<&Spanned<String>>,
+) -> Result<Vec<Spanned<String>>> {
+    if let Some(from) = from {
+        let error = checker.error(from.span(), "from beside union says nothing");
+        return Err(error.with_help(format!("union = [\"{}\", ...]", from.get_ref())));
+    }
+    let (span, streams) = (streams.span(), streams.into_inner());
+    if streams.len() < 2 {
+        let error = checker.error(span, "a union needs at least two streams");
+        return Err(error.with_help("union = [\"UID\", \"UID\"], uids of sources or earlier steps"));
+    }
+    let twice = |(place, name): &(usize, &Spanned<String>)| {
+        streams[..*place].iter().any(|other| other.get_ref() == name.get_ref())
+    };
+    match streams.iter().enumerate().find(twice) {
+        Some((_, name)) => Err(checker.error(name.span(), format!("\"{}\" is in the union twice", name.get_ref()))),
+        None => Ok(streams),
+    }
 }
 
 fn one_action(checker: &Checker, number: usize, span: &Range<usize>, table: &StepTable) -> Result<()> {
@@ -55,6 +100,7 @@ fn one_action(checker: &Checker, number: usize, span: &Range<usize>, table: &Ste
         table.with.is_some(),
         table.infer.is_some(),
         table.join.is_some(),
+        table.union.is_some(),
     ];
     let named: Vec<&str> = ACTIONS.iter().zip(given).filter(|(_, given)| *given).map(|(name, _)| *name).collect();
     if named.len() == 1 {
@@ -73,6 +119,9 @@ fn row_errors(checker: &Checker, table: &StepTable) -> Result<OnError> {
         Some(given) if table.join.is_some() => Err(checker
             .error(given.span(), "on_error beside join says nothing")
             .with_help("how = \"left\" or \"inner\" says what happens to rows without a match")),
+        Some(given) if table.union.is_some() => {
+            Err(checker.error(given.span(), "on_error beside union says nothing").with_help("remove it"))
+        }
         Some(given) => Ok(*given.get_ref()),
         None => Ok(OnError::default()),
     }

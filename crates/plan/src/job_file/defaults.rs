@@ -30,12 +30,15 @@ pub(super) fn checkpoint_interval() -> Spanned<DurationText> {
     spanless(DurationText(Duration::from_secs(10)))
 }
 
-pub(super) fn source_uid() -> Spanned<String> {
-    spanless("source".to_string())
-}
+/// Name of the only source, where it has none.
+pub(super) const SOURCE: &str = "source";
 
-pub(super) fn sink_uid() -> Spanned<String> {
-    spanless("sink".to_string())
+/// Name of the only sink, where it has none.
+pub(super) const SINK: &str = "sink";
+
+/// Every row that is earlier than another of its split is late, unless the job says otherwise.
+pub(super) fn in_order() -> DurationText {
+    DurationText(Duration::ZERO)
 }
 
 /// Fills a small accelerator and keeps a retry short.

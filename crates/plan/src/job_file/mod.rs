@@ -1,8 +1,9 @@
 //! The job file: a pipeline as TOML, with errors that point at the place.
 //!
-//! Parsing has four steps: TOML to a table with spans, environment variables put into its strings, the table to typed
-//! sections (`tables`), the sections to checked settings with every default filled in (`check`). Later checks, which need
-//! facts about the outside, keep using the spans, so that a missing column is reported at the expression that names it.
+//! Parsing has five steps: TOML to a table with spans, environment variables put into its strings, the table to typed
+//! sections (`tables`, `ends`), the sections to checked settings with every default filled in (`check`), the names that
+//! steps and sinks read to streams (`links`). Later checks, which need facts about the outside, keep using the spans, so
+//! that a missing column is reported at the expression that names it.
 //!
 //! Nothing here reads a file or the environment: text and a look-up function come from the caller.
 
@@ -10,8 +11,10 @@ mod check;
 mod check_model;
 mod check_step;
 mod defaults;
+mod ends;
 mod environment;
 mod error;
+mod links;
 mod remote;
 mod tables;
 pub(crate) mod units;
@@ -38,20 +41,55 @@ pub struct JobFile {
     pub name: String,
     /// Count of key groups, fixed for the job's life.
     pub key_groups: u16,
+    /// How many subtasks a task has that no part of it says otherwise about.
+    pub parallelism: u16,
     /// Time between the starts of two checkpoints.
     pub checkpoint_interval: Duration,
-    /// Where rows come from.
-    pub source: SourceSpec,
-    /// What is done with them, in order.
+    /// Where rows come from, by name.
+    pub sources: Vec<SourceDecl>,
+    /// What is done with them, in order; each reads only what stands before it.
     pub steps: Vec<StepDecl>,
     /// The declared models, each used by a step.
     pub models: BTreeMap<String, ModelSpec>,
-    /// Where rows go.
-    pub sink: SinkSpec,
-    /// How many sink writers.
-    pub sink_parallelism: u16,
+    /// Where rows go, by name.
+    pub sinks: Vec<SinkDecl>,
     /// Where rows go that cannot be processed.
     pub dead_letters: SinkSpec,
+}
+
+/// A source as declared.
+#[derive(Debug, Clone)]
+pub struct SourceDecl {
+    /// Its settings.
+    pub spec: SourceSpec,
+    /// Where in the text it, or its uid, stands.
+    pub span: Range<usize>,
+    /// Where in the text its event-time column is named; empty without one.
+    pub time_span: Range<usize>,
+}
+
+/// A sink as declared.
+#[derive(Debug, Clone)]
+pub struct SinkDecl {
+    /// Its settings.
+    pub spec: SinkSpec,
+    /// Where in the text it, or its uid, stands.
+    pub span: Range<usize>,
+    /// How many writers.
+    pub parallelism: u16,
+    /// What it writes.
+    pub input: StreamRef,
+}
+
+/// The stream that a step or sink reads: the rows of a source or step, or a side output of a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamRef {
+    /// Uid of the source or step.
+    pub uid: String,
+    /// Output of it: 0 its rows, from 1 its side outputs in the order of [`Action::sides`].
+    pub port: u8,
+    /// Where in the text it is named; the reader's place where it is not.
+    pub span: Range<usize>,
 }
 
 /// One `[[step]]` as declared.
@@ -63,6 +101,8 @@ pub struct StepDecl {
     pub uid: String,
     /// Where in the text the step stands.
     pub span: Range<usize>,
+    /// What it reads, by input port.
+    pub inputs: Vec<StreamRef>,
     /// What it does.
     pub action: Action,
 }
@@ -80,6 +120,8 @@ pub enum Action {
     Infer(Box<InferDecl>),
     /// Looks rows up in a table.
     Join(JoinDecl),
+    /// Puts several streams into one.
+    Union(Vec<Spanned<String>>),
 }
 
 /// An inference step as declared.
@@ -136,6 +178,41 @@ pub struct Overrides {
     pub parallelism: Option<NonZeroU16>,
 }
 
+// === impl StreamRef ===
+
+impl StreamRef {
+    /// What tells it from every other stream of the job: the uid, with the port behind it where that is not 0.
+    pub fn name(&self) -> String {
+        if self.port == 0 { self.uid.clone() } else { format!("{}.{}", self.uid, self.port) }
+    }
+}
+
+// === impl Action ===
+
+impl Action {
+    /// Whether its first input is the step before, or what `from` says.
+    pub fn takes_from(&self) -> bool {
+        !matches!(self, Self::Union(_))
+    }
+
+    /// Names of the streams that it reads beside that one, in the order of its input ports.
+    pub fn streams(&self) -> &[Spanned<String>] {
+        match self {
+            Self::Union(streams) => streams,
+            _ => &[],
+        }
+    }
+
+    /// Names of its side outputs, those of ports 1 and up; others read them as `uid.name`.
+    pub fn sides(&self) -> &'static [&'static str] {
+        match self {
+            Self::Filter(..) | Self::Select(..) | Self::With(..) | Self::Infer(_) | Self::Join(_) | Self::Union(_) => {
+                &[]
+            }
+        }
+    }
+}
+
 /// Reads and checks a job file. `file_name` is shown in errors; `environment` answers `${NAME}`.
 ///
 /// # Errors
@@ -162,6 +239,7 @@ pub fn parse_with(
     let mut table = toml::de::DeTable::parse(text).map_err(|error| error::of_toml(&source, &error))?;
     environment::substitute(&mut table, &environment)
         .map_err(|missing| source.error(missing.span, missing.message).with_help(missing.help))?;
+    ends::name_the_only(&mut table);
     let mut tables = <tables::JobTable as serde::Deserialize>::deserialize(toml::de::Deserializer::from(table))
         .map_err(|error| error::of_toml(&source, &error))?;
     if let Some(parallelism) = overrides.parallelism {

@@ -12,11 +12,12 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::defaults;
+use super::ends::{self, DeadLettersTable, SinkTable, SourceTable};
 use super::remote::{HttpJsonTable, OpenAiTable, OpenInferenceTable};
 use super::units::{DurationText, SizeText};
-use crate::spec::{JoinHow, Order, SinkFormat, SourceFormat, TableFormat};
+use crate::spec::{JoinHow, Order, TableFormat};
 
-/// A Forebay job: a source, steps in order, models, a sink.
+/// A Forebay job: sources, steps, models, sinks.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "Forebay job file")]
@@ -36,9 +37,9 @@ pub struct JobTable {
     #[serde(default = "defaults::checkpoint_interval")]
     #[schemars(with = "DurationText")]
     pub checkpoint_interval: Spanned<DurationText>,
-    /// Where rows come from.
-    #[schemars(with = "SourceTable")]
-    pub source: Spanned<SourceTable>,
+    /// Where rows come from, by name.
+    #[schemars(schema_with = "ends::sources_schema")]
+    pub source: BTreeMap<String, Spanned<SourceTable>>,
     /// What is done with the rows, in order.
     #[serde(default)]
     #[schemars(with = "Vec<StepTable>")]
@@ -47,41 +48,28 @@ pub struct JobTable {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, ModelTable>")]
     pub model: BTreeMap<String, Spanned<ModelTable>>,
-    /// Where rows go.
-    #[schemars(with = "SinkTable")]
-    pub sink: Spanned<SinkTable>,
+    /// Where rows go, by name.
+    #[schemars(schema_with = "ends::sinks_schema")]
+    pub sink: BTreeMap<String, Spanned<SinkTable>>,
     /// Where rows go that cannot be processed.
     #[schemars(with = "Option<DeadLettersTable>")]
     pub dead_letters: Option<Spanned<DeadLettersTable>>,
 }
 
-/// Where rows come from.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SourceTable {
-    /// Stable name; row ids hang on it.
-    #[serde(default = "defaults::source_uid")]
-    #[schemars(with = "String")]
-    pub uid: Spanned<String>,
-    /// How bytes become rows.
-    pub format: SourceFormat,
-    /// Local path or object store URL; may hold a glob.
-    #[schemars(with = "String")]
-    pub path: Spanned<String>,
-    /// Most rows in one batch; default 32 for images, 1024 otherwise.
-    pub batch_rows: Option<NonZeroU32>,
-    /// How many readers; default the job's parallelism.
-    #[schemars(with = "Option<NonZeroU16>")]
-    pub parallelism: Option<Spanned<NonZeroU16>>,
-}
-
-/// One step: exactly one of `filter`, `select`, `with`, `infer` and `join`.
+/// One step: exactly one of `filter`, `select`, `with`, `infer`, `join` and `union`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [
     {"required": ["filter"]}, {"required": ["select"]}, {"required": ["with"]}, {"required": ["infer"]}, {"required": ["join"]},
+    {"required": ["union"]},
 ]))]
 pub struct StepTable {
+    /// Stable name, to be read by others; default `step-N`, of an `infer` step the model's name.
+    #[schemars(with = "Option<String>")]
+    pub uid: Option<Spanned<String>>,
+    /// Uid of the source or step whose rows come in; default the step before, for the first step the only source.
+    #[schemars(with = "Option<String>")]
+    pub from: Option<Spanned<String>>,
     /// Keeps the rows for which this SQL expression is true.
     #[schemars(with = "Option<String>")]
     pub filter: Option<Spanned<String>>,
@@ -97,6 +85,9 @@ pub struct StepTable {
     /// Looks every row up in a small table.
     #[schemars(with = "Option<JoinTable>")]
     pub join: Option<Spanned<JoinTable>>,
+    /// Puts the rows of these sources and steps into one stream; their columns must be the same.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub union: Option<Spanned<Vec<Spanned<String>>>>,
     /// What happens to a row that a function in `filter`, `select` or `with` cannot process; default `dead_letter`.
     #[schemars(with = "Option<OnErrorText>")]
     pub on_error: Option<Spanned<OnError>>,
@@ -246,39 +237,6 @@ pub enum HostName {
     OpenAi,
     /// Any service that takes JSON and answers JSON.
     HttpJson,
-}
-
-/// Where rows go.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SinkTable {
-    /// Stable name.
-    #[serde(default = "defaults::sink_uid")]
-    #[schemars(with = "String")]
-    pub uid: Spanned<String>,
-    /// How rows become bytes.
-    pub format: SinkFormat,
-    /// Local folder or object store URL.
-    #[schemars(with = "String")]
-    pub path: Spanned<String>,
-    /// A file is closed once it has this many bytes.
-    #[serde(default = "defaults::file_bytes")]
-    pub file_bytes: SizeText,
-    /// How many writers; default the job's parallelism.
-    #[schemars(with = "Option<NonZeroU16>")]
-    pub parallelism: Option<Spanned<NonZeroU16>>,
-}
-
-/// Where rows go that cannot be processed.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct DeadLettersTable {
-    /// Local folder or object store URL; default `_dead_letters` in the sink's path.
-    #[schemars(with = "Option<String>")]
-    pub path: Option<Spanned<String>>,
-    /// How they are written.
-    #[serde(default = "defaults::jsonl")]
-    pub format: SinkFormat,
 }
 
 /// What happens to a row that cannot be processed.

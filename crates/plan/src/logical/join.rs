@@ -9,7 +9,7 @@ use datafusion::common::DFSchema;
 use toml::Spanned;
 
 use super::expression::columns_help;
-use super::{Result, internal};
+use super::{Result, event_time, internal};
 use crate::facts::Facts;
 use crate::job_file::{JobFile, JobFileError, JoinDecl, StepDecl};
 use crate::spec::{JoinHow, LookupJoinSpec};
@@ -24,6 +24,7 @@ pub(super) fn check(
 ) -> Result<(LookupJoinSpec, SchemaRef)> {
     let table = facts.tables.get(&step.number);
     let table = table.ok_or_else(|| internal(job, &format!("no schema of the table of step {}", step.number)))?;
+    let table = &event_time::unmarked(table);
     let sides = Sides { job, step, input, table };
     let on: Vec<(usize, usize)> =
         decl.on.iter().map(|(stream, other)| sides.pair(stream, other)).collect::<Result<_>>()?;

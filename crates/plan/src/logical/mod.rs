@@ -1,19 +1,24 @@
 //! From a job file to a DataFusion logical plan, checked against the facts.
 //!
-//! The plan is one line of nodes from source to sink. Filters and projections are DataFusion's own nodes and expressions
-//! are parsed, type-checked and coerced by it; everything else is a [`node::PlanNode`]. Calls of row functions are taken
-//! out of expressions first (`hoist`), so that a bad row is one row's error.
+//! The plan is a graph of nodes from sources to sinks, in an order in which each stands behind its inputs. Filters and
+//! projections are DataFusion's own nodes and expressions are parsed, type-checked and coerced by it; everything else is a
+//! [`node::PlanNode`]. Calls of row functions are taken out of expressions first (`hoist`), so that a bad row is one row's
+//! error.
 
+mod changes;
+mod event_time;
 mod expression;
 pub(crate) mod hoist;
 mod infer;
 mod join;
 pub mod node;
 mod session;
+mod union;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::{Column, DFSchema, DataFusionError};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::simplify::SimplifyContext;
@@ -25,36 +30,63 @@ use forebay_core::on_error::OnError;
 use toml::Spanned;
 
 use crate::facts::Facts;
-use crate::job_file::{Action, JobFile, JobFileError, StepDecl};
+use crate::job_file::{Action, JobFile, JobFileError, SinkDecl, SourceDecl, StepDecl, StreamRef};
+use crate::spec::Changes;
 use expression::Site;
 use hoist::Hoist;
 use node::{NodeKind, PlanNode};
 
 type Result<T, E = JobFileError> = std::result::Result<T, E>;
 
-/// A logical plan and where each of its nodes comes from.
+/// A logical plan, flat.
 #[derive(Debug)]
 pub(crate) struct Laid {
-    /// The plan, the sink on top.
-    pub plan: LogicalPlan,
-    /// For each node, from the source up, the uid of its step.
-    pub uids: Vec<String>,
+    /// Every node behind its inputs.
+    pub nodes: Vec<Node>,
     /// The session that parsed it, for physical expressions.
     pub state: SessionState,
+}
+
+/// A node of the plan.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// Stable name.
+    pub uid: String,
+    /// What it does, over the plans of its inputs.
+    pub plan: LogicalPlan,
+    /// What it reads, by input port.
+    pub inputs: Vec<Output>,
+    /// What its rows do.
+    pub changes: Changes,
+}
+
+/// An output of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Output {
+    /// Place of the node.
+    pub node: usize,
+    /// 0 for its rows, from 1 for its side outputs.
+    pub port: u8,
+}
+
+// === impl Laid ===
+
+impl Laid {
+    /// The plan of each sink.
+    pub fn plans(&self) -> Vec<LogicalPlan> {
+        let sinks = self.nodes.iter().filter(|node| matches!(PlanNode::of(&node.plan), Some(NodeKind::Sink(_))));
+        sinks.map(|node| node.plan.clone()).collect()
+    }
 }
 
 /// Builds the plan of `job`.
 pub(crate) fn build(job: &JobFile, facts: &Facts, functions: &[Arc<dyn RowFunction>]) -> Result<Laid> {
     let state = session::open(functions).map_err(|error| internal(job, &error))?;
-    let kind = NodeKind::Source(job.source.clone());
-    let plan = PlanNode::plan(kind, Vec::new(), Arc::clone(&facts.source_schema));
-    let plan = plan.map_err(|error| job.text.error(0..0, format!("the source's columns: {error}")))?;
-    let mut builder = Builder { job, facts, state, plan, uids: vec![job.source.uid.clone()] };
-    for step in &job.steps {
-        builder.step(step)?;
-    }
-    builder.over(NodeKind::Sink(job.sink.clone()), &job.sink.uid, builder.schema())?;
-    Ok(Laid { plan: builder.plan, uids: builder.uids, state: builder.state })
+    let mut builder = Builder { job, facts, state, nodes: Vec::new(), streams: BTreeMap::new(), inputs: Vec::new() };
+    job.sources.iter().try_for_each(|source| builder.source(source))?;
+    job.steps.iter().try_for_each(|step| builder.step(step))?;
+    job.sinks.iter().try_for_each(|sink| builder.sink(sink))?;
+    Ok(Laid { nodes: builder.nodes, state: builder.state })
 }
 
 /// Types as DataFusion would coerce them in a query.
@@ -68,18 +100,67 @@ pub(crate) fn internal(job: &JobFile, error: &dyn std::fmt::Display) -> JobFileE
     job.text.error(0..0, format!("the planner failed: {error}")).with_kind(Kind::Internal)
 }
 
+/// Rows that can be read: where they come from, and the plan that makes them.
+#[derive(Clone)]
+struct Stream {
+    from: Output,
+    plan: LogicalPlan,
+    changes: Changes,
+}
+
 struct Builder<'a> {
     job: &'a JobFile,
     facts: &'a Facts,
     state: SessionState,
-    plan: LogicalPlan,
-    uids: Vec<String>,
+    nodes: Vec<Node>,
+    /// By uid and output.
+    streams: BTreeMap<(String, u8), Stream>,
+    /// What the next node reads.
+    inputs: Vec<Stream>,
 }
 
 // === impl Builder ===
 
 impl Builder<'_> {
+    fn source(&mut self, source: &SourceDecl) -> Result<()> {
+        let uid = &source.spec.uid;
+        let found = self.facts.sources.get(uid);
+        let found = found.ok_or_else(|| internal(self.job, &format!("no schema of the source {uid}")))?;
+        let schema = event_time::of_source(self.job, source, found)?;
+        let plan = PlanNode::plan(NodeKind::Source(source.spec.clone()), Vec::new(), schema);
+        let plan =
+            plan.map_err(|error| self.job.text.error(0..0, format!("the columns of source \"{uid}\": {error}")))?;
+        self.inputs = Vec::new();
+        self.push(Ok(plan), uid, Changes::Append)?;
+        self.publish(uid)
+    }
+
+    fn sink(&mut self, sink: &SinkDecl) -> Result<()> {
+        self.read(std::slice::from_ref(&sink.input))?;
+        let (spec, refused) = (&sink.spec, |message: String| self.job.text.error(sink.span.clone(), message));
+        let schema = self.schema();
+        if self.changes() == Changes::Updates && spec.kinds.is_none() {
+            let error = refused(format!("the rows of sink \"{}\" also take back earlier ones", spec.uid));
+            return Err(
+                error.with_help("kinds = \"COLUMN\" writes what each row does (+I, -U, +U, -D) into a first column")
+            );
+        }
+        if let Some(kinds) = spec.kinds.as_ref().filter(|kinds| schema.index_of(kinds).is_ok()) {
+            let error = refused(format!("sink \"{}\": the rows already have a column \"{kinds}\"", spec.uid));
+            return Err(error.with_help("choose a name that no other column has"));
+        }
+        let kinds = spec.kinds.iter().map(|kinds| Arc::new(Field::new(kinds, DataType::Utf8, false)));
+        let fields: Vec<FieldRef> = kinds.chain(schema.fields().iter().cloned()).collect();
+        self.over(NodeKind::Sink(spec.clone()), &spec.uid, Arc::new(Schema::new(fields)))
+    }
+
     fn step(&mut self, step: &StepDecl) -> Result<()> {
+        self.read(&step.inputs)?;
+        let inputs: Vec<Changes> = self.inputs.iter().map(|input| input.changes).collect();
+        let changes = changes::given(&step.action, &inputs).map_err(|refusal| {
+            let message = format!("step {} {}", step.number, refusal.why);
+            self.job.text.error(step.span.clone(), message).with_help(refusal.help)
+        })?;
         match &step.action {
             Action::Filter(sql, on_error) => self.filter(step, sql, *on_error),
             Action::Select(columns, on_error) => self.project(step, columns, *on_error, false),
@@ -92,11 +173,45 @@ impl Builder<'_> {
                 let (spec, schema) = join::check(self.job, self.facts, step, decl, &self.schema())?;
                 self.over(NodeKind::LookupJoin(spec), &step.uid, schema)
             }
+            Action::Union(_) => {
+                let inputs: Vec<SchemaRef> = self.inputs.iter().map(Stream::schema).collect();
+                let schema = union::check(self.job, step, &inputs)?;
+                let streams = step.inputs.iter().map(StreamRef::name).collect();
+                self.over(NodeKind::Union(streams), &step.uid, schema)
+            }
+        }?;
+        self.nodes.last_mut().into_iter().for_each(|node| node.changes = changes);
+        self.publish(&step.uid)
+    }
+
+    /// Makes `streams` the inputs of the next node.
+    fn read(&mut self, streams: &[StreamRef]) -> Result<()> {
+        let stream = |wanted: &StreamRef| {
+            let stream = self.streams.get(&(wanted.uid.clone(), wanted.port)).cloned();
+            stream.ok_or_else(|| internal(self.job, &format!("no stream {}", wanted.name())))
+        };
+        self.inputs = streams.iter().map(stream).collect::<Result<_>>()?;
+        Ok(())
+    }
+
+    /// Lets others read the outputs of the last node, by `uid`.
+    fn publish(&mut self, uid: &str) -> Result<()> {
+        let Some(node) = self.nodes.last() else { return Ok(()) };
+        let place = self.nodes.len() - 1;
+        let stream = |port, plan, changes| Stream { from: Output { node: place, port }, plan, changes };
+        self.streams.insert((uid.to_string(), 0), stream(0, node.plan.clone(), node.changes));
+        let sides = PlanNode::of(&node.plan).map(NodeKind::sides).unwrap_or_default();
+        for (port, side) in (1..).zip(sides) {
+            let kind = NodeKind::Side { uid: uid.to_string(), name: side.name.clone() };
+            let plan = PlanNode::plan(kind, vec![node.plan.clone()], Arc::clone(&side.schema));
+            let plan = plan.map_err(|error| internal(self.job, &error))?;
+            self.streams.insert((uid.to_string(), port), stream(port, plan, side.changes));
         }
+        Ok(())
     }
 
     fn filter(&mut self, step: &StepDecl, sql: &Spanned<String>, on_error: OnError) -> Result<()> {
-        let before = self.plan.schema().as_ref().clone();
+        let before = self.input()?.schema().as_ref().clone();
         let mut hoist = Hoist::new(&step.uid, on_error, before.clone());
         let site = Site { text: &self.job.text, state: &self.state, number: step.number, sql };
         let predicate = hoist.take_calls(&site, site.parse(&before)?)?;
@@ -106,8 +221,8 @@ impl Builder<'_> {
         }
         let calls = !hoist.calls.is_empty();
         self.calls(hoist)?;
-        let filter = Filter::try_new(predicate, Arc::new(self.plan.clone())).map(LogicalPlan::Filter);
-        self.push(filter, &step.uid)?;
+        let filter = Filter::try_new(predicate, Arc::new(self.input()?.clone())).map(LogicalPlan::Filter);
+        self.push(filter, &step.uid, self.changes())?;
         if calls {
             let kept = before.fields().iter().map(|field| Expr::Column(Column::from_name(field.name()))).collect();
             self.push_projection(kept, &format!("{}.columns", step.uid))?;
@@ -116,7 +231,7 @@ impl Builder<'_> {
     }
 
     fn project(&mut self, step: &StepDecl, columns: &[Spanned<String>], on_error: OnError, keep: bool) -> Result<()> {
-        let before = self.plan.schema().as_ref().clone();
+        let before = self.input()?.schema().as_ref().clone();
         let mut hoist = Hoist::new(&step.uid, on_error, before.clone());
         let mut named: Vec<(String, Expr)> = Vec::new();
         for sql in columns {
@@ -145,24 +260,58 @@ impl Builder<'_> {
     }
 
     fn over(&mut self, kind: NodeKind, uid: &str, schema: SchemaRef) -> Result<()> {
-        let plan = PlanNode::plan(kind, vec![self.plan.clone()], schema);
-        self.push(plan, uid)
+        let plans = self.inputs.iter().map(|input| input.plan.clone()).collect();
+        let plan = PlanNode::plan(kind, plans, schema);
+        self.push(plan, uid, self.changes())
     }
 
     fn push_projection(&mut self, exprs: Vec<Expr>, uid: &str) -> Result<()> {
-        let projection = Projection::try_new(exprs, Arc::new(self.plan.clone())).map(LogicalPlan::Projection);
-        self.push(projection, uid)
+        let projection = projection(exprs, Arc::new(self.input()?.clone())).map(LogicalPlan::Projection);
+        self.push(projection, uid, self.changes())
     }
 
-    fn push(&mut self, plan: Result<LogicalPlan, DataFusionError>, uid: &str) -> Result<()> {
-        self.plan = plan.map_err(|error| internal(self.job, &error))?;
-        self.uids.push(uid.to_string());
+    /// Appends a node over the inputs; the next one reads its rows.
+    fn push(&mut self, plan: Result<LogicalPlan, DataFusionError>, uid: &str, changes: Changes) -> Result<()> {
+        let plan = plan.map_err(|error| internal(self.job, &error))?;
+        let inputs = self.inputs.iter().map(|input| input.from).collect();
+        let from = Output { node: self.nodes.len(), port: 0 };
+        self.inputs = vec![Stream { from, plan: plan.clone(), changes }];
+        self.nodes.push(Node { uid: uid.to_string(), plan, inputs, changes });
         Ok(())
     }
 
+    /// The plan of the first input.
+    fn input(&self) -> Result<&LogicalPlan> {
+        let first = self.inputs.first().map(|input| &input.plan);
+        first.ok_or_else(|| internal(self.job, &"a node without an input"))
+    }
+
+    fn schema(&self) -> SchemaRef {
+        self.inputs.first().map_or_else(|| Arc::new(Schema::empty()), Stream::schema)
+    }
+
+    /// What the rows of all inputs together do.
+    fn changes(&self) -> Changes {
+        self.inputs.iter().map(|input| input.changes).max().unwrap_or_default()
+    }
+}
+
+// === impl Stream ===
+
+impl Stream {
     fn schema(&self) -> SchemaRef {
         Arc::clone(self.plan.schema().inner())
     }
+}
+
+/// A projection whose event time is still that of its input, or none.
+fn projection(exprs: Vec<Expr>, input: Arc<LogicalPlan>) -> Result<Projection, DataFusionError> {
+    let planned = Projection::try_new(exprs, input)?;
+    let fields = event_time::projected(&planned.expr, planned.schema.fields());
+    let metadata = planned.schema.metadata().clone();
+    let qualified = planned.schema.iter().map(|(qualifier, _)| qualifier.cloned()).zip(fields).collect();
+    let schema = DFSchema::new_with_metadata(qualified, metadata)?;
+    Projection::try_new_with_schema(planned.expr, planned.input, Arc::new(schema))
 }
 
 /// The name that an expression gives its column: its alias, or the column it is.

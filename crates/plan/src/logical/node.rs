@@ -1,4 +1,4 @@
-//! Our nodes in a DataFusion plan: source, row-function call, inference, lookup join, sink.
+//! Our nodes in a DataFusion plan: source, row-function call, inference, lookup join, union, side output, sink.
 //!
 //! Filters and projections are DataFusion's own nodes. One extension type holds all of ours, so that the boilerplate of
 //! the trait exists once.
@@ -14,14 +14,14 @@ use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalN
 use forebay_core::function::BoundFunction;
 use forebay_core::on_error::OnError;
 
-use crate::spec::{InferSpec, LookupJoinSpec, SinkSpec, SourceSpec};
+use crate::spec::{Changes, InferSpec, LookupJoinSpec, SinkSpec, SourceSpec};
 
 /// One of our nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PlanNode {
     /// What it does.
     pub kind: NodeKind,
-    /// What comes in: one plan, none for a source.
+    /// What comes in, by input port; none for a source.
     pub inputs: Vec<LogicalPlan>,
     /// What goes out.
     pub schema: DFSchemaRef,
@@ -38,8 +38,28 @@ pub enum NodeKind {
     Infer(InferSpec),
     /// Adds a table's columns.
     LookupJoin(LookupJoinSpec),
+    /// Puts the rows of several streams, named here by input port, into one.
+    Union(Vec<String>),
+    /// A side output of its input: stands in the plan of who reads it, and is no step.
+    Side {
+        /// Uid of the step that gives it.
+        uid: String,
+        /// Which of its side outputs.
+        name: String,
+    },
     /// Writes rows.
     Sink(SinkSpec),
+}
+
+/// A side output: rows that leave a step beside its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Side {
+    /// What it is called behind the step's uid: `late` in `clicks_per_user.late`.
+    pub name: String,
+    /// Its rows.
+    pub schema: SchemaRef,
+    /// What its rows do.
+    pub changes: Changes,
 }
 
 /// A call of a row function, taken out of an expression.
@@ -82,9 +102,27 @@ impl Hash for CallNode {
     }
 }
 
+// === impl NodeKind ===
+
+impl NodeKind {
+    /// The side outputs, those of ports 1 and up, in the order of [`Action::sides`](crate::job_file::Action::sides).
+    pub fn sides(&self) -> Vec<Side> {
+        match self {
+            Self::Source(_) | Self::Call(_) | Self::Infer(_) | Self::LookupJoin(_) => Vec::new(),
+            Self::Union(_) | Self::Side { .. } | Self::Sink(_) => Vec::new(),
+        }
+    }
+}
+
 // === impl PlanNode ===
 
 impl PlanNode {
+    /// What `plan` does, if it is one of our nodes.
+    pub fn of(plan: &LogicalPlan) -> Option<&NodeKind> {
+        let LogicalPlan::Extension(extension) = plan else { return None };
+        extension.node.as_any().downcast_ref::<Self>().map(|node| &node.kind)
+    }
+
     /// `kind` over `inputs` as a plan whose rows have `schema`.
     pub fn plan(kind: NodeKind, inputs: Vec<LogicalPlan>, schema: SchemaRef) -> Result<LogicalPlan> {
         let schema = Arc::new(DFSchema::try_from(schema)?);
@@ -106,6 +144,8 @@ impl UserDefinedLogicalNodeCore for PlanNode {
             NodeKind::Call(_) => "Call",
             NodeKind::Infer(_) => "Infer",
             NodeKind::LookupJoin(_) => "LookupJoin",
+            NodeKind::Union(_) => "Union",
+            NodeKind::Side { .. } => "Side",
             NodeKind::Sink(_) => "Sink",
         }
     }
@@ -131,6 +171,8 @@ impl UserDefinedLogicalNodeCore for PlanNode {
             NodeKind::Call(call) => write!(f, "Call: {} AS {}", call.text, call.output.name()),
             NodeKind::Infer(infer) => write!(f, "Infer: {} asks {}", infer.uid, infer.model),
             NodeKind::LookupJoin(join) => write!(f, "LookupJoin: {} {} {}", join.uid, join.how, join.table.path),
+            NodeKind::Union(streams) => write!(f, "Union: {}", streams.join(", ")),
+            NodeKind::Side { uid, name } => write!(f, "Side: {uid}.{name}"),
             NodeKind::Sink(sink) => write!(f, "Sink: {} {} to {}", sink.uid, sink.format, sink.path),
         }
     }

@@ -1,6 +1,6 @@
 //! Every mistake has its place and its advice. Each table is a snapshot: the mistake, then what people are told.
 
-use crate::support::{DIGITS, job, plan};
+use crate::support::{DIGITS, graph_job, job, plan};
 
 /// Mistakes and what is said about them.
 #[derive(Default)]
@@ -16,6 +16,11 @@ impl Said {
     /// A step that follows the source.
     fn step(&mut self, step: &str) {
         self.case(step, &job(&format!("[[step]]\n{step}")));
+    }
+
+    /// Steps and sinks over two sources.
+    fn graph(&mut self, steps: &str, sinks: &str) {
+        self.case(&format!("{steps} // {sinks}"), &graph_job(steps, sinks));
     }
 
     /// The demo's job with one change.
@@ -111,6 +116,62 @@ fn joins() {
     said.digits("{ path = \"file\" }", "{ path = \"number\" }");
     said.digits("{ path = \"file\" }", "{}");
     said.digits("label = \"predicted\"", "label = \"ratio\"");
+    insta::assert_snapshot!(said.0);
+}
+
+const ONE: &str = "[sink]\nformat = \"jsonl\"\npath = \"out\"";
+const BOTH: &str = "[[step]]\nuid = \"all\"\nunion = [\"own\", \"views\"]";
+
+#[test]
+fn streams() {
+    let mut said = Said::default();
+    let two = "[sink.a]\nformat = \"jsonl\"\npath = \"out/a\"\n[sink.b]\nformat = \"jsonl\"\npath = \"out/b\"";
+    let letters = "\n[dead_letters]\npath = \"out/bad\"";
+    said.graph("", ONE);
+    said.graph("[[step]]\nfilter = \"n > 1\"", ONE);
+    said.graph("[[step]]\nfrom = \"click\"\nfilter = \"n > 1\"", ONE);
+    said.graph("[[step]]\nfrom = \"clicks.late\"\nfilter = \"n > 1\"", ONE);
+    said.graph("[[step]]\nfrom = \"step-2\"\nfilter = \"n > 1\"\n[[step]]\nfilter = \"n > 2\"", ONE);
+    said.graph("[[step]]\nfrom = \"clicks\"\nfilter = \"n > 1\"", ONE);
+    said.graph("[[step]]\nfrom = \"clicks\"\nfilter = \"n > 1\"\n[[step]]\nfrom = \"views\"\nfilter = \"n > 1\"", ONE);
+    said.graph("[[step]]\nuid = \"views\"\nfrom = \"clicks\"\nfilter = \"n > 1\"", ONE);
+    said.graph("[[step]]\nfrom = \"clicks\"\nunion = [\"clicks\", \"views\"]", ONE);
+    said.graph("[[step]]\nunion = [\"clicks\"]", ONE);
+    said.graph("[[step]]\nunion = [\"clicks\", \"clicks\"]", ONE);
+    said.graph("[[step]]\nunion = [\"clicks\", \"view\"]", ONE);
+    said.graph("[[step]]\nunion = [\"clicks\", \"views\"]\non_error = \"null\"", ONE);
+    said.graph("[[step]]\nunion = [\"clicks\", \"views\"]", ONE);
+    said.graph(&format!("[[step]]\nuid = \"own\"\nfrom = \"clicks\"\nselect = [\"user\", \"n\"]\n{BOTH}"), ONE);
+    said.graph(&format!("[[step]]\nuid = \"own\"\nfrom = \"clicks\"\nselect = [\"user\", \"n\", \"at\"]\n{BOTH}"), ONE);
+    said.graph("", two);
+    said.graph("", &two.replace("jsonl\"\n", "jsonl\"\nfrom = \"clicks\"\n"));
+    said.graph("", &format!("{}{letters}", two.replace("jsonl\"\n", "jsonl\"\nfrom = \"clicks\"\n")));
+    said.graph("", &format!("{}{letters}", two.replace("out/b", "out/a/")));
+    said.graph("", &format!("{two}{}", letters.replace("out/bad", "out/b/")));
+    said.case("kinds", &job("").replace("path = \"out\"", "path = \"out\"\nkinds = \"taken\""));
+    said.case("uid twice", &DIGITS.replace("[[step]]\ninfer = { ", "[[step]]\nuid = \"a\"\ninfer = { uid = \"b\", "));
+    insta::assert_snapshot!(said.0);
+}
+
+#[test]
+fn event_time() {
+    let mut said = Said::default();
+    let marked = |source: &str, watermark: &str| {
+        let at = format!("[source.{source}]\n");
+        let text = graph_job("[[step]]\nunion = [\"clicks\", \"views\"]", ONE);
+        text.replace(&at, &format!("{at}watermark = {watermark}\n"))
+    };
+    for watermark in [
+        "{ time = \"att\" }",
+        "{ time = \"n\" }",
+        "{ out_of_order = \"1s\" }",
+        "{ time = \"at\", idle = \"0s\" }",
+        "{ time = \"at\", drift = \"1s\" }",
+    ] {
+        said.case(watermark, &marked("clicks", watermark));
+    }
+    said.case("text in parquet", &marked("views", "{ time = \"user\" }"));
+    said.case("event time of one only", &marked("clicks", "{ time = \"at\" }"));
     insta::assert_snapshot!(said.0);
 }
 

@@ -11,7 +11,7 @@ fn digits_plan_reads_like_this() {
 
 #[test]
 fn digits_logical_plan_reads_like_this() {
-    insta::assert_snapshot!(plan(DIGITS).unwrap().logical.display_indent());
+    insta::assert_snapshot!(plan(DIGITS).unwrap().logical[0].display_indent());
 }
 
 #[test]

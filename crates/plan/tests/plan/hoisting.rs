@@ -39,7 +39,7 @@ fn the_same_call_twice_in_a_step_is_made_once() {
 fn a_filter_with_a_call_keeps_the_columns_it_had() {
     let steps = steps("[[step]]\nfilter = \"upper_row(path) = 'A'\"");
     assert_eq!(shown(&steps), ["upper_row(path)", "filter", "project"]);
-    let (before, after) = (&steps[0].input, &steps[2].output);
+    let (before, after) = (steps[0].input(), &steps[2].output);
     assert_eq!(before.fields(), after.fields());
 }
 

@@ -16,11 +16,11 @@ fn a_task_starts_before_inference_and_before_the_sink() {
     let ids: Vec<&str> = graph.tasks.iter().map(|task| task.id.as_str()).collect();
     assert_eq!(ids, ["t1-images", "t2-digits", "t3-sink"]);
     for pair in graph.tasks.windows(2) {
-        assert_eq!(pair[0].output(), pair[1].input());
+        assert_eq!(pair[0].output(), &pair[1].inputs()[0]);
     }
     for task in &graph.tasks {
         for pair in task.steps.windows(2) {
-            assert_eq!(pair[0].output, pair[1].input, "{}", pair[1].uid);
+            assert_eq!(&pair[0].output, pair[1].input(), "{}", pair[1].uid);
         }
     }
 }
@@ -28,7 +28,8 @@ fn a_task_starts_before_inference_and_before_the_sink() {
 #[test]
 fn another_parallelism_makes_an_exchange() {
     let graph = plan(DIGITS).unwrap().graph;
-    let kind = |from: &str, to: &str| graph.edges.iter().find(|edge| edge.from == from && edge.to == to).unwrap().kind;
+    let kind =
+        |from: &str, to: &str| graph.edges.iter().find(|edge| edge.from == from && edge.to == to).unwrap().kind.clone();
     assert_eq!(kind("t1-images", "t2-digits"), EdgeKind::Forward);
     assert_eq!(kind("t2-digits", "t3-sink"), EdgeKind::Exchange);
     assert_eq!(kind("t2-digits", "model-digits"), EdgeKind::Call);
@@ -76,7 +77,7 @@ fn hash_ignores_what_may_change_between_runs_and_sees_the_rest() {
 fn needs_name_the_source_tables_and_models() {
     let job = parse(DIGITS, "job.toml", |_| Some("out".to_string())).unwrap();
     let needs = needs(&job);
-    assert_eq!(needs.source.path, "data/*.{png,jpg}");
+    assert_eq!(needs.sources["images"].path, "data/*.{png,jpg}");
     assert_eq!(needs.tables.keys().copied().collect::<Vec<_>>(), [4]);
     assert_eq!(needs.models["digits"].replicas, 1);
     assert_eq!(job.dead_letters.path, "out/_dead_letters");
@@ -109,7 +110,7 @@ fn expressions_of_steps_evaluate_over_their_input() {
     let steps = "[[step]]\nfilter = \"taken > 1\"\n[[step]]\nwith = [\"taken + length(path) AS taken\", \"Upper(path) AS loud\"]";
     let steps = plan(&job(steps)).unwrap().graph.tasks.remove(0).steps;
     let rows = RecordBatch::try_new(
-        Arc::clone(&steps[0].input),
+        Arc::clone(steps[0].input()),
         vec![
             Arc::new(StringArray::from(vec!["a", "bb", "cc"])),
             Arc::new(BinaryArray::from(vec![b"".as_slice(), b"", b""])),
@@ -131,5 +132,5 @@ fn expressions_of_steps_evaluate_over_their_input() {
 fn command_line_parallelism_replaces_the_jobs_and_not_that_of_parts() {
     let overrides = Overrides { parallelism: NonZeroU16::new(5) };
     let job = parse_with(DIGITS, "job.toml", |_| Some("out".to_string()), overrides).unwrap();
-    assert_eq!((job.source.parallelism, job.sink_parallelism), (5, 1));
+    assert_eq!((job.sources[0].spec.parallelism, job.sinks[0].parallelism), (5, 1));
 }

@@ -4,6 +4,7 @@
 
 mod errors;
 mod explain;
+mod graphs;
 mod hoisting;
 mod layout;
 mod reference;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
-use arrow::datatypes::{DataType, Field, FieldRef, Schema};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, TimeUnit};
 use forebay_core::function::{Argument, BoundFunction, Evaluated, RowFunction};
 use forebay_core::model::{ModelField, ModelSignature};
 use forebay_core::types::image_field;
@@ -41,8 +41,21 @@ pub fn facts() -> Facts {
             ModelField::new("ragged", DataType::Float32, &[None]),
         ],
     };
+    let clicks = Arc::new(Schema::new(vec![
+        Field::new("user", DataType::Utf8, true),
+        Field::new("at", DataType::Utf8, true),
+        Field::new("n", DataType::Int64, true),
+    ]));
+    let views = Arc::new(Schema::new(vec![
+        Field::new("user", DataType::Utf8, false),
+        Field::new("at", DataType::Timestamp(TimeUnit::Nanosecond, Some("+00:00".into())), true),
+        Field::new("n", DataType::Int64, true),
+    ]));
+    let source = Arc::new(source);
+    let sources =
+        [("source", &source), ("images", &source), ("photos", &source), ("clicks", &clicks), ("views", &views)];
     Facts {
-        source_schema: Arc::new(source),
+        sources: sources.into_iter().map(|(uid, schema)| (uid.to_string(), Arc::clone(schema))).collect(),
         tables: (1..=5).map(|step| (step, Arc::clone(&labels))).collect(),
         signatures: BTreeMap::from([("digits".to_string(), digits)]),
     }
@@ -118,5 +131,13 @@ impl BoundFunction for Bound {
 pub fn job(steps: &str) -> String {
     format!(
         "name = \"t\"\n[source]\nformat = \"images\"\npath = \"in/*.png\"\n{steps}\n[sink]\nformat = \"parquet\"\npath = \"out\"\n"
+    )
+}
+
+/// A job with two sources, `clicks` (text times) and `views` (timestamps), these steps, and these sinks.
+pub fn graph_job(steps: &str, sinks: &str) -> String {
+    format!(
+        "name = \"t\"\n[source.clicks]\nformat = \"jsonl\"\npath = \"clicks/*.jsonl\"\n\
+         [source.views]\nformat = \"parquet\"\npath = \"views/*.parquet\"\n{steps}\n{sinks}\n"
     )
 }

@@ -43,7 +43,7 @@
 mod bytes;
 mod chain;
 mod fjall_spill;
-mod key;
+
 mod part;
 mod sections;
 mod settings;
@@ -56,7 +56,7 @@ mod timers;
 mod value;
 
 pub use fjall_spill::FjallSpill;
-pub use key::Key;
+pub use forebay_core::keys::Key;
 pub use part::StatePart;
 pub use settings::{StateBug, StateSettings};
 pub use space::Space;

@@ -6,8 +6,8 @@ use forebay_core::Result;
 use forebay_core::key_group::KeyGroup;
 use forebay_core::time::EventTime;
 
-use super::key::Key;
 use super::space::Space;
+use forebay_core::keys::Key;
 
 /// A table or the timers of an operator, as [`KeyedState::snapshot`](super::KeyedState::snapshot) takes them.
 #[expect(private_bounds, reason = "sealed: a part's bytes and changes are this module's own")]

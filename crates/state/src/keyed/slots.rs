@@ -9,8 +9,8 @@ use std::ops::{Bound, RangeBounds};
 
 use forebay_core::hash::hash64;
 
-use super::key::Key;
 use super::space::Space;
+use forebay_core::keys::Key;
 
 /// What is changed is named by key and space; timers put their time first.
 pub(super) type Address = (Key, Space);

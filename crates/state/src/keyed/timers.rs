@@ -11,10 +11,10 @@ use forebay_core::time::EventTime;
 use forebay_core::{Error, Kind, Result};
 
 use super::bytes::{Read, put_bytes, put_time, take_byte, take_bytes, take_time};
-use super::key::Key;
 use super::part::{Change, Changed, Head, Part, PartKind};
 use super::slots::Changes;
 use super::space::Space;
+use forebay_core::keys::Key;
 
 const VERSION: u16 = 1;
 const REMOVED: u8 = 0;

@@ -19,13 +19,13 @@ use forebay_core::key_group::KeyGroup;
 use forebay_core::time::EventTime;
 
 use super::super::bytes::{Read, put_bytes, put_sized, put_time, take_byte, take_bytes, take_time};
-use super::super::key::Key;
 use super::super::part::Change;
 use super::super::settings::StateBug;
 use super::super::slots::{Address, Slot, SpaceRange, Spilled};
 use super::super::space::Space;
 use super::super::value::StateValue;
 use super::StateTable;
+use forebay_core::keys::Key;
 
 const REMOVED: u8 = 0;
 const PUT: u8 = 1;

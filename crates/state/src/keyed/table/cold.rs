@@ -11,7 +11,6 @@ use forebay_core::key_group::KeyGroup;
 use forebay_core::{Error, Kind, Result};
 
 use super::super::bytes::put_time;
-use super::super::key::Key;
 use super::super::settings::StateBug;
 use super::super::slots::{Slot, SpaceRange, Spilled};
 use super::super::space::Space;
@@ -19,6 +18,7 @@ use super::super::spill::SpillTable;
 use super::super::value::StateValue;
 use super::StateTable;
 use super::bytes::{address, address_range, read_address, read_cold};
+use forebay_core::keys::Key;
 use forebay_core::time::EventTime;
 
 /// What an entry costs beside key, space and value: its slot, its place in the map, its share of unused room.

@@ -19,13 +19,13 @@ use forebay_core::operator::Identity;
 use forebay_core::time::EventTime;
 use forebay_core::{Error, Kind, Result};
 
-use super::key::Key;
 use super::part::{Change, Changed, Head, Part, PartKind};
 use super::settings::StateBug;
 use super::slots::{GroupSlots, Slot, Spilled, space_range};
 use super::space::Space;
 use super::value::StateValue;
 use cold::Cold;
+use forebay_core::keys::Key;
 use ttl::Ttl;
 
 /// Reads a value that an older release wrote.

@@ -8,12 +8,12 @@ use std::time::Duration;
 use forebay_core::Result;
 use forebay_core::time::EventTime;
 
-use super::super::key::Key;
 use super::super::settings::StateBug;
 use super::super::slots::Address;
 use super::super::space::Space;
 use super::super::value::StateValue;
 use super::StateTable;
+use forebay_core::keys::Key;
 
 /// How often the hand goes round within one TTL.
 const ROUNDS: i64 = 4;

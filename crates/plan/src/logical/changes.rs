@@ -1,0 +1,28 @@
+//! What each kind of step takes and gives: rows that only add, or rows that also take back.
+//!
+//! Every kind says so here once; a step that cannot take updates is refused when the job is planned.
+
+use crate::job_file::Action;
+use crate::spec::{Changes, Order};
+
+/// Why a step cannot take updates, and what to do.
+pub(super) struct Refusal {
+    /// Goes on from "step N".
+    pub why: &'static str,
+    /// What to do.
+    pub help: &'static str,
+}
+
+/// What the step gives if its inputs are `inputs`.
+pub(super) fn given(action: &Action, inputs: &[Changes]) -> Result<Changes, Refusal> {
+    let taken = inputs.iter().copied().max().unwrap_or_default();
+    match action {
+        // Each row for itself: what a row does to the result is what it did before.
+        Action::Filter(..) | Action::Select(..) | Action::With(..) | Action::Join(_) | Action::Union(_) => Ok(taken),
+        Action::Infer(infer) if taken == Changes::Updates && infer.settings.order == Order::Unordered => Err(Refusal {
+            why: "would let the new version of a row overtake the old one",
+            help: "its input has updates; write order = \"ordered\"",
+        }),
+        Action::Infer(_) => Ok(taken),
+    }
+}
