@@ -174,7 +174,7 @@ impl<'a> Job<'a> {
             checkpoints: Arc::new(self.checkpoints(models.as_ref())),
             stop: stop.boxed(),
             counters: Arc::clone(&self.watch.counters),
-            on_epoch: Arc::new(move |epoch| watch.set_epoch(epoch.0)),
+            on_epoch: Arc::new(move |epoch, times| watch.on_checkpoint(epoch.0, times)),
         };
         attempt::run(spec, surroundings).await
     }

@@ -80,6 +80,15 @@ pub struct SavedState {
     pub parts: BTreeMap<String, String>,
 }
 
+/// How long the parts of one checkpoint took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckpointTimes {
+    /// From the barrier's start at the sources until it had passed every subtask.
+    pub barrier: Duration,
+    /// From the barrier's start until the checkpoint was published and its sinks committed.
+    pub whole: Duration,
+}
+
 /// What surrounds an attempt.
 pub struct Surroundings {
     /// Clock and background work.
@@ -93,7 +102,7 @@ pub struct Surroundings {
     /// Shared counts.
     pub counters: Arc<Counters>,
     /// Told about every published epoch.
-    pub on_epoch: Arc<dyn Fn(Epoch) + Send + Sync>,
+    pub on_epoch: Arc<dyn Fn(Epoch, CheckpointTimes) + Send + Sync>,
 }
 
 /// Runs the attempt to its end. The host is stopped before this returns.
@@ -133,6 +142,14 @@ struct Attempt {
     tick: Option<(Instant, BoxFuture<'static, ()>)>,
     saved: Vec<SavedState>,
     committables: Committables,
+    pending: PendingTimes,
+}
+
+/// Times of the checkpoint under way.
+#[derive(Debug, Default)]
+struct PendingTimes {
+    begun: Instant,
+    passed: Instant,
 }
 
 // === impl Attempt ===
@@ -160,6 +177,7 @@ impl Attempt {
             tick: None,
             saved: Vec::new(),
             committables: Committables::new(),
+            pending: PendingTimes::default(),
         })
     }
 
@@ -171,6 +189,7 @@ impl Attempt {
                 Next::Report(Report::Failed(subtask, error)) => return Err(self.blame(subtask, error)),
                 Next::Report(Report::Ended(subtask)) => Event::Ended(subtask),
                 Next::Report(Report::Frozen(subtask, epoch, frozen)) => {
+                    self.pending.passed = self.surroundings.env.now();
                     self.save(subtask, epoch, frozen);
                     continue;
                 }
@@ -229,11 +248,17 @@ impl Attempt {
 
     fn act(&mut self, action: Action) -> Option<Finish> {
         match action {
-            Action::SendBarrier(barrier) => self.tell_sources(Command::Barrier(barrier)),
+            Action::SendBarrier(barrier) => {
+                let now = self.surroundings.env.now();
+                self.pending = PendingTimes { begun: now, passed: now };
+                self.tell_sources(Command::Barrier(barrier));
+            }
             Action::StopReading => self.tell_sources(Command::StopReading),
             Action::TellComplete(epoch) => {
                 self.commands.values().for_each(|queue| queue.send(Command::CheckpointComplete(epoch)));
-                (self.surroundings.on_epoch)(epoch);
+                let PendingTimes { begun, passed } = self.pending;
+                let whole = self.surroundings.env.now().since(begun);
+                (self.surroundings.on_epoch)(epoch, CheckpointTimes { barrier: passed.since(begun), whole });
             }
             Action::Publish { epoch, ended } => self.publish(epoch, ended),
             Action::Finish(finish) => return Some(finish),
