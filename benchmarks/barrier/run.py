@@ -2,11 +2,11 @@
 
     python benchmarks/barrier/run.py [--forebay PATH] [--rows N] [--hold SECONDS] [--p99-max SECONDS]
 
-A server on loopback holds every request until `--hold` seconds after the last one came, so that all rows are in flight at
-once and each for longer than that. `job.toml` takes a checkpoint every half second meanwhile. Counted are the times of the
-report: a barrier from the sources through every subtask, and a checkpoint until it is published. Needs only the standard
-library. Exit code 1 if a row is missing, if they were not all in flight together, or if the barrier's 99th percentile is
-above `--p99-max`.
+A server on loopback holds every request until `--hold` seconds after the last one came, so that all rows are in flight
+at once and each for longer than that. `job.toml` takes a checkpoint every half second meanwhile. Counted are the times
+of the report: a barrier from the sources through every subtask, and a checkpoint until it is published. Needs only the
+standard library. Exit code 1 if a row is missing, if they were not all in flight together, or if the barrier's 99th
+percentile is above `--p99-max`.
 """
 
 from __future__ import annotations
