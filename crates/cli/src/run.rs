@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use forebay_engine::{Local, Outside, Prepared, Report, RunOptions, Watch};
+use forebay_engine::{Local, OVERTAKE_AFTER, Outside, Prepared, Report, RunOptions, Watch};
 use forebay_inference::hosts::process::WorkerCommand;
 use forebay_plan::{JobFile, Overrides};
 use forebay_state::checkpoint::Resume;
@@ -36,6 +36,7 @@ pub async fn run(options: RunArguments) -> Result<ExitCode, Problem> {
         journal: journal_folder(&options.checkpoints, options.journal.as_deref(), &job.name)?,
         resume: options.resume.unwrap_or(Resume::Fresh),
         keep: options.keep,
+        overtake_after: Some(OVERTAKE_AFTER),
     };
     let stop = signals::stop().map_err(|error| Problem::failed("install signal handlers", error))?;
     let prepared: Prepared = forebay_engine::prepare(&job, &outside).await?;

@@ -30,6 +30,9 @@ pub struct Barrier {
     pub epoch: Epoch,
     /// Whether every operator first finishes what it has begun, because the attempt stops here.
     pub drain: bool,
+    /// Whether it overtook rows on its way: whoever learns of it need not wait until it has come through the queue. Never with
+    /// `drain`.
+    pub overtakes: bool,
 }
 
 /// What an edge carries, in order.

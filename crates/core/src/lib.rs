@@ -8,6 +8,7 @@
 //! This crate never does I/O, reads no clock and draws no random number: it defines the traits through which others do.
 
 pub mod batch;
+pub mod batch_bytes;
 pub mod completions;
 pub mod dead_letter;
 pub mod disk;

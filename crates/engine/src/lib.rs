@@ -24,5 +24,5 @@ pub mod watch;
 
 pub use outside::{Local, Outside, Planted};
 pub use prepare::{Prepared, prepare};
-pub use run::{RunOptions, run};
+pub use run::{OVERTAKE_AFTER, RunOptions, run};
 pub use watch::{Report, Watch};

@@ -52,7 +52,12 @@ pub struct RunOptions {
     pub resume: Resume,
     /// How many checkpoints are kept, at least 1.
     pub keep: usize,
+    /// How long a barrier waits for alignment before it overtakes what is queued; `None`: for ever.
+    pub overtake_after: Option<Duration>,
 }
+
+/// See [`RunOptions::overtake_after`]; long enough that a pipeline without a slow part never keeps rows of edges.
+pub const OVERTAKE_AFTER: Duration = Duration::from_millis(100);
 
 /// Runs the job to its end. `stop` completes when the user asks to drain; what the job does shows in `watch`.
 ///
@@ -162,6 +167,7 @@ impl<'a> Job<'a> {
             groups: self.graph.key_groups,
             window: Window::default(),
             interval: self.graph.checkpoint_interval,
+            overtake_after: self.options.overtake_after,
             next_epoch: started.next_epoch,
             tasks: tasks(self.graph, &parts, &self.sinks, self.outside)?,
             edges: edges(self.graph)?,

@@ -17,9 +17,11 @@ use std::task::Waker;
 
 use crate::chain::{Chain, Stage};
 use crate::channel::{Channel, Window};
+use crate::channel_state;
 use crate::counters::Counters;
+use crate::inputs::{InputChannel, Inputs};
 use crate::outlet::{Outlet, Route, Way};
-use crate::subtask::{CommandQueue, Head, InputChannel, Report, Subtask, SubtaskId, SubtaskParts};
+use crate::subtask::{CommandQueue, Head, Report, Subtask, SubtaskId, SubtaskParts};
 use crate::threads::{Place, SubtaskHost};
 
 /// Makes the copy of an operator for one subtask.
@@ -37,6 +39,8 @@ pub struct AttemptSpec {
     pub window: Window,
     /// Time between checkpoints.
     pub interval: Duration,
+    /// How long a barrier waits for alignment at a task before it overtakes; `None`: for ever. Never into a sink.
+    pub overtake_after: Option<Duration>,
     /// The first checkpoint of this attempt.
     pub next_epoch: Epoch,
     /// The tasks; edges name them by place.
@@ -118,6 +122,18 @@ pub struct Built {
     pub placed: Vec<(Box<dyn Place>, Subtask)>,
 }
 
+// === impl EdgeWay ===
+
+impl From<&EdgeWay> for Way {
+    fn from(way: &EdgeWay) -> Self {
+        match way {
+            EdgeWay::Forward => Way::Forward,
+            EdgeWay::ByRow => Way::ByRow,
+            EdgeWay::ByKey(columns) => Way::ByKey(columns.clone()),
+        }
+    }
+}
+
 // === impl RestoredJob ===
 
 impl RestoredJob {
@@ -159,7 +175,9 @@ pub fn build(
             let commands = CommandQueue::new(place.waker());
             let parts = SubtaskParts {
                 id,
-                head: site.head(&wirings)?,
+                head: site.head()?,
+                inputs: Inputs::new(site.all_inputs(&wirings)?, spec.groups),
+                overtake_after: spec.overtake_after.filter(|_| !task.ends_in_sink),
                 chain: site.chain(counters)?,
                 outlet: Outlet::new(site.routes(&wirings), spec.groups, place.waker()),
                 commands: commands.clone(),
@@ -224,10 +242,8 @@ impl Site<'_> {
         Ok(Chain::new(stages, letters, self.task.ends_in_sink, Arc::clone(counters)))
     }
 
-    fn head(&self, wirings: &[Wiring<'_>]) -> Result<Head> {
-        let Some(source) = &self.task.source else {
-            return Ok(Head::Inputs(wirings.iter().flat_map(|wiring| self.inputs(wiring)).collect()));
-        };
+    fn head(&self) -> Result<Head> {
+        let Some(source) = &self.task.source else { return Ok(Head::Inputs) };
         let context = self.context(&source.uid);
         let owned = context.identity.key_groups();
         let mine = |split: &&Split| owned.contains(&split.id.key_group(self.spec.groups).0);
@@ -239,27 +255,37 @@ impl Site<'_> {
         })
     }
 
-    fn inputs(&self, wiring: &Wiring<'_>) -> Vec<InputChannel> {
-        if wiring.edge.to != usize::from(self.id.task) {
-            return Vec::new();
-        }
-        let (subtask, port) = (usize::from(self.id.subtask), wiring.edge.to_port);
-        let input = |channel: &Arc<Channel>| InputChannel { port, channel: Arc::clone(channel) };
-        match wiring.edge.way {
-            EdgeWay::Forward => vec![input(&wiring.channels[subtask][0])],
-            EdgeWay::ByRow | EdgeWay::ByKey(_) => wiring.channels.iter().map(|row| input(&row[subtask])).collect(),
-        }
+    fn all_inputs(&self, wirings: &[Wiring<'_>]) -> Result<Vec<InputChannel>> {
+        let into = wirings.iter().filter(|wiring| wiring.edge.to == usize::from(self.id.task));
+        Ok(into.map(|wiring| self.inputs(wiring)).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+
+    fn inputs(&self, wiring: &Wiring<'_>) -> Result<Vec<InputChannel>> {
+        let EdgeSpec { from, from_port, to_port, way, .. } = wiring.edge;
+        let edge = channel_state::name(&self.spec.tasks[*from].name, *from_port, &self.task.name, *to_port);
+        let subtask = usize::from(self.id.subtask);
+        let channels: Vec<&Arc<Channel>> = match way {
+            EdgeWay::Forward => vec![&wiring.channels[subtask][0]],
+            EdgeWay::ByRow | EdgeWay::ByKey(_) => wiring.channels.iter().map(|row| &row[subtask]).collect(),
+        };
+        let found = self.spec.restored.of(&self.context(&edge).identity).groups;
+        let thawed = found.iter().map(|(group, bytes)| channel_state::thaw(&edge, *group, bytes));
+        let mut restored = thawed.collect::<Result<Vec<_>>>()?;
+        let input = |channel: &Arc<Channel>| InputChannel {
+            port: *to_port,
+            channel: Arc::clone(channel),
+            edge: edge.clone(),
+            way: way.into(),
+            restored: std::mem::take(&mut restored),
+        };
+        Ok(channels.into_iter().map(input).collect())
     }
 
     fn routes(&self, wirings: &[Wiring<'_>]) -> Vec<Route> {
         let mine = wirings.iter().filter(|wiring| wiring.edge.from == usize::from(self.id.task));
         let route = |wiring: &Wiring<'_>| Route {
             port: wiring.edge.from_port,
-            way: match &wiring.edge.way {
-                EdgeWay::Forward => Way::Forward,
-                EdgeWay::ByRow => Way::ByRow,
-                EdgeWay::ByKey(columns) => Way::ByKey(columns.clone()),
-            },
+            way: (&wiring.edge.way).into(),
             channels: wiring.channels[usize::from(self.id.subtask)].clone(),
         };
         mine.map(route).collect()

@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use forebay_core::element::Element;
+use forebay_core::Batch;
+use forebay_core::element::{Barrier, Element};
 
 /// What may be in flight on one channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,9 +50,10 @@ struct State {
     queue: VecDeque<(Element, Ledger)>,
     used: Ledger,
     used_max: Ledger,
-    barriers: usize,
+    barriers: VecDeque<Barrier>,
     sender: Option<Waker>,
     receiver: Option<Waker>,
+    on_barrier: Option<Waker>,
 }
 
 // === impl Ledger ===
@@ -92,8 +94,15 @@ impl State {
         self.used.add(cost);
         self.used_max.bytes = self.used_max.bytes.max(self.used.bytes);
         self.used_max.rows = self.used_max.rows.max(self.used.rows);
-        self.barriers += usize::from(matches!(element, Element::Barrier(_)));
+        if let Element::Barrier(barrier) = &element {
+            self.barriers.push_back(*barrier);
+        }
         self.queue.push_back((element, cost));
+    }
+
+    /// Who waits for `element`, which was just pushed.
+    fn waiting(&mut self, barrier: bool) -> [Option<Waker>; 2] {
+        [self.receiver.take(), self.on_barrier.clone().filter(|_| barrier)]
     }
 }
 
@@ -110,38 +119,54 @@ impl Channel {
     /// # Errors
     /// The element itself, to be sent again later.
     pub fn send(&self, element: Element, sender: &Waker) -> Result<(), Element> {
-        let cost = Ledger::cost(&element);
-        let receiver = {
+        let (cost, barrier) = (Ledger::cost(&element), matches!(element, Element::Barrier(_)));
+        let waiting = {
             let mut state = self.lock();
             if !state.used.admits(cost, self.window) {
                 state.sender = Some(sender.clone());
                 return Err(element);
             }
             state.push(element, cost);
-            state.receiver.take()
+            state.waiting(barrier)
         };
-        if let Some(waker) = receiver {
-            waker.wake();
-        }
+        waiting.into_iter().flatten().for_each(Waker::wake);
         Ok(())
     }
 
     /// Sends `element` whatever is in flight. Only for what waits in front of a barrier: at most one batch per barrier.
     pub fn send_beyond_credit(&self, element: Element) {
-        let cost = Ledger::cost(&element);
-        let receiver = {
+        let (cost, barrier) = (Ledger::cost(&element), matches!(element, Element::Barrier(_)));
+        let waiting = {
             let mut state = self.lock();
             state.push(element, cost);
-            state.receiver.take()
+            state.waiting(barrier)
         };
-        if let Some(waker) = receiver {
-            waker.wake();
-        }
+        waiting.into_iter().flatten().for_each(Waker::wake);
     }
 
-    /// Whether a barrier is queued, however far behind.
-    pub fn holds_barrier(&self) -> bool {
-        self.lock().barriers > 0
+    /// Has `waker` called, besides the receiver's, whenever a barrier is sent.
+    pub fn wake_on_barrier(&self, waker: &Waker) {
+        self.lock().on_barrier = Some(waker.clone());
+    }
+
+    /// The first barrier that is queued, however far behind.
+    pub fn queued_barrier(&self) -> Option<Barrier> {
+        self.lock().barriers.front().copied()
+    }
+
+    /// Takes the first queued barrier out of its place; the answer is the rows in front of it, which stay queued. `None` if
+    /// there is no barrier.
+    pub fn take_barrier(&self) -> Option<Vec<Batch>> {
+        let mut state = self.lock();
+        state.barriers.pop_front()?;
+        let place = state.queue.iter().position(|(element, _)| matches!(element, Element::Barrier(_)))?;
+        state.queue.remove(place);
+        let in_front = state.queue.iter().take(place);
+        Some(
+            in_front
+                .filter_map(|(element, _)| if let Element::Batch(batch) = element { Some(batch.clone()) } else { None })
+                .collect(),
+        )
     }
 
     /// Takes the next element and returns its credit; on an empty channel `receiver` is woken by the next send.
@@ -153,7 +178,9 @@ impl Channel {
                 return None;
             };
             state.used.remove(cost);
-            state.barriers -= usize::from(matches!(element, Element::Barrier(_)));
+            if matches!(element, Element::Barrier(_)) {
+                state.barriers.pop_front();
+            }
             (element, state.sender.take())
         };
         if let Some(waker) = sender {
@@ -200,6 +227,22 @@ mod tests {
         channel.send(Element::Batch(batch(0..100)), &waker).unwrap();
         assert!(channel.send(Element::Batch(batch(0..1)), &waker).is_err());
         assert_eq!(channel.used_max().rows, 100);
+    }
+
+    #[test]
+    fn a_barrier_taken_out_leaves_the_rows_in_front_of_it_queued() {
+        let (channel, waker) = (Channel::new(WINDOW), noop_waker());
+        let barrier = Barrier { epoch: forebay_core::element::Epoch(3), drain: false, overtakes: false };
+        assert!(channel.take_barrier().is_none());
+        channel.send(Element::Batch(batch(0..4)), &waker).unwrap();
+        channel.send(Element::Barrier(barrier), &waker).unwrap();
+        channel.send(Element::Batch(batch(4..8)), &waker).unwrap();
+        assert_eq!(channel.queued_barrier(), Some(barrier));
+        let rows = |batches: Vec<Batch>| batches.iter().map(Batch::len).collect::<Vec<_>>();
+        assert_eq!(channel.take_barrier().map(rows), Some(vec![4]));
+        assert_eq!(channel.queued_barrier(), None);
+        let left: Vec<Element> = std::iter::from_fn(|| channel.receive(&waker)).collect();
+        assert!(left.len() == 2 && left.iter().all(|element| matches!(element, Element::Batch(_))));
     }
 
     #[test]

@@ -163,7 +163,7 @@ impl Coordinator {
         let epoch = self.next_epoch;
         self.next_epoch = epoch.next();
         self.pending = Some(Pending { epoch, missing: self.subtasks.clone(), last });
-        vec![Action::SendBarrier(Barrier { epoch, drain: last.is_some() })]
+        vec![Action::SendBarrier(Barrier { epoch, drain: last.is_some(), overtakes: false })]
     }
 }
 
@@ -180,7 +180,7 @@ mod tests {
     }
 
     fn barrier(epoch: u64, drain: bool) -> Action {
-        Action::SendBarrier(Barrier { epoch: Epoch(epoch), drain })
+        Action::SendBarrier(Barrier { epoch: Epoch(epoch), drain, overtakes: false })
     }
 
     #[test]

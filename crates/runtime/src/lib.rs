@@ -1,6 +1,7 @@
 //! Runs a pipeline: subtasks over channels, barriers through them, checkpoints out of them.
 //!
 //! - [`channel`]: an edge at run time, with byte and row credits.
+//! - [`inputs`]: the ways into a subtask: alignment, and what a barrier overtook ([`channel_state`]).
 //! - [`chain`]: operators fused in one subtask, and the ways out of it.
 //! - [`subtask`]: one parallel copy of a task, a state machine that a host calls.
 //! - [`coordinator`]: when to checkpoint, and what follows; pure.
@@ -15,8 +16,10 @@ pub mod attempt;
 pub mod build;
 pub mod chain;
 pub mod channel;
+pub mod channel_state;
 pub mod coordinator;
 pub mod counters;
+pub mod inputs;
 pub mod outlet;
 pub mod subtask;
 pub mod threads;

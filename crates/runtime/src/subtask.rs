@@ -1,16 +1,18 @@
 //! One parallel copy of a task: a state machine that its host calls until there is nothing to do, and again after a wake.
 //!
-//! It never blocks, never waits and never learns which host it runs on. Barriers are aligned: once a barrier came in on
+//! It never blocks, never waits and never learns which host it runs on. Barriers are aligned first: once a barrier came in on
 //! an input, nothing more is taken from that input until the barrier came in on all of them; then the chain is emptied
-//! of what it can give now, frozen, and the barrier goes on. A request in flight does not delay it, because requests are
+//! of what it can give now, frozen, and the barrier goes on. Where alignment takes too long the barrier overtakes what is
+//! queued in front of it ([`inputs`](crate::inputs)), except into a sink. A request in flight does not delay it, because requests are
 //! state of their operator, not of the chain; and rows queued in front of an operator that keeps its rows as state are
 //! given to it without waiting for room, so a slow model does not delay a barrier either.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
+use std::time::Duration;
 
-use forebay_core::element::{Barrier, Element, Epoch};
+use forebay_core::element::{Barrier, Epoch};
 use forebay_core::operator::{Context, Frozen, Restored};
 use forebay_core::source::{Read, Reader, Split};
 use forebay_core::time::{EventTime, Instant};
@@ -18,8 +20,8 @@ use forebay_core::{Batch, Error, Result};
 use futures::channel::mpsc::UnboundedSender;
 
 use crate::chain::{Chain, Progress};
-use crate::channel::Channel;
 use crate::counters::Counters;
+use crate::inputs::{Inputs, Received};
 use crate::outlet::Outlet;
 
 /// How many elements the head takes in one turn before timers and commands are looked at again.
@@ -85,24 +87,14 @@ pub enum Head {
         restored: Restored,
     },
     /// It receives from the tasks before.
-    Inputs(Vec<InputChannel>),
-}
-
-/// A channel and the port of the chain that its rows are for.
-#[derive(Debug, Clone)]
-pub struct InputChannel {
-    /// Which input of the first operator.
-    pub port: u8,
-    /// The channel.
-    pub channel: Arc<Channel>,
+    Inputs,
 }
 
 /// One parallel copy of a task.
 pub struct Subtask {
     id: SubtaskId,
     head: Head,
-    inputs: Vec<Input>,
-    next_input: usize,
+    inputs: Inputs,
     chain: Chain,
     outlet: Outlet,
     commands: CommandQueue,
@@ -110,18 +102,15 @@ pub struct Subtask {
     counters: Arc<Counters>,
     waker: Waker,
     barrier: Option<Barrier>,
+    overtake_after: Option<Duration>,
+    /// Since when a barrier is known that has not come on every input.
+    known_since: Option<Instant>,
+    /// Frozen, while an input is still recorded.
+    frozen: Option<(Epoch, Vec<(String, Frozen)>)>,
     watermark: Option<EventTime>,
     idle: Idle,
     reading: bool,
     phase: Phase,
-}
-
-#[derive(Default)]
-struct Input {
-    barrier: Option<Barrier>,
-    watermark: Option<EventTime>,
-    idle: bool,
-    ended: bool,
 }
 
 /// Whether the next tasks know that nothing may come for a while.
@@ -147,6 +136,10 @@ pub struct SubtaskParts {
     pub id: SubtaskId,
     /// Where its rows come from.
     pub head: Head,
+    /// Its inputs, if it receives them.
+    pub inputs: Inputs,
+    /// How long a barrier waits for alignment before it overtakes; `None`: for ever.
+    pub overtake_after: Option<Duration>,
     /// Its operators.
     pub chain: Chain,
     /// Where its rows go.
@@ -185,16 +178,15 @@ impl CommandQueue {
 impl Subtask {
     /// A subtask, not yet opened.
     pub fn new(parts: SubtaskParts) -> Self {
-        let SubtaskParts { id, head, chain, outlet, commands, reports, counters, waker } = parts;
-        let inputs = match &head {
-            Head::Reader { .. } => Vec::new(),
-            Head::Inputs(channels) => channels.iter().map(|_| Input::default()).collect(),
-        };
+        let SubtaskParts { id, head, inputs, overtake_after, chain, outlet, commands, reports, counters, waker } =
+            parts;
         Self {
             id,
             head,
             inputs,
-            next_input: 0,
+            overtake_after,
+            known_since: None,
+            frozen: None,
             chain,
             outlet,
             commands,
@@ -220,6 +212,9 @@ impl Subtask {
     /// Those of the operators.
     pub fn open(&mut self) -> Result<()> {
         self.chain.open()?;
+        if self.overtake_after.is_some() {
+            self.inputs.wake_on_barrier(&self.waker);
+        }
         if let Head::Reader { reader, context, splits, restored } = &mut self.head {
             reader.open(context.clone(), std::mem::take(splits), std::mem::take(restored))?;
         }
@@ -232,6 +227,7 @@ impl Subtask {
     /// Those of reader and operators; the subtask is then finished and must not be called again.
     pub fn turn(&mut self, now: Instant) -> Result<Turn> {
         self.take_commands();
+        self.overtake(now);
         self.chain.on_timer(now)?;
         if self.barrier.is_some() {
             self.outlet.flush_beyond_credit();
@@ -248,7 +244,7 @@ impl Subtask {
             }
         };
         let moved = stepped || progress == Progress::Moved;
-        Ok(if moved { Turn::Moved } else { Turn::Idle(self.chain.next_timer()) })
+        Ok(if moved { Turn::Moved } else { Turn::Idle(self.next_timer()) })
     }
 
     /// Tells the coordinator that this subtask failed.
@@ -286,11 +282,41 @@ impl Subtask {
         if let Head::Reader { reader, context, .. } = &mut self.head {
             frozen.push((context.identity.uid.clone(), reader.snapshot(barrier.epoch)?));
         }
+        self.inputs.pass(barrier.overtakes);
         self.outlet.send_barrier(barrier);
-        self.barrier = None;
-        self.inputs.iter_mut().for_each(|input| input.barrier = None);
-        let _ = self.reports.unbounded_send(Report::Frozen(self.id, barrier.epoch, frozen));
+        (self.barrier, self.known_since) = (None, None);
+        self.frozen = Some((barrier.epoch, frozen));
+        self.report_frozen();
         Ok(true)
+    }
+
+    /// Reports what is frozen once nothing is recorded any more.
+    fn report_frozen(&mut self) {
+        if self.inputs.recording() {
+            return;
+        }
+        if let Some((epoch, mut frozen)) = self.frozen.take() {
+            frozen.extend(self.inputs.take_kept());
+            let _ = self.reports.unbounded_send(Report::Frozen(self.id, epoch, frozen));
+        }
+    }
+
+    /// Lets a barrier overtake that has waited for alignment too long, or that has overtaken before.
+    fn overtake(&mut self, now: Instant) {
+        let Some(after) = self.overtake_after else { return };
+        if self.barrier.is_some() || self.frozen.is_some() {
+            return;
+        }
+        let Some(barrier) = self.inputs.known_barrier().filter(|barrier| !barrier.drain) else { return };
+        let since = *self.known_since.get_or_insert(now);
+        if barrier.overtakes || now.since(since) >= after {
+            self.barrier = Some(Barrier { overtakes: true, ..barrier });
+        }
+    }
+
+    fn next_timer(&self) -> Option<Instant> {
+        let overtake = self.known_since.zip(self.overtake_after).map(|(since, after)| since + after);
+        overtake.into_iter().chain(self.chain.next_timer()).min()
     }
 
     /// Empties the chain for good; false while it still holds something.
@@ -311,7 +337,7 @@ impl Subtask {
             let took = ready
                 && match self.head {
                     Head::Reader { .. } => self.read()?,
-                    Head::Inputs(_) => self.receive()?,
+                    Head::Inputs => self.receive()?,
                 };
             if !took {
                 break;
@@ -323,11 +349,7 @@ impl Subtask {
 
     /// The chain has room, or takes what stands in front of a queued barrier although it has none.
     fn may_take(&self) -> bool {
-        let barrier_queued = || match &self.head {
-            Head::Reader { .. } => false,
-            Head::Inputs(inputs) => inputs.iter().any(|input| input.channel.holds_barrier()),
-        };
-        self.chain.has_room(&self.outlet) || (self.chain.absorbs() && barrier_queued())
+        self.chain.has_room(&self.outlet) || (self.chain.absorbs() && self.inputs.barrier_queued())
     }
 
     fn read(&mut self) -> Result<bool> {
@@ -360,61 +382,27 @@ impl Subtask {
         self.chain.push_batch(0, batch, &mut self.outlet)
     }
 
-    /// Takes one element from an input that has one and is not held by a barrier, each input in its turn.
+    /// Takes one element from an input, if one has any.
     fn receive(&mut self) -> Result<bool> {
-        let Head::Inputs(inputs) = &self.head else { return Ok(false) };
-        let count = inputs.len();
-        let taken = (0..count)
-            .map(|step| (self.next_input + step) % count)
-            .filter(|place| self.inputs[*place].barrier.is_none())
-            .find_map(|place| inputs[place].channel.receive(&self.waker).map(|element| (place, element)));
-        let Some((place, element)) = taken else { return Ok(false) };
-        let port = inputs[place].port;
-        self.next_input = (place + 1) % count;
-        self.accept(place, port, element)?;
-        Ok(true)
-    }
-
-    fn accept(&mut self, place: usize, port: u8, element: Element) -> Result<()> {
-        match element {
-            Element::Batch(batch) => {
-                self.inputs[place].idle = false;
+        match self.inputs.receive(&self.waker) {
+            None => return Ok(false),
+            Some(Received::Rows(port, batch)) => {
                 self.idle = Idle::No;
                 self.chain.push_batch(port, batch, &mut self.outlet)?;
             }
-            Element::Watermark(watermark) => {
-                self.inputs[place].idle = false;
-                self.inputs[place].watermark = self.inputs[place].watermark.max(Some(watermark));
-                self.advance_watermark()?;
-            }
-            Element::Idle => {
-                self.inputs[place].idle = true;
-                match self.inputs.iter().all(|input| input.idle || input.ended) {
-                    true => self.become_idle(),
-                    false => self.advance_watermark()?,
-                }
-            }
-            Element::Barrier(barrier) => {
-                self.inputs[place].barrier = Some(barrier);
-                if self.inputs.iter().all(|input| input.barrier.is_some()) {
-                    self.barrier = Some(barrier);
-                }
-            }
-            Element::End => {
-                self.inputs[place].ended = true;
-                match self.inputs.iter().all(|input| input.ended) {
-                    true => self.begin_end()?,
-                    false => self.advance_watermark()?,
-                }
-            }
+            Some(Received::Time) => self.advance_watermark()?,
+            Some(Received::AllIdle) => self.become_idle(),
+            Some(Received::Aligned(barrier)) => self.barrier = Some(barrier),
+            Some(Received::Recorded) => self.report_frozen(),
+            Some(Received::AllEnded) => self.begin_end()?,
+            Some(Received::Noted) => {}
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// Gives the chain the least watermark of the inputs that hold it back, when it grew.
+    /// Gives the chain the least watermark of the inputs, when it grew.
     fn advance_watermark(&mut self) -> Result<()> {
-        let holding = self.inputs.iter().filter(|input| !input.ended && !input.idle);
-        match holding.map(|input| input.watermark).min().flatten() {
+        match self.inputs.least_watermark() {
             Some(least) => self.push_watermark(least),
             None => Ok(()),
         }

@@ -1,6 +1,7 @@
 //! Barriers through one subtask: alignment, and no waiting for a slow operator.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use forebay_core::element::{Barrier, Element, Epoch};
 use forebay_core::operator::{Context, Drained, Frozen, Identity, Operator, Out, Restored, Room, Snapshot};
@@ -13,14 +14,25 @@ use futures::task::noop_waker;
 
 use crate::chain::{Chain, Stage};
 use crate::channel::{Channel, Window};
+use crate::inputs::{InputChannel, Inputs};
 use crate::outlet::{Outlet, Route, Way};
-use crate::subtask::{CommandQueue, Head, InputChannel, Report, Subtask, SubtaskId, SubtaskParts, Turn};
+use crate::subtask::{CommandQueue, Head, Report, Subtask, SubtaskId, SubtaskParts, Turn};
 use crate::testing::batch;
+
+/// Long: most tests are about alignment.
+const OVERTAKE_AFTER: Duration = Duration::from_secs(60);
+
+fn input(channel: &Arc<Channel>) -> InputChannel {
+    let (edge, way) = ("~a.0>b.0".to_string(), Way::ByRow);
+    InputChannel { port: 0, channel: Arc::clone(channel), edge, way, restored: Vec::new() }
+}
 
 /// Keeps every batch for ever, as a model that never answers does; full from the first one on.
 struct Hoard {
     rows: usize,
     absorbs: bool,
+    /// Room however much it holds.
+    room: Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl Operator for Hoard {
@@ -29,7 +41,8 @@ impl Operator for Hoard {
     }
 
     fn room(&self) -> Room {
-        if self.rows == 0 { Room::Room } else { Room::Full }
+        let room = self.rows == 0 || self.room.load(std::sync::atomic::Ordering::SeqCst);
+        if room { Room::Room } else { Room::Full }
     }
 
     fn absorbs(&self) -> bool {
@@ -66,7 +79,7 @@ impl Operator for Hoard {
 
 /// A subtask over `inputs` with one [`Hoard`], and its reports.
 fn subtask(inputs: &[Arc<Channel>], absorbs: bool) -> (Subtask, UnboundedReceiver<Report>) {
-    subtask_of(inputs, Box::new(Hoard { rows: 0, absorbs }), Vec::new())
+    subtask_of(inputs, Box::new(Hoard { rows: 0, absorbs, room: Arc::default() }), Vec::new())
 }
 
 /// A subtask over `inputs` with one operator and these ways out, and its reports.
@@ -81,9 +94,9 @@ fn subtask_of(
     let stage = Stage { operator, context, restored: Restored::default() };
     let parts = SubtaskParts {
         id: SubtaskId { task: 0, subtask: 0 },
-        head: Head::Inputs(
-            inputs.iter().map(|channel| InputChannel { port: 0, channel: Arc::clone(channel) }).collect(),
-        ),
+        head: Head::Inputs,
+        inputs: Inputs::new(inputs.iter().map(input).collect(), 128),
+        overtake_after: Some(OVERTAKE_AFTER),
         chain: Chain::new(vec![stage], None, false, Arc::default()),
         outlet: Outlet::new(routes, 128, noop_waker()),
         commands: CommandQueue::new(noop_waker()),
@@ -105,7 +118,7 @@ fn send(channel: &Channel, element: Element) {
 }
 
 fn barrier(epoch: u64) -> Element {
-    Element::Barrier(Barrier { epoch: Epoch(epoch), drain: false })
+    Element::Barrier(Barrier { epoch: Epoch(epoch), drain: false, overtakes: false })
 }
 
 fn run(subtask: &mut Subtask) {
@@ -165,7 +178,7 @@ fn barriers_do_not_wait_until_a_slow_operator_has_let_go_of_its_last_row() {
         send(&inputs[0], Element::Batch(batch(0..10)));
         send(&inputs[0], Element::End);
         run(&mut subtask);
-        send(&inputs[0], Element::Barrier(Barrier { epoch: Epoch(7), drain }));
+        send(&inputs[0], Element::Barrier(Barrier { epoch: Epoch(7), drain, overtakes: false }));
         run(&mut subtask);
         assert_eq!(frozen_rows(&mut reports).as_deref(), Some("10"));
         assert!(reports.try_recv().is_err(), "it has not ended");
@@ -282,4 +295,49 @@ fn the_end_of_all_inputs_ends_event_time_first() {
     assert_eq!(passed(&mut subtask, &output), ["watermark 4"], "an ended input holds nothing back");
     send(&inputs[1], Element::End);
     assert_eq!(passed(&mut subtask, &output), ["last watermark", "end"]);
+}
+
+/// Rows of the operator and rows on the edge in the snapshot, if it is complete.
+fn cut(reports: &mut UnboundedReceiver<Report>) -> Option<(usize, usize)> {
+    let Ok(Report::Frozen(_, _, frozen)) = reports.try_recv() else { return None };
+    let (mut held, mut on_edge) = (0, 0);
+    for (uid, snapshot) in frozen {
+        for (group, bytes) in futures::executor::block_on(snapshot).unwrap().groups {
+            match uid.starts_with('~') {
+                true => on_edge += crate::channel_state::thaw(&uid, group, &bytes).unwrap().len(),
+                false => held += std::str::from_utf8(&bytes).unwrap().parse::<usize>().unwrap(),
+            }
+        }
+    }
+    Some((held, on_edge))
+}
+
+#[test]
+fn a_barrier_that_waited_long_enough_overtakes_and_takes_what_it_overtook_with_it() {
+    let inputs = channels(3);
+    let hoard = Hoard { rows: 0, absorbs: false, room: Arc::default() };
+    let room = Arc::clone(&hoard.room);
+    let (mut subtask, mut reports) = subtask_of(&inputs, Box::new(hoard), Vec::new());
+    send(&inputs[0], Element::Batch(batch(0..1)));
+    run(&mut subtask);
+    // Full from here on: nothing more is taken, so nothing gets through the queues.
+    send(&inputs[0], Element::Batch(batch(1..5)));
+    send(&inputs[0], barrier(1));
+    send(&inputs[0], Element::Batch(batch(5..20)));
+    send(&inputs[1], Element::Batch(batch(20..23)));
+    send(&inputs[2], barrier(1));
+    run(&mut subtask);
+    let due = Instant(1) + OVERTAKE_AFTER;
+    assert_eq!(subtask.turn(Instant(1)).unwrap(), Turn::Idle(Some(due)));
+    while subtask.turn(due).unwrap() == Turn::Moved {}
+    assert_eq!(cut(&mut reports), None, "the second input has no barrier yet and is recorded");
+    room.store(true, std::sync::atomic::Ordering::SeqCst);
+    send(&inputs[1], Element::Batch(batch(23..25)));
+    send(&inputs[1], barrier(1));
+    while subtask.turn(due).unwrap() == Turn::Moved {}
+    assert_eq!(
+        cut(&mut reports),
+        Some((1, 4 + 5)),
+        "in front of a barrier: 4 rows queued, 5 recorded; behind it: none"
+    );
 }

@@ -203,13 +203,14 @@ impl World {
         let plan = self.plan(layout)?;
         let weather = if healed { Weather::default() } else { self.scenario.weather.clone() };
         let outside = self.outside(weather);
+        let mut random = Random::new(self.seed, &format!("process {}", self.processes));
         let options = RunOptions {
             checkpoints: CHECKPOINTS.to_string(),
             journal: self.journal_folder(),
             resume: older.map_or(Resume::Latest, |epoch| Resume::Epoch(Epoch(epoch))),
             keep: self.scenario.keep,
+            overtake_after: random.pick(&[None, Some(0), Some(3), Some(100)]).map(Duration::from_millis),
         };
-        let random = Random::new(self.seed, &format!("process {}", self.processes));
         Ok(Process::new(Arc::new(outside), plan, options, random, self.trace.clone()))
     }
 
