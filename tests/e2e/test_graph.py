@@ -7,12 +7,13 @@ union two rows come from one row of a source; each must get the answer to its ow
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from conftest import MakeSpace
 from harness import Workspace
-from rows import balance, check_answers, committed, write_rows
+from rows import balance, check_answers, committed, dead_letters, write_rows
 
 ROWS: Final = 600
 NAME: Final = "meeting"
@@ -154,3 +155,36 @@ def test_each_sink_has_its_part_in_one_undisturbed_run(space: MakeSpace) -> None
     assert outcome.report is not None
     assert outcome.report["rows_in"] == 2 * ROWS
 
+
+TIMED: Final = f"""\
+name = "{NAME}"
+
+[source]
+format = "jsonl"
+path = "${{INPUT}}/*.jsonl"
+watermark = {{ time = "at", out_of_order = "5s", idle = "1s", max_drift = "1h" }}
+
+[[step]]
+select = ["id", "at AS time"]
+
+[sink]
+format = "parquet"
+path = "${{OUT}}"
+"""
+
+
+def test_text_is_read_as_event_time_and_a_row_without_one_is_a_dead_letter(space: MakeSpace) -> None:
+    """Times are moments, whatever offset they are written with."""
+    workspace = space(TIMED, NAME)
+    workspace.input.mkdir()
+    times = ["2026-01-31T12:00:00Z", "2026-01-31T13:00:00.25+01:00", None, "soon"]
+    lines = [json.dumps({"id": number, "at": at}) + "\n" for number, at in enumerate(times)]
+    (workspace.input / "rows.jsonl").write_text("".join(lines))
+    workspace.run()
+    noon = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    found = {row["id"]: row["time"] for row in committed(workspace.out)}
+    assert found == {0: noon, 1: noon.replace(microsecond=250_000)}
+    said = sorted(letter["reason"] for letter in dead_letters(workspace.out))
+    assert len(said) == 2
+    assert said[0].startswith("Json error"), said
+    assert said[1] == 'the event time "at" is null'
