@@ -1,7 +1,7 @@
 """A job that is no line: two sources meet, a stream branches and meets itself again, two sinks, kills in between.
 
-Every row of `all` goes to the sink `plain`. The even ones go on a second time with other text, so that behind the second
-union two rows come from one row of a source; each must get the answer to its own text.
+Every row of `all` goes to the sink `plain`. The even ones go on a second time with other text, so that behind the
+second union two rows come from one row of a source; each must get the answer to its own text.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from conftest import MakeSpace
-from harness import Workspace
+from harness import Engine, Workspace
 from rows import balance, check_answers, committed, dead_letters, write_rows
 
 ROWS: Final = 600
@@ -122,15 +122,19 @@ def check(workspace: Workspace, *, complete: bool) -> None:
     assert not list((workspace.out / "bad").glob("part-*"))
 
 
+def kill_at(engine: Engine, workspace: Workspace, executed: int) -> None:
+    """Kills the engine once the model has computed that many rows in all."""
+    engine.wait_until(lambda: len(workspace.executed()) >= executed, f"{executed} rows are computed")
+    engine.kill()
+
+
 def test_streams_meet_and_branch_exactly_once_through_kills(space: MakeSpace) -> None:
     """Each sink has each row once, whenever the engine is killed, also when it goes on at another parallelism."""
     workspace = space(JOB, NAME)
     write_input(workspace.input)
-    resume = None
+    resume, finished = None, set[str]()
     for executed, parallelism in ((1, 2), (400, 3), (900, 1), (1300, 2)):
-        engine = workspace.start(resume=resume, parallelism=parallelism)
-        engine.wait_until(lambda at=executed: len(workspace.executed()) >= at, f"{executed} rows are computed")
-        engine.kill()
+        kill_at(workspace.start(resume=resume, parallelism=parallelism), workspace, executed)
         check(workspace, complete=False)
         finished = workspace.finished()
         assert finished <= set(workspace.executed())
