@@ -1,18 +1,19 @@
 """A job that is no line: two sources meet, a stream branches and meets itself again, two sinks, kills in between.
 
-Every row of `all` goes to the sink `plain`. The even ones go on a second time with other text, so that behind the second
-union two rows come from one row of a source; each must get the answer to its own text.
+Every row of `all` goes to the sink `plain`. The even ones go on a second time with other text, so that behind the
+second union two rows come from one row of a source; each must get the answer to its own text.
 """
 
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from conftest import MakeSpace
-from harness import Workspace
-from rows import balance, check_answers, committed, write_rows
+from harness import Engine, Workspace
+from rows import balance, check_answers, committed, dead_letters, write_rows
 
 ROWS: Final = 600
 NAME: Final = "meeting"
@@ -121,15 +122,19 @@ def check(workspace: Workspace, *, complete: bool) -> None:
     assert not list((workspace.out / "bad").glob("part-*"))
 
 
+def kill_at(engine: Engine, workspace: Workspace, executed: int) -> None:
+    """Kills the engine once the model has computed that many rows in all."""
+    engine.wait_until(lambda: len(workspace.executed()) >= executed, f"{executed} rows are computed")
+    engine.kill()
+
+
 def test_streams_meet_and_branch_exactly_once_through_kills(space: MakeSpace) -> None:
     """Each sink has each row once, whenever the engine is killed, also when it goes on at another parallelism."""
     workspace = space(JOB, NAME)
     write_input(workspace.input)
-    resume = None
+    resume, finished = None, set[str]()
     for executed, parallelism in ((1, 2), (400, 3), (900, 1), (1300, 2)):
-        engine = workspace.start(resume=resume, parallelism=parallelism)
-        engine.wait_until(lambda at=executed: len(workspace.executed()) >= at, f"{executed} rows are computed")
-        engine.kill()
+        kill_at(workspace.start(resume=resume, parallelism=parallelism), workspace, executed)
         check(workspace, complete=False)
         finished = workspace.finished()
         assert finished <= set(workspace.executed())
@@ -154,3 +159,36 @@ def test_each_sink_has_its_part_in_one_undisturbed_run(space: MakeSpace) -> None
     assert outcome.report is not None
     assert outcome.report["rows_in"] == 2 * ROWS
 
+
+TIMED: Final = f"""\
+name = "{NAME}"
+
+[source]
+format = "jsonl"
+path = "${{INPUT}}/*.jsonl"
+watermark = {{ time = "at", out_of_order = "5s", idle = "1s", max_drift = "1h" }}
+
+[[step]]
+select = ["id", "at AS time"]
+
+[sink]
+format = "parquet"
+path = "${{OUT}}"
+"""
+
+
+def test_text_is_read_as_event_time_and_a_row_without_one_is_a_dead_letter(space: MakeSpace) -> None:
+    """Times are moments, whatever offset they are written with."""
+    workspace = space(TIMED, NAME)
+    workspace.input.mkdir()
+    times = ["2026-01-31T12:00:00Z", "2026-01-31T13:00:00.25+01:00", None, "soon"]
+    lines = [json.dumps({"id": number, "at": at}) + "\n" for number, at in enumerate(times)]
+    (workspace.input / "rows.jsonl").write_text("".join(lines))
+    workspace.run()
+    noon = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    found = {row["id"]: row["time"] for row in committed(workspace.out)}
+    assert found == {0: noon, 1: noon.replace(microsecond=250_000)}
+    said = sorted(letter["reason"] for letter in dead_letters(workspace.out))
+    assert len(said) == 2
+    assert said[0].startswith("Json error"), said
+    assert said[1] == 'the event time "at" is null'

@@ -92,3 +92,59 @@ impl Operator for Union {
         Ok(if self.outs.is_empty() { Drained::Done } else { Drained::Pending })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{ArrayRef, Int64Array};
+    use arrow::datatypes::{DataType, Field, Schema};
+    use forebay_core::RowKind;
+    use forebay_core::testing::ManualEnv;
+
+    fn batch(ids: &[(u64, u64)]) -> Batch {
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(ids.iter().map(|(_, ordinal)| *ordinal as i64)));
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
+        let ids: Vec<RowId> = ids.iter().map(|(split, ordinal)| RowId::new(SplitId(*split), *ordinal)).collect();
+        Batch::new(RecordBatch::try_new(schema, vec![numbers]).unwrap(), ids).unwrap()
+    }
+
+    fn union(streams: &[&str]) -> Union {
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
+        let streams: Vec<String> = streams.iter().map(ToString::to_string).collect();
+        let mut union = Union::new(&streams, schema);
+        union.open(crate::tests::context(&ManualEnv::new(1)), Restored::default()).unwrap();
+        union
+    }
+
+    fn given(union: &mut Union, port: u8, batch: Batch) -> Batch {
+        union.on_batch_at(port, batch).unwrap();
+        assert_eq!(union.room(), Room::Full);
+        let Some(Out::Batch(batch)) = union.poll().unwrap() else { panic!("a batch") };
+        batch
+    }
+
+    #[test]
+    fn one_row_in_two_streams_is_two_rows_behind_and_keeps_its_ids_through_a_restart() {
+        let rows = [(1, 0), (1, 7), (2, 7), (1, 9)];
+        let (mut first, mut second) = (union(&["a", "b"]), union(&["b", "a", "c"]));
+        let (left, right) = (given(&mut first, 0, batch(&rows)), given(&mut first, 1, batch(&rows)));
+        assert!(left.ids().iter().zip(right.ids()).all(|(left, right)| left.split != right.split));
+        assert_eq!(left.ids(), given(&mut second, 1, batch(&rows)).ids());
+        let splits: Vec<SplitId> = left.ids().iter().map(|id| id.split).collect();
+        assert!(splits[0] == splits[1] && splits[0] == splits[3] && splits[0] != splits[2]);
+        assert_eq!(left.ids().iter().map(|id| id.ordinal).collect::<Vec<_>>(), [0, 7, 7, 9]);
+    }
+
+    #[test]
+    fn kinds_and_watermarks_pass_and_columns_may_be_null() {
+        let mut union = union(&["a", "b"]);
+        let kinds = vec![RowKind::UpdateBefore, RowKind::UpdateAfter];
+        let out = given(&mut union, 1, batch(&[(1, 0), (1, 1)]).with_kinds(kinds.clone()).unwrap());
+        assert_eq!(out.kinds(), Some(kinds.as_slice()));
+        assert!(out.schema().field(0).is_nullable());
+        union.on_watermark(EventTime(5)).unwrap();
+        assert!(matches!(union.poll().unwrap(), Some(Out::Watermark(EventTime(5)))));
+        assert_eq!((union.drain().unwrap(), union.poll().unwrap().is_none()), (Drained::Done, true));
+        assert!(union.on_batch_at(2, batch(&[(1, 0)])).is_err());
+    }
+}

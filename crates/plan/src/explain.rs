@@ -72,10 +72,10 @@ fn write_watermark(out: &mut String, watermark: &WatermarkSpec) -> Result {
     let WatermarkSpec { time, out_of_order, idle, max_drift } = watermark;
     write!(out, "      event time {time}, rows at most {} out of order", format_duration(*out_of_order))?;
     if let Some(idle) = idle {
-        write!(out, ", a split is idle after {}", format_duration(*idle))?;
+        write!(out, ", a reader is idle after {}", format_duration(*idle))?;
     }
     if let Some(drift) = max_drift {
-        write!(out, ", no split more than {} ahead", format_duration(*drift))?;
+        write!(out, ", no reader more than {} ahead", format_duration(*drift))?;
     }
     writeln!(out)
 }

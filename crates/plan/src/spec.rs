@@ -95,11 +95,11 @@ pub struct WatermarkSpec {
     /// Name of the column; in the source's planned schema it is a timestamp in microseconds that carries the mark of
     /// event time.
     pub time: String,
-    /// How much earlier than the latest row of its split a row may be without being late.
+    /// How much earlier than the latest row of its reader a row may be without being late.
     pub out_of_order: Duration,
-    /// A split without rows for this long no longer holds the watermark back; `None`: it always does.
+    /// A reader without rows for this long no longer holds the watermark back; `None`: it always does.
     pub idle: Option<Duration>,
-    /// Most that one split may be read ahead of the slowest; `None`: no bound.
+    /// Most that a reader may be ahead of the slowest of all sources that have this; `None`: no bound.
     pub max_drift: Option<Duration>,
 }
 

@@ -254,6 +254,25 @@ pub(crate) fn check_end(view: &View, expected: &Expected, attempts: u32, books: 
     Ok(())
 }
 
+/// Holds the output of the second sink, if the job has one, against the oracle: each row once, as it went in.
+///
+/// # Errors
+/// What is broken.
+pub(crate) fn check_plain(view: &View, expected: &Expected, books: &Books) -> Result<(), String> {
+    let mut left = expected.rows.clone();
+    for row in view.plain()? {
+        let wanted = row["id"].as_u64().and_then(|id| left.remove(&id));
+        if wanted.as_ref() != Some(&row) {
+            return Err(format!("I1: the second sink has {row}, which came out twice, or never went in so"));
+        }
+        books.count("I1: rows of a second sink compared with the oracle");
+    }
+    match left.keys().next() {
+        Some(id) => Err(format!("I1: the second sink lost {} rows, row {id} first", left.len())),
+        None => Ok(()),
+    }
+}
+
 /// The answer must be one that the model gave, to this row.
 fn check_answer(id: u64, answer: &str, books: &Books) -> Result<(), String> {
     let inner = books.lock();

@@ -26,6 +26,7 @@ mod outside;
 mod process;
 mod random;
 pub mod scenario;
+mod shape;
 mod view;
 pub mod world;
 

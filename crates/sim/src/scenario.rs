@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::disk::{Trap, Weather};
 use crate::oracle::{Expected, Row};
 use crate::random::Random;
+use crate::shape::Shape;
 
 /// Paths in which a process may be caught: the narrow places of the protocols.
 const NARROW: [&str; 9] =
@@ -29,6 +30,8 @@ pub struct Scenario {
     pub(crate) expected: Expected,
     /// The job.
     pub(crate) job: Job,
+    /// How its streams run.
+    pub(crate) shape: Shape,
     /// What happens to the first processes, one each.
     pub(crate) troubles: Vec<Trouble>,
     /// Steps after which the last process has no more faults.
@@ -127,6 +130,7 @@ impl Scenario {
             files,
             expected,
             job,
+            shape: Shape::draw(seed),
             troubles: troubles(&mut random, stalls),
             heal_after: random.below(3000),
             moods,
@@ -138,23 +142,19 @@ impl Scenario {
     /// The job file for one layout.
     pub(crate) fn job_text(&self, layout: Layout) -> String {
         let Job { interval_ms, read_rows, batch_rows, linger_ms, in_flight, attempts, timeout_ms, .. } = &self.job;
-        let Job { replicas, file_bytes, .. } = &self.job;
+        let Job { replicas, file_bytes, filter, doubled, .. } = &self.job;
         let latency = self.job.latency_ms.map(|ms| format!("latency = \"{ms}ms\"")).unwrap_or_default();
         let order = if self.job.ordered { "ordered" } else { "unordered" };
-        let filter = if self.job.filter { "[[step]]\nfilter = \"n % 3 <> 0\"\n" } else { "" };
-        let doubled = if self.job.doubled { "[[step]]\nwith = [\"n * 2 AS doubled\"]\n" } else { "" };
+        let (sources, (steps, last)) = (self.shape.sources(*read_rows), self.shape.steps(*filter, *doubled));
+        let sinks = self.shape.sinks(&last, *file_bytes, layout.sink);
         format!(
             r#"name = "sim"
 parallelism = {}
 key_groups = 16
 checkpoint_interval = "{interval_ms}ms"
 
-[source]
-format = "jsonl"
-path = "in/*.jsonl"
-batch_rows = {read_rows}
-
-{filter}{doubled}[[step]]
+{sources}{steps}[[step]]
+from = "{last}"
 [step.infer]
 uid = "ask"
 model = "m"
@@ -172,13 +172,8 @@ host = "fake"
 replicas = {replicas}
 {latency}
 
-[sink]
-format = "jsonl"
-path = "out"
-file_bytes = "{file_bytes}B"
-parallelism = {}
-"#,
-            layout.job, layout.sink
+{sinks}"#,
+            layout.job
         )
     }
 

@@ -15,6 +15,8 @@ use forebay_inference::request::{Outcome, RequestId};
 use futures::FutureExt;
 use serde_json::Value;
 
+use crate::shape::PLAIN;
+
 /// Folder of the checkpoints.
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
 const REGION: &str = "checkpoints/sim/region-0";
@@ -87,7 +89,7 @@ impl View {
             } else if let Some(name) = path.strip_prefix(&markers) {
                 view.markers.extend(name.parse::<u64>());
             } else if let Some(name) = path.strip_prefix("out/") {
-                let inner = name.strip_prefix(LETTERS).unwrap_or(name);
+                let inner = below_sink(name);
                 view.staged += usize::from(inner.starts_with("_staging"));
                 if !inner.starts_with('_') && !inner.starts_with("tmp/") {
                     view.files.extend(read(disk, &path).map(|bytes| (name.to_string(), bytes)));
@@ -102,7 +104,11 @@ impl View {
         let manifest = json(&read(disk, &format!("{CHECKPOINTS}/{}", self.records.get(&epoch)?.manifest))?)?;
         let mut names = BTreeSet::new();
         for sink in manifest["committables"].as_array().into_iter().flatten() {
-            let folder = if sink["sink"] == "sink" { "" } else { LETTERS };
+            let folder = match sink["sink"].as_str() {
+                Some("sink") => "",
+                Some("plain") => PLAIN,
+                _ => LETTERS,
+            };
             for item in sink["items"].as_array().into_iter().flatten() {
                 let item: Value = serde_json::from_slice(&unhex(item.as_str()?)).ok()?;
                 names.insert(format!("{folder}{}", item["name"].as_str()?));
@@ -114,7 +120,7 @@ impl View {
     /// Every committed row, or what cannot be read.
     pub fn rows(&self) -> Result<Vec<OutRow>, String> {
         let mut rows = Vec::new();
-        for (epoch, mut rest) in self.lines(false)? {
+        for (epoch, mut rest) in self.lines("")? {
             let answer = rest["answer"].as_str().unwrap_or_default().to_string();
             let id = rest["id"].as_u64().ok_or_else(|| format!("a row without id: {rest}"))?;
             rest.as_object_mut().map(|row| row.remove("answer"));
@@ -130,15 +136,22 @@ impl View {
             let kind = line["kind"].as_str()?.to_string();
             Some(Letter { id: input["id"].as_u64(), kind, attempts: line["attempts"].as_u64()? })
         };
-        self.lines(true)?
+        self.lines(LETTERS)?
             .into_iter()
             .map(|line| letter(line).ok_or_else(|| "a dead letter lacks a column".into()))
             .collect()
     }
 
-    fn lines(&self, letters: bool) -> Result<Vec<(u64, Value)>, String> {
+    /// Every committed row of the second sink, or what cannot be read.
+    pub fn plain(&self) -> Result<Vec<Value>, String> {
+        Ok(self.lines(PLAIN)?.into_iter().map(|(_, row)| row).collect())
+    }
+
+    /// The lines of the sink whose folder is `folder`.
+    fn lines(&self, folder: &str) -> Result<Vec<(u64, Value)>, String> {
         let mut lines = Vec::new();
-        for (name, bytes) in self.files.iter().filter(|(name, _)| name.starts_with(LETTERS) == letters) {
+        let of_sink = |name: &str| name.strip_suffix(below_sink(name)) == Some(folder);
+        for (name, bytes) in self.files.iter().filter(|(name, _)| of_sink(name)) {
             let epoch = epoch_of(name).ok_or_else(|| format!("output file {name} has no epoch in its name"))?;
             let text = std::str::from_utf8(bytes).map_err(|error| format!("{name}: {error}"))?;
             for line in text.lines() {
@@ -149,9 +162,14 @@ impl View {
     }
 }
 
+/// The name below the folder of its sink.
+fn below_sink(name: &str) -> &str {
+    name.strip_prefix(LETTERS).or_else(|| name.strip_prefix(PLAIN)).unwrap_or(name)
+}
+
 /// The epoch in the name of a committed file.
 pub(crate) fn epoch_of(name: &str) -> Option<u64> {
-    name.strip_prefix(LETTERS).unwrap_or(name).strip_prefix("part-")?.split('-').next()?.parse().ok()
+    below_sink(name).strip_prefix("part-")?.split('-').next()?.parse().ok()
 }
 
 /// The oldest epoch that is still kept.

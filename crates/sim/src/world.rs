@@ -18,7 +18,7 @@ use forebay_state::store::LocalStore;
 
 use crate::counts::Counts;
 use crate::disk::{Gate, SimDisk, Weather};
-use crate::invariants::{Invariants, check_end};
+use crate::invariants::{Invariants, check_end, check_plain};
 use crate::model::Books;
 use crate::mutants::Mutant;
 use crate::outside::SimOutside;
@@ -185,7 +185,11 @@ impl World {
         let folder = self.journal_folder();
         self.invariants.after_crash(&self.disk, &folder, true, &self.books)?;
         let (expected, attempts) = (&self.scenario.expected, self.scenario.job.attempts);
-        check_end(&View::look(&self.disk), expected, attempts, &self.books)?;
+        let view = View::look(&self.disk);
+        check_end(&view, expected, attempts, &self.books)?;
+        if self.scenario.shape.plain {
+            check_plain(&view, expected, &self.books)?;
+        }
         self.heal();
         let process = self.start(Layout { job: 1, sink: 1 }, None, true)?;
         let end = self.drive(process, None)?;

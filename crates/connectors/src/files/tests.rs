@@ -421,6 +421,40 @@ fn small_tables_are_read_whole_within_a_limit_and_without_holes() {
 }
 
 #[test]
+fn times_come_in_the_unit_and_zone_that_are_asked_for_whatever_the_file_holds() {
+    use arrow::array::{ArrayRef, TimestampNanosecondArray};
+    use arrow::datatypes::{TimeUnit, TimestampMicrosecondType};
+    let zoned: ArrayRef = Arc::new(TimestampNanosecondArray::from_iter_values([1_500_000_999]).with_timezone("+00:00"));
+    let rows = RecordBatch::try_from_iter([("at", zoned)]).unwrap();
+    let parquet = crate::sinks::files::encode_one(&rows, &FileSinkSettings::new(SinkFormat::Parquet)).unwrap();
+    let kind = |zone: Option<&str>| DataType::Timestamp(TimeUnit::Microsecond, zone.map(Into::into));
+    let csv = b"at\n1970-01-01 00:00:01.5\n".to_vec();
+    let json = b"{\"at\": \"1970-01-01T01:00:01.5+01:00\"}\n{\"at\": \"yesterday\"}\n{}\n".to_vec();
+    for (format, bytes, zone, expected, bad) in [
+        (FileFormat::Parquet, parquet.to_vec(), Some("+00:00"), vec![Some(1_500_000)], 0),
+        (FileFormat::Csv, csv, None, vec![Some(1_500_000)], 0),
+        (FileFormat::JsonLines, json, Some("+00:00"), vec![Some(1_500_000), None], 1),
+    ] {
+        let store = MemoryStore::new([("a.txt", bytes)]);
+        let mut job = Job::new(&store, format, "*.txt");
+        job.schema = Arc::new(Schema::new(vec![Field::new("at", kind(zone), true)]));
+        let mut reader = job.open(0, 1);
+        let (mut times, mut letters) = (Vec::new(), 0);
+        loop {
+            match reader.poll_next().unwrap() {
+                Read::Batch(batch) => {
+                    times.extend(batch.rows()["at"].as_primitive::<TimestampMicrosecondType>().iter())
+                }
+                Read::DeadLetters(found) => letters += found.len(),
+                Read::End => break,
+                _ => assert!(job.env.step()),
+            }
+        }
+        assert_eq!((times, letters), (expected, bad), "{format}");
+    }
+}
+
+#[test]
 fn tensors_written_as_bytes_are_read_as_tensors() {
     let tensor = TensorType::new(DataType::UInt8, [2, 2, 3]);
     let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false), tensor.field("pixels", true)]));

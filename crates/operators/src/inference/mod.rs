@@ -361,7 +361,7 @@ impl Operator for Inference {
     }
 
     fn holds_rows(&self) -> bool {
-        self.table.len() > 0
+        !self.table.is_empty()
     }
 
     fn on_batch(&mut self, batch: Batch) -> Result<()> {

@@ -36,7 +36,7 @@ pub(super) const SOURCE: &str = "source";
 /// Name of the only sink, where it has none.
 pub(super) const SINK: &str = "sink";
 
-/// Every row that is earlier than another of its split is late, unless the job says otherwise.
+/// Every row that is earlier than one before it is late, unless the job says otherwise.
 pub(super) fn in_order() -> DurationText {
     DurationText(Duration::ZERO)
 }

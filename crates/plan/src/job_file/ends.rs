@@ -46,13 +46,13 @@ pub struct WatermarkTable {
     /// The column: a timestamp, or text such as `2026-01-31T12:00:00Z` in jsonl and csv.
     #[schemars(with = "String")]
     pub time: Spanned<String>,
-    /// How much earlier than the latest row of its split a row may be without being late.
+    /// How much earlier than the latest row of its reader a row may be without being late.
     #[serde(default = "defaults::in_order")]
     pub out_of_order: DurationText,
-    /// A split without rows for this long no longer holds the watermark back; default never.
+    /// A reader without rows for this long no longer holds the watermark back; default never.
     #[schemars(with = "Option<DurationText>")]
     pub idle: Option<Spanned<DurationText>>,
-    /// Most that one split may be read ahead of the slowest; default no bound.
+    /// Most that a reader may be ahead of the slowest one, over all sources that have this; default no bound.
     #[schemars(with = "Option<DurationText>")]
     pub max_drift: Option<Spanned<DurationText>>,
 }

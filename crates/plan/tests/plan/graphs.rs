@@ -10,7 +10,7 @@ use crate::support::{DIGITS, graph_job, job, plan};
 const MEETING: &str = include_str!("data/meeting.toml");
 
 fn graph(text: &str) -> JobGraph {
-    plan(text).unwrap().graph
+    plan(text).expect("the job can be planned").graph
 }
 
 /// The edges between tasks: from, port, to, port, kind.
