@@ -2,7 +2,7 @@
 # Installs what a build, the demo and the tests need on Debian 12 with Rust and Python 3.11. Idempotent; says nothing when
 # nothing is missing. What it installs: Debian packages for the C libraries that are built from source (libjpeg-turbo needs
 # cmake and nasm), and virtual environments with the pinned tools of python/requirements-tools.txt and the model servers of
-# python/requirements-servers.txt.
+# python/requirements-servers.txt and python/requirements-kserve.txt.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/env.sh
@@ -43,3 +43,4 @@ environment() { # LIST PLACE
 }
 environment python/requirements-tools.txt "$FOREBAY_CACHE/venv"
 environment python/requirements-servers.txt "$FOREBAY_CACHE/venv-servers"
+environment python/requirements-kserve.txt "$FOREBAY_CACHE/venv-kserve"

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
+import ipaddress
 import json
+import ssl
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Final
 
 import pytest
 from conftest import MakeSpace
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from rows import balance, committed, dead_letters, plain_text, write_rows
 
 ROWS: Final = 1500
 KNEE: Final = 16
 SERVICE_SECONDS: Final = 0.02
+SLOW_SECONDS: Final = 2.0
 
 JOB: Final = """\
 name = "answers"
@@ -71,6 +81,9 @@ class Backend(ThreadingHTTPServer):
         self.forbids = False
         self.waiting = 0
         self.scraped = 0
+        self.slow_every = 0
+        self.headers: dict[str, str] = {}
+        self.asked = 0
         self.answered: Counter[str] = Counter()
 
     @property
@@ -82,13 +95,15 @@ class Backend(ThreadingHTTPServer):
         """Answers one request: status and body."""
         with self.lock:
             self.held += 1
+            self.asked += 1
+            slow = self.slow_every > 0 and self.asked % self.slow_every == 0
             full = self.held > 2 * KNEE or self.down
             self.refused += full
         try:
             if full:
                 return 503, {"error": "busy"}
             with self.working:
-                time.sleep(SERVICE_SECONDS)
+                time.sleep(SLOW_SECONDS if slow else SERVICE_SECONDS)
             if self.forbids:
                 return 401, {"error": "who are you?"}
             if self.refuses_text is not None and self.refuses_text in text:
@@ -123,6 +138,8 @@ class Handler(BaseHTTPRequestHandler):
         """Sends an answer."""
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
+        for name, value in self.server.headers.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
 
@@ -130,15 +147,34 @@ class Handler(BaseHTTPRequestHandler):
         """Says nothing."""
 
 
-@pytest.fixture
-def backend() -> Iterator[Backend]:
-    """A running backend."""
-    with Backend() as server:
+@contextlib.contextmanager
+def running(server: Backend) -> Iterator[Backend]:
+    """Serves until the block ends."""
+    with server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         yield server
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def backend() -> Iterator[Backend]:
+    """A running backend."""
+    with running(Backend()) as server:
+        yield server
+
+
+@pytest.fixture
+def replica() -> Iterator[Backend]:
+    """Another one, of the same model."""
+    with running(Backend()) as server:
+        yield server
+
+
+def job(backend: Backend, more: str) -> str:
+    """The job with more keys of its model."""
+    return JOB.format(url=backend.url).replace('latency = "200ms"', more)
 
 
 def test_a_model_that_goes_down_costs_time_and_no_row(space: MakeSpace, backend: Backend) -> None:
@@ -226,3 +262,121 @@ def test_a_credential_is_named_and_never_written(space: MakeSpace, backend: Back
     outcome = workspace.run(2)
     assert "named, never written" in outcome.stderr
     assert not backend.answered
+
+
+def test_declared_limits_hold_for_all_subtasks_together(space: MakeSpace, backend: Backend) -> None:
+    """Two subtasks with four requests each stay below what the model may be asked in a second."""
+    workspace = space(job(backend, "limits = { requests_per_second = 100 }"))
+    write_rows(workspace.input, 300)
+    outcome = workspace.run()
+    assert balance([row["id"] for row in committed(workspace.out)], set(range(300))).exact
+    assert outcome.report is not None
+    assert outcome.report["run_seconds"] >= 2.9, "three hundred requests at a hundred a second"
+
+
+def test_what_a_provider_says_is_left_lowers_the_pace(space: MakeSpace, backend: Backend) -> None:
+    """A hundred requests left for two seconds are spread over them, with no key that says so."""
+    backend.headers = {"x-ratelimit-remaining-requests": "100", "x-ratelimit-reset-requests": "2s"}
+    workspace = space(job(backend, 'latency = "200ms"'))
+    write_rows(workspace.input, 200)
+    outcome = workspace.run()
+    assert balance([row["id"] for row in committed(workspace.out)], set(range(200))).exact
+    assert outcome.report is not None
+    assert outcome.report["run_seconds"] >= 3.0, "two hundred requests at fifty a second, less those before it was told"
+    assert outcome.report["models"]["remote"]["requests_left"] == 100
+
+
+def test_a_replica_that_is_down_costs_nothing_but_its_share(
+    space: MakeSpace, backend: Backend, replica: Backend
+) -> None:
+    """Requests go to both replicas, and to the other one while one is down; no row is asked twice for it."""
+    urls = f'urls = ["{backend.url}", "{replica.url}"]\nlatency = "200ms"'
+    text = job(backend, urls).replace(f'\nurl = "{backend.url}"', "")
+    workspace = space(text)
+    write_rows(workspace.input, 2 * ROWS)
+    engine = workspace.start()
+    engine.wait_until(lambda: min(sum(backend.answered.values()), sum(replica.answered.values())) > 200, "both answer")
+    replica.down = True
+    engine.wait(0)
+    assert balance([row["id"] for row in committed(workspace.out)], set(range(2 * ROWS))).exact
+    assert dead_letters(workspace.out) == []
+    assert max((backend.answered + replica.answered).values()) == 1
+    assert replica.refused < ROWS // 4, "a replica that is down was asked on and on"
+
+
+def test_slow_requests_get_a_second_copy(space: MakeSpace, backend: Backend, replica: Backend) -> None:
+    """One request in fifty hangs; its copy on the other replica answers, within the budget."""
+    backend.slow_every = replica.slow_every = 50
+    keys = 'idempotent = true\nhedge = { after = "100ms", budget = 0.1 }\nlatency = "2s"'
+    urls = f'urls = ["{backend.url}", "{replica.url}"]\n{keys}'
+    workspace = space(job(backend, urls).replace(f'\nurl = "{backend.url}"', ""))
+    write_rows(workspace.input, ROWS)
+    outcome = workspace.run()
+    assert balance([row["id"] for row in committed(workspace.out)], set(range(ROWS))).exact
+    assert outcome.report is not None
+    model = outcome.report["models"]["remote"]
+    assert 5 <= model["hedged"] <= ROWS // 10 + 20
+    assert model["p99_seconds"] < SLOW_SECONDS / 2, "the copies were not used"
+
+
+def test_a_refusal_means_what_the_job_file_says(space: MakeSpace, backend: Backend) -> None:
+    """A server that says it is full in its own way is not taken to refuse the rows."""
+    backend.refuses_text = plain_text(7)
+    refusals = 'refusals = [{ status = 422, contains = "not this one", means = "overload" }]'
+    workspace = space(job(backend, f'latency = "200ms"\n{refusals}'))
+    write_rows(workspace.input, 50)
+    engine = workspace.start()
+    engine.wait_until(lambda: sum(backend.answered.values()) >= 49, "all others are answered")
+    backend.refuses_text = None
+    engine.wait(0)
+    assert balance([row["id"] for row in committed(workspace.out)], set(range(50))).exact
+    assert dead_letters(workspace.out) == []
+
+
+def authority(folder: Path) -> tuple[Path, Path]:
+    """A self-made authority's certificate, and a server's certificate and key that it signed."""
+    now = datetime.datetime.now(datetime.UTC)
+
+    def certificate(name: str, issuer: str, *, is_ca: bool) -> x509.CertificateBuilder:
+        address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+        )
+        return builder if is_ca else builder.add_extension(address, critical=False)
+
+    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    ca = certificate("tests", "tests", is_ca=True).public_key(ca_key.public_key()).sign(ca_key, hashes.SHA256())
+    own = certificate("server", "tests", is_ca=False).public_key(key.public_key()).sign(ca_key, hashes.SHA256())
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    ca_file, server_file = folder / "ca.pem", folder / "server.pem"
+    ca_file.write_bytes(ca.public_bytes(pem))
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+    server_file.write_bytes(private + own.public_bytes(pem))
+    return ca_file, server_file
+
+
+def test_tls_trusts_the_authority_that_the_job_file_names_and_no_other(
+    space: MakeSpace, backend: Backend, tmp_path: Path
+) -> None:
+    """A server with a certificate of a self-made authority is refused without `ca`, and answers with it."""
+    ca, certificate = authority(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    backend.socket = context.wrap_socket(backend.socket, server_side=True)
+    url = backend.url.replace("http://", "https://")
+    distrusting = space(JOB.format(url=url))
+    write_rows(distrusting.input, 20)
+    engine = distrusting.start()
+    engine.wait_until(lambda: "certificate" in engine.stderr.lower(), "the certificate is refused")
+    engine.end()
+    assert not backend.answered
+    trusting = space(JOB.format(url=url).replace('latency = "200ms"', f'latency = "200ms"\nca = "{ca}"'))
+    write_rows(trusting.input, 20)
+    trusting.run()
+    assert balance([row["id"] for row in committed(trusting.out)], set(range(20))).exact

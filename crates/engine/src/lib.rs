@@ -13,6 +13,7 @@
 
 pub mod checkpoints;
 pub mod env;
+mod gates;
 pub mod lower;
 pub mod model;
 pub mod models;

@@ -7,14 +7,12 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use forebay_connectors::files::{FilesEnumerator, ReaderSettings, read_table, reader};
 use forebay_connectors::sinks::files::{FileSink, FileSinkSettings, SinkFormat as FileSinkFormat};
-use forebay_core::env::Env;
 use forebay_core::keys::KeyColumns;
 use forebay_core::operator::Operator;
 use forebay_core::sink::Committer;
 use forebay_core::source::{Enumerator, Reader, Split};
 use forebay_core::{Error, Kind, Result, dead_letter};
 use forebay_gate::batcher::BatcherSettings;
-use forebay_inference::call::ModelGate;
 use forebay_operators::call::Call;
 use forebay_operators::filter::Filter;
 use forebay_operators::inference::answer::AnswerColumns;
@@ -42,8 +40,6 @@ const TABLE_ROWS_MAX: usize = 5_000_000;
 pub struct Parts {
     /// Model services by model name.
     pub models: BTreeMap<String, ServiceModel>,
-    /// The clock of gates that belong to one subtask.
-    pub env: Arc<dyn Env>,
     /// Revisions by model name.
     pub revisions: BTreeMap<String, String>,
     /// Lookup tables by step uid.
@@ -323,17 +319,13 @@ impl Maker<'_> {
             remote: model.remote,
             planted: self.planted.inference,
         };
-        let (limit, env) = (infer.limit, Arc::clone(&self.parts.env));
+        let (weight, calls_max) = match infer.limit {
+            spec::Limit::Follows { .. } => (infer.weight, None),
+            spec::Limit::Fixed(calls) => (infer.weight, Some(calls)),
+        };
         Ok(Box::new(move |_| {
-            let gate = match (limit, &model.gate) {
-                (spec::Limit::Follows { .. }, Some(shared)) => Arc::clone(shared),
-                (spec::Limit::Follows { .. }, None) => return Err(missing("gate of model", &settings.job)),
-                (spec::Limit::Fixed(calls), _) => {
-                    let batcher = &settings.batcher;
-                    ModelGate::fixed(Arc::clone(&env), calls, batcher.rows_max, batcher.linger)
-                }
-            };
-            Ok(Box::new(Inference::new(settings.clone(), Arc::new(model.clone()), gate)))
+            let caller = model.gate.caller(weight, calls_max);
+            Ok(Box::new(Inference::new(settings.clone(), Arc::new(model.clone()), caller)))
         }))
     }
 }

@@ -19,8 +19,8 @@ pub struct ServiceModel {
     pub service: Service,
     /// Keeps the answers; `None` if the model is declared without.
     pub journal: Option<Journal>,
-    /// What all who ask a model with a latency objective share.
-    pub gate: Option<Arc<ModelGate>>,
+    /// What all who ask it share.
+    pub gate: Arc<ModelGate>,
     /// Reads the gauges that bound the gate, as long as somebody holds it.
     pub scraper: Option<Arc<Scraper>>,
     /// The model runs elsewhere.

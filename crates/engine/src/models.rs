@@ -1,4 +1,4 @@
-//! Opens a job's models: one service each, the journal they share, and one gate for each model with a latency objective.
+//! Opens a job's models: one service each, the journal they share, and one gate for each model.
 //!
 //! They outlive the attempts: a restarted region finds its models loaded, its answers in the journal and its limits where
 //! they were. What a gate learned is also kept in checkpoints, so that a new process does not begin from nothing.
@@ -11,24 +11,20 @@ use forebay_core::element::Epoch;
 use forebay_core::env::Env;
 use forebay_core::{Error, Kind, Result};
 use forebay_gate::limiter::Hint;
-use forebay_gate::limiter::latch::{Latch, Settings};
-use forebay_gate::permits::Caps;
-use forebay_inference::call::ModelGate;
 use forebay_inference::hosts::Host;
 use forebay_inference::journal::{Damage, Journal, JournalSettings};
 use forebay_inference::service::{Service, ServiceSettings};
 use forebay_plan::graph::{JobGraph, StepAction};
-use forebay_plan::spec::{InferSpec, Limit};
+use forebay_plan::spec::InferSpec;
 use forebay_state::checkpoint::{Manifest, Started};
 
+use crate::gates::{Making, copies};
 use crate::model::ServiceModel;
 use crate::outside::Outside;
 use crate::prepare::Prepared;
 use crate::run::{JOURNAL_FOLDER, RunOptions};
 use crate::watch::Watch;
 
-/// Bytes of one model's rows in flight: what a process with a few models can hold beside everything else.
-const IN_FLIGHT_BYTES_MAX: usize = 512 << 20;
 /// A learned limit older than this says nothing about the model of today.
 const HINT_AGE_MAX: Duration = Duration::from_secs(600);
 /// Where a checkpoint's manifest keeps learned limits.
@@ -62,6 +58,14 @@ struct Learned {
     rows_max: usize,
 }
 
+// === impl Learned ===
+
+impl From<Learned> for Hint {
+    fn from(Learned { rows_in_flight, calls, rows_max }: Learned) -> Self {
+        Self { rows_in_flight, calls, rows_max }
+    }
+}
+
 // === impl Models ===
 
 impl Models {
@@ -73,12 +77,20 @@ impl Models {
 
 /// What the gates of `services` have learned, as a manifest keeps it.
 pub fn learned(services: &BTreeMap<String, ServiceModel>) -> serde_json::Map<String, serde_json::Value> {
-    let hints = services.iter().filter_map(|(name, model)| Some((name, model.gate.as_ref()?.hint()?)));
-    let learned: BTreeMap<&String, Learned> = hints
-        .map(|(name, Hint { rows_in_flight, calls, rows_max })| (name, Learned { rows_in_flight, calls, rows_max }))
+    let hints = services.iter().flat_map(|(name, model)| {
+        let hints = model.gate.hints().into_iter().enumerate();
+        hints.filter_map(move |(replica, hint)| Some((learned_key(name, replica), hint?)))
+    });
+    let learned: BTreeMap<String, Learned> = hints
+        .map(|(key, Hint { rows_in_flight, calls, rows_max })| (key, Learned { rows_in_flight, calls, rows_max }))
         .collect();
     let value = serde_json::to_value(&learned).unwrap_or_default();
     if learned.is_empty() { serde_json::Map::new() } else { [(LIMITS.to_string(), value)].into_iter().collect() }
+}
+
+/// Under which name a manifest keeps what was learned of a replica: the model's, with its number from the second on.
+fn learned_key(model: &str, replica: usize) -> String {
+    if replica == 0 { model.to_string() } else { format!("{model}/{replica}") }
 }
 
 /// What `manifest` kept of the gates' learning, if it was written not long before `now_micros`.
@@ -114,46 +126,30 @@ impl Opening<'_> {
         for (name, model) in &self.graph().models {
             let journal = journal.clone().filter(|_| model.spec.journal);
             let settings = ServiceSettings {
-                replicas: model.spec.replicas,
+                replicas: copies(&model.spec),
+                idempotent: model.spec.idempotent.unwrap_or(true),
                 attempts_max: 1,
                 timeout: self.timeout_of(name),
                 planted: self.outside.planted().service,
             };
             let host = self.prepared.hosts.get(name).cloned();
             let host = host.ok_or_else(|| Error::new(Kind::Internal, "find host of model").with("model", name))?;
-            let gate = model.spec.latency.map(|objective| self.gate(name, &*host, objective, hints.remove(name)));
-            if let Some(gate) = &gate {
-                self.watch.set_gate(name, Arc::clone(gate));
-            }
+            let making =
+                Making { env: self.env(), spec: &model.spec, steps: self.steps_of(name).collect(), host: &*host };
+            let gate = making.gate(|replica| hints.remove(&learned_key(name, replica)).map(Hint::from));
+            self.watch.set_gate(name, Arc::clone(&gate));
             let remote = host.calls_max() > 1;
             let service = Service::new(self.env(), host, journal.clone(), settings);
             service.warm();
             self.watch.set_service(name, service.clone());
             let scraper = self.outside.scraper(&model.spec)?.map(Arc::new);
-            if let (Some(scraper), Some(gate)) = (&scraper, gate.clone()) {
+            if let Some(scraper) = &scraper {
+                let gate = Arc::clone(&gate);
                 scraper.run(move |scraped| gate.on_gauges(scraped.gauges));
             }
             services.insert(name.clone(), ServiceModel { service, journal, gate, scraper, remote });
         }
         Ok(Models { journal, services })
-    }
-
-    fn gate(&self, model: &str, host: &dyn Host, objective: Duration, hint: Option<Learned>) -> Arc<ModelGate> {
-        let rows_max = self.steps_of(model).map(|infer| infer.batch_rows).max().unwrap_or(1);
-        let declared = self.steps_of(model).filter_map(|infer| match infer.limit {
-            Limit::Follows { calls_max } => calls_max,
-            Limit::Fixed(_) => None,
-        });
-        let calls_max = declared.min().unwrap_or(usize::MAX);
-        let settings = Settings {
-            objective: objective.as_secs_f64(),
-            calls_max,
-            rows_max: if host.batches() { 1 } else { rows_max },
-            seed: self.env().random(),
-            hint: hint.map(|Learned { rows_in_flight, calls, rows_max }| Hint { rows_in_flight, calls, rows_max }),
-        };
-        let caps = Caps { calls_max, bytes_max: IN_FLIGHT_BYTES_MAX, ..Caps::default() };
-        ModelGate::new(self.env(), Box::new(Latch::new(settings)), caps)
     }
 
     fn steps_of<'a>(&'a self, model: &'a str) -> impl Iterator<Item = &'a InferSpec> {

@@ -1,13 +1,18 @@
 //! From a declared remote model to its host: one connection pool for the process, credentials from its surroundings.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_core::Result;
 use forebay_core::env::Env;
+use forebay_core::{Error, Kind, Result};
 use forebay_inference::hosts::{Host, Slot};
 use forebay_inference::protocols::gauges::Scraper;
-use forebay_inference::protocols::{Connections, EndpointSettings, Secrets, http_json, open_inference, openai};
+use forebay_inference::protocols::signals::Rule;
+use forebay_inference::protocols::{
+    Connections, EndpointSettings, Meaning, Protocol, RemoteHost, Secrets, http_json, open_inference, openai,
+};
+use forebay_plan::asking::{Means, RefusalSpec};
 use forebay_plan::remote::{
     HttpJsonSpec, ManyRows, OpenAiSpec, OpenInferenceSpec, ProtocolSpec, RemoteSpec, TaskSpec, Transport, TypeSpec,
 };
@@ -37,12 +42,14 @@ impl Remotes {
     pub fn host(&self, remote: &RemoteSpec) -> Result<Arc<dyn Host>> {
         let (connections, secrets) = (&self.connections, &self.secrets);
         Ok(match &remote.protocol {
-            ProtocolSpec::OpenInference(spec) => {
-                Arc::new(open_inference::host(&open_inference_settings(remote, spec), connections, secrets)?)
+            ProtocolSpec::OpenInference(spec) => replicated(remote, |url| {
+                open_inference::host(&open_inference_settings(remote, url, spec), connections, secrets)
+            })?,
+            ProtocolSpec::OpenAi(spec) => {
+                replicated(remote, |url| openai::host(&openai_settings(remote, url, spec), connections, secrets))?
             }
-            ProtocolSpec::OpenAi(spec) => Arc::new(openai::host(&openai_settings(remote, spec), connections, secrets)?),
             ProtocolSpec::HttpJson(spec) => {
-                Arc::new(http_json::host(&http_json_settings(remote, spec), connections, secrets)?)
+                replicated(remote, |url| http_json::host(&http_json_settings(remote, url, spec), connections, secrets))?
             }
         })
     }
@@ -53,7 +60,7 @@ impl Remotes {
     /// `Invalid` if the address or a credential cannot be used.
     pub fn scraper(&self, env: Arc<dyn Env>, remote: &RemoteSpec) -> Result<Option<Scraper>> {
         let Some(url) = &remote.metrics else { return Ok(None) };
-        let settings = EndpointSettings { url: url.clone(), ..endpoint(remote) };
+        let settings = endpoint(remote, url);
         Scraper::new(env, &settings, None, &self.connections, &self.secrets).map(Some)
     }
 }
@@ -64,18 +71,52 @@ impl Default for Remotes {
     }
 }
 
-fn endpoint(remote: &RemoteSpec) -> EndpointSettings {
+/// One host of all addresses of `remote`.
+fn replicated<P: Protocol>(remote: &RemoteSpec, host: impl Fn(&str) -> Result<RemoteHost<P>>) -> Result<Arc<dyn Host>> {
+    let mut hosts = remote.urls.iter().map(|url| host(url));
+    let none = || Err(Error::new(Kind::Internal, "find address of model").with("model", &remote.model));
+    let first = hosts.next().unwrap_or_else(none)?;
+    Ok(Arc::new(hosts.try_fold(first, |all, next| Ok::<_, Error>(all.and(next?)))?))
+}
+
+fn endpoint(remote: &RemoteSpec, url: &str) -> EndpointSettings {
+    let plain = EndpointSettings::new(url);
+    let bytes = |size: Option<u64>, usual| size.map_or(usual, |size| usize::try_from(size).unwrap_or(usize::MAX));
     EndpointSettings {
         credential: remote.credential.clone(),
         headers: remote.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
         timeout: TIMEOUT,
-        ..EndpointSettings::new(&remote.url)
+        ca: remote.ca.clone().map(PathBuf::from),
+        request_bytes_max: bytes(remote.request_bytes, plain.request_bytes_max),
+        answer_bytes_max: bytes(remote.answer_bytes, plain.answer_bytes_max),
+        rules: remote.refusals.iter().map(rule).collect(),
+        ..plain
     }
 }
 
-fn open_inference_settings(remote: &RemoteSpec, spec: &OpenInferenceSpec) -> open_inference::OpenInferenceSettings {
+fn rule(refusal: &RefusalSpec) -> Rule {
+    let meaning = match refusal.means {
+        Means::Throttled => Meaning::Throttled,
+        Means::Overload => Meaning::Overloaded,
+        Means::Unavailable => Meaning::Down,
+        Means::Timeout => Meaning::Timeout,
+        Means::Exhausted => Meaning::TooLarge,
+        Means::Data => Meaning::BadRow,
+        Means::Invalid => Meaning::Settings,
+    };
+    Rule { status: refusal.status, contains: refusal.contains.clone(), meaning }
+}
+
+fn open_inference_settings(
+    remote: &RemoteSpec,
+    url: &str,
+    spec: &OpenInferenceSpec,
+) -> open_inference::OpenInferenceSettings {
+    let slots = |slots: &[(String, TypeSpec)]| slots.iter().map(|(name, value)| slot(name, value)).collect();
     open_inference::OpenInferenceSettings {
-        endpoint: endpoint(remote),
+        endpoint: endpoint(remote, url),
+        inputs: slots(&spec.inputs),
+        outputs: slots(&spec.outputs),
         version: spec.version.clone(),
         transport: match spec.transport {
             Transport::Grpc => open_inference::Transport::Grpc,
@@ -83,31 +124,31 @@ fn open_inference_settings(remote: &RemoteSpec, spec: &OpenInferenceSpec) -> ope
             Transport::HttpJson => open_inference::Transport::HttpJson,
         },
         server_batches: spec.server_batches,
-        ..open_inference::OpenInferenceSettings::new(&remote.url, &remote.model)
+        ..open_inference::OpenInferenceSettings::new(url, &remote.model)
     }
 }
 
-fn openai_settings(remote: &RemoteSpec, spec: &OpenAiSpec) -> openai::OpenAiSettings {
+fn openai_settings(remote: &RemoteSpec, url: &str, spec: &OpenAiSpec) -> openai::OpenAiSettings {
     let task = match spec.task.clone() {
         TaskSpec::Chat { messages, schema } => openai::Task::Chat { messages, schema },
         TaskSpec::Completion { prompt } => openai::Task::Completion { prompt },
         TaskSpec::Embeddings { input, length } => openai::Task::Embeddings { input, length },
     };
     openai::OpenAiSettings {
-        endpoint: endpoint(remote),
+        endpoint: endpoint(remote, url),
         parameters: spec.parameters.clone().into_iter().collect(),
         stream: spec.stream,
-        ..openai::OpenAiSettings::new(&remote.url, &remote.model, task)
+        ..openai::OpenAiSettings::new(url, &remote.model, task)
     }
 }
 
-fn http_json_settings(remote: &RemoteSpec, spec: &HttpJsonSpec) -> http_json::HttpJsonSettings {
+fn http_json_settings(remote: &RemoteSpec, url: &str, spec: &HttpJsonSpec) -> http_json::HttpJsonSettings {
     let output = |(name, value, pointer): &(String, TypeSpec, String)| http_json::Output {
         slot: slot(name, value),
         pointer: pointer.clone(),
     };
     http_json::HttpJsonSettings {
-        endpoint: endpoint(remote),
+        endpoint: endpoint(remote, url),
         request: spec.request.clone(),
         inputs: spec.inputs.iter().map(|(name, value)| slot(name, value)).collect(),
         outputs: spec.outputs.iter().map(output).collect(),

@@ -218,7 +218,6 @@ impl<'a> Job<'a> {
         let revisions = self.prepared.hosts.iter().map(|(name, host)| (name.clone(), host.revision())).collect();
         Ok(Parts {
             models: services,
-            env: Arc::clone(&self.env),
             revisions,
             tables: read_tables(self.graph, self.outside).await?,
             splits: self.splits().await?,

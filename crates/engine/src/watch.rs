@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use forebay_core::time::Instant;
-use forebay_inference::call::ModelGate;
+use forebay_inference::call::{Heard, ModelGate};
 use forebay_inference::service::{Latencies, Service};
 use forebay_runtime::attempt::CheckpointTimes;
 use forebay_runtime::coordinator::Finish;
@@ -67,6 +67,18 @@ pub struct ModelReport {
     pub limit: Option<usize>,
     /// Why its limit is that.
     pub why: Option<String>,
+    /// Tokens of prompts and of answers, as the model counted them; 0 for one that does not.
+    pub prompt_tokens: u64,
+    /// See `prompt_tokens`.
+    pub completion_tokens: u64,
+    /// Second copies of slow calls.
+    pub hedged: u64,
+    /// Requests that its provider said are left, the last time.
+    pub requests_left: Option<u64>,
+    /// Tokens that its provider said are left, the last time.
+    pub tokens_left: Option<u64>,
+    /// How much of its capacity its server said is used, the last time; 1 is all.
+    pub utilization: Option<f64>,
 }
 
 /// What a job did, as `--report` writes it.
@@ -175,10 +187,12 @@ impl Watch {
     fn model(&self, name: &str, service: &Service) -> ModelReport {
         let gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
         let gate = gates.get(name);
+        let moving = gate.filter(|gate| gate.moves());
+        let heard = gate.map(|gate| gate.heard()).unwrap_or_default();
         ModelReport {
-            limit: gate.map(|gate| gate.knobs().calls_max),
-            why: gate.map(|gate| gate.why()),
-            ..ModelReport::of(service)
+            limit: moving.map(|gate| gate.knobs().calls_max),
+            why: moving.map(|gate| gate.why()),
+            ..ModelReport::of(service, &heard)
         }
     }
 
@@ -216,7 +230,9 @@ impl Watch {
 // === impl ModelReport ===
 
 impl ModelReport {
-    fn of(service: &Service) -> Self {
+    fn of(service: &Service, heard: &Heard) -> Self {
+        let Heard { observed, hedged } = *heard;
+        let limits = observed.rate_limits.unwrap_or_default();
         let counters = service.counters();
         let seconds = |ratio| counters.latencies.percentile_micros(ratio).unwrap_or(0) as f64 / 1e6;
         Self {
@@ -229,6 +245,12 @@ impl ModelReport {
             limit: None,
             why: None,
             p99_seconds: seconds(0.99),
+            prompt_tokens: observed.tokens.prompt,
+            completion_tokens: observed.tokens.generated,
+            hedged,
+            requests_left: limits.requests_left,
+            tokens_left: limits.tokens_left,
+            utilization: observed.utilization,
         }
     }
 }

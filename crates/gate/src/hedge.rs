@@ -20,6 +20,8 @@ pub struct HedgeSettings {
     pub ratio: f64,
     /// Most hedges that can be saved up.
     pub cap: f64,
+    /// How long a call is waited for before it is hedged; `None`: the 95th percentile of those before it.
+    pub after: Option<Duration>,
 }
 
 /// The percentile and the budget.
@@ -39,9 +41,9 @@ pub struct Hedge {
 
 impl HedgeSettings {
     /// No hedges.
-    pub const OFF: Self = Self { ratio: 0.0, cap: 0.0 };
+    pub const OFF: Self = Self { ratio: 0.0, cap: 0.0, after: None };
     /// 5 % of first attempts, 20 saved at most.
-    pub const ON: Self = Self { ratio: 0.05, cap: 20.0 };
+    pub const ON: Self = Self { ratio: 0.05, cap: 20.0, after: None };
 }
 
 // === impl Hedge ===
@@ -60,12 +62,12 @@ impl Hedge {
     /// A call was sent for the first time: returns how long to wait before it is hedged, if at all.
     pub fn on_first(&mut self) -> Option<Duration> {
         self.saved = (self.saved + self.settings.ratio).min(self.settings.cap);
-        self.p95.filter(|_| self.is_on())
+        self.settings.after.or(self.p95).filter(|_| self.is_on())
     }
 
     /// An attempt ended after `latency`; losers of hedges are left out.
     pub fn on_end(&mut self, latency: Duration) {
-        if !self.is_on() {
+        if !self.is_on() || self.settings.after.is_some() {
             return;
         }
         let micros = u32::try_from(latency.as_micros()).unwrap_or(u32::MAX);
@@ -122,6 +124,13 @@ mod tests {
         let mut hedge = Hedge::new(HedgeSettings::ON);
         (1..=1000).for_each(|n| hedge.on_end(Duration::from_micros(n)));
         assert_eq!(hedge.on_first(), Some(Duration::from_micros(976)));
+    }
+
+    #[test]
+    fn a_wait_that_is_given_needs_no_percentile() {
+        let after = Some(Duration::from_millis(7));
+        assert_eq!(Hedge::new(HedgeSettings { after, ..HedgeSettings::ON }).on_first(), after);
+        assert_eq!(Hedge::new(HedgeSettings { after, ..HedgeSettings::OFF }).on_first(), None);
     }
 
     #[test]

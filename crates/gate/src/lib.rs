@@ -15,11 +15,16 @@ pub mod fallback;
 pub mod gate;
 pub mod hedge;
 pub mod limiter;
+pub mod pace;
 pub mod permits;
+pub mod quota;
+pub mod replicas;
 pub mod retry;
 pub mod share;
 pub mod shed;
 mod slab;
+pub mod turns;
+pub mod usage;
 #[cfg(feature = "tokio")]
 pub mod wrap;
 

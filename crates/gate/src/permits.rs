@@ -7,12 +7,13 @@
 use std::time::Duration;
 
 use crate::limiter::{Attempt, Class, Gauges, Knobs, Limiter, Load};
+use crate::pace::Pace;
 
 /// How often a limiter is told that time passes.
 pub const TICK: Duration = Duration::from_millis(10);
 
 /// Hard caps that no limiter may exceed: what a contract, a quota or the caller's own memory allows.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caps {
     /// Calls in flight.
     pub calls_max: usize,
@@ -22,10 +23,6 @@ pub struct Caps {
     pub bytes_max: usize,
     /// Cost in flight, for example tokens.
     pub cost_max: u64,
-    /// Calls started in a second.
-    pub calls_per_second: f64,
-    /// Cost started in a second, for example tokens of a quota.
-    pub cost_per_second: f64,
 }
 
 /// What a call weighs.
@@ -66,27 +63,18 @@ pub struct Permits {
     row_seconds: f64,
     counted: Duration,
     ticked: Option<Duration>,
-    calls_pace: Pace,
-    cost_pace: Pace,
+    pace: Pace,
     latency: Option<f64>,
     /// A bug for tests to find: the limit does not hold.
     loose: bool,
-}
-
-/// A token bucket: fills at a rate, holds 20 ms worth of it and at least one.
-#[derive(Debug)]
-struct Pace {
-    saved: f64,
-    updated: Duration,
 }
 
 // === impl Caps ===
 
 impl Default for Caps {
     fn default() -> Self {
-        let (calls_per_second, cost_per_second) = (f64::INFINITY, f64::INFINITY);
         let (calls_max, rows_max, bytes_max) = (usize::MAX, usize::MAX, usize::MAX);
-        Self { calls_max, rows_max, bytes_max, cost_max: u64::MAX, calls_per_second, cost_per_second }
+        Self { calls_max, rows_max, bytes_max, cost_max: u64::MAX }
     }
 }
 
@@ -117,8 +105,7 @@ impl Permits {
             row_seconds: 0.0,
             counted: Duration::ZERO,
             ticked: None,
-            calls_pace: Pace::new(),
-            cost_pace: Pace::new(),
+            pace: Pace::new(f64::INFINITY),
             latency: None,
             loose: false,
         }
@@ -146,8 +133,7 @@ impl Permits {
             return Err(Refused::Full);
         }
         self.count(now);
-        self.calls_pace.spend(1.0);
-        self.cost_pace.spend(size.cost as f64);
+        self.pace.spend(1.0);
         self.calls += 1;
         self.in_flight = with;
         Ok(Permit { size, sent: now, in_flight: with.rows as f64 })
@@ -162,8 +148,7 @@ impl Permits {
         if self.calls >= knobs.calls_max.min(self.caps.calls_max) && !self.loose {
             return Err(Refused::Full);
         }
-        self.calls_pace.check(knobs.pace.min(self.caps.calls_per_second), now)?;
-        self.cost_pace.check(self.caps.cost_per_second, now)
+        self.pace.check(knobs.pace, now).map_err(Refused::Until)
     }
 
     /// The call of `permit` ended as `class` and is not in flight any more.
@@ -216,13 +201,18 @@ impl Permits {
         self.limiter.on_gauges(now.as_secs_f64(), gauges);
     }
 
+    /// The backend said how much of its capacity it uses; 1 is all.
+    pub fn on_utilization(&mut self, ratio: f64, now: Duration) {
+        self.limiter.on_utilization(now.as_secs_f64(), ratio);
+    }
+
     /// What the limiter allows, within the hard caps.
     pub fn knobs(&self) -> Knobs {
         let knobs = self.limiter.knobs();
         Knobs {
             calls_max: knobs.calls_max.min(self.caps.calls_max),
             rows_max: knobs.rows_max.min(self.caps.rows_max).max(1),
-            pace: knobs.pace.min(self.caps.calls_per_second),
+            pace: knobs.pace,
             linger: knobs.linger,
         }
     }
@@ -278,38 +268,10 @@ impl Size {
         Self { rows, bytes, cost: self.cost.saturating_add(other.cost) }
     }
 
-    fn minus(self, other: Self) -> Self {
+    /// What is left without `other`.
+    pub fn minus(self, other: Self) -> Self {
         let (rows, bytes) = (self.rows.saturating_sub(other.rows), self.bytes.saturating_sub(other.bytes));
         Self { rows, bytes, cost: self.cost.saturating_sub(other.cost) }
-    }
-}
-
-// === impl Pace ===
-
-impl Pace {
-    fn new() -> Self {
-        Self { saved: 1.0, updated: Duration::ZERO }
-    }
-
-    /// Refills; refused while less than one is saved. What costs more than one is let through and owed afterwards.
-    fn check(&mut self, rate: f64, now: Duration) -> Result<(), Refused> {
-        if !rate.is_finite() {
-            self.saved = 1.0;
-            self.updated = now;
-            return Ok(());
-        }
-        let passed = now.saturating_sub(self.updated).as_secs_f64();
-        self.saved = (self.saved + passed * rate).min((rate * 0.02).max(1.0));
-        self.updated = self.updated.max(now);
-        if self.saved >= 1.0 - 1e-9 {
-            return Ok(());
-        }
-        let wait = ((1.0 - self.saved) / rate.max(1e-9)).clamp(1e-4, 1.0);
-        Err(Refused::Until(now + Duration::from_secs_f64(wait)))
-    }
-
-    fn spend(&mut self, amount: f64) {
-        self.saved -= amount;
     }
 }
 

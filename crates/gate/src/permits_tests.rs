@@ -44,9 +44,16 @@ fn caps_hold_for_rows_bytes_and_cost_but_never_stop_a_lone_call() {
 }
 
 #[test]
-fn pace_spreads_calls_over_time_and_says_when() {
-    let caps = Caps { calls_per_second: 10.0, ..Caps::default() };
-    let mut permits = Permits::new(Box::new(Fixed::new(1000, 1, 0.0)), caps);
+fn a_limiters_pace_spreads_calls_over_time_and_says_when() {
+    struct Paced;
+    impl Limiter for Paced {
+        fn knobs(&self) -> Knobs {
+            Knobs { calls_max: 100, rows_max: 1, linger: 0.0, pace: 10.0 }
+        }
+        fn on_end(&mut self, _attempt: &Attempt) {}
+        fn on_tick(&mut self, _now: Seconds, _load: Load) {}
+    }
+    let mut permits = Permits::new(Box::new(Paced), Caps::default());
     let (mut now, mut sent) = (millis(0), 0);
     while now < millis(2_000) {
         match permits.try_acquire(ONE, now) {
@@ -59,15 +66,6 @@ fn pace_spreads_calls_over_time_and_says_when() {
         }
     }
     assert_eq!(sent, 20, "ten a second for two seconds");
-}
-
-#[test]
-fn a_large_cost_is_owed() {
-    let caps = Caps { cost_per_second: 100.0, ..Caps::default() };
-    let mut permits = Permits::new(Box::new(Fixed::new(1000, 1, 0.0)), caps);
-    let _big = permits.try_acquire(Size { cost: 51, ..ONE }, millis(0)).unwrap();
-    assert!(permits.try_acquire(ONE, millis(400)).is_err());
-    assert!(permits.try_acquire(ONE, millis(511)).is_ok(), "50 owed and 1 to start with take 510 ms");
 }
 
 /// Writes down what it is told.

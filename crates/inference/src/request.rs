@@ -43,6 +43,8 @@ pub enum Outcome {
         reason: String,
         /// How long the model asked to be left alone, where it did. Not kept in the journal.
         retry_after: Option<Duration>,
+        /// The model forbids another try. Not kept in the journal either.
+        final_: bool,
     },
 }
 

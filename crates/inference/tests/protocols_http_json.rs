@@ -218,7 +218,7 @@ async fn rate_limits_and_utilization_are_noted_on_the_side() {
     let server = Scripted::start(vec![Script::answer(200, headers, r#"{"result":[{"label":"x","score":1}]}"#)]);
     let host = made(&settings(&server.url())).unwrap();
     host.start(0).await.unwrap().call(batch(1, rows(&["a"]))).await.unwrap();
-    let seen = host.observed();
+    let seen = host.start_unasked(0).observed();
     assert_eq!((seen.rate_limits.unwrap().requests, seen.utilization), (Some(500), Some(1.5)));
 }
 

@@ -1,4 +1,5 @@
-//! The Open Inference Protocol against MLServer, over gRPC and HTTP, and against answers that are hostile.
+//! The Open Inference Protocol against MLServer, over gRPC and HTTP, against KServe with binary tensors, and against answers
+//! that are hostile.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -16,7 +17,7 @@ use forebay_gate::limiter::Class;
 use forebay_inference::call::Permit;
 use forebay_inference::hosts::{Host, Slot};
 use forebay_inference::protocols::open_inference::{OpenInference, OpenInferenceSettings, Transport, host};
-use forebay_inference::protocols::{Connections, RemoteHost, Secrets, class_of, is_retryable, retry_after};
+use forebay_inference::protocols::{Connections, RemoteHost, Secrets, class_of, is_forbidden, retry_after};
 use forebay_inference::service::{Service, ServiceSettings};
 
 use support::servers::{Script, Scripted, Server};
@@ -26,8 +27,16 @@ static SERVER: LazyLock<Server> = LazyLock::new(|| Server::start("open_inference
 
 static HOSTILE: LazyLock<Server> = LazyLock::new(|| Server::start("hostile_grpc.py", "/"));
 
+/// MLServer does not take raw tensors over HTTP, KServe does.
+static KSERVE: LazyLock<Server> =
+    LazyLock::new(|| Server::start_in("venv-kserve", "binary_tensors.py", "/v2/health/ready"));
+
 fn settings(transport: Transport, model: &str) -> OpenInferenceSettings {
-    let url = if transport == Transport::Grpc { SERVER.second_url() } else { SERVER.url() };
+    let url = match transport {
+        Transport::Grpc => SERVER.second_url(),
+        Transport::HttpJson => SERVER.url(),
+        Transport::HttpBinary => KSERVE.url(),
+    };
     OpenInferenceSettings { transport, ..OpenInferenceSettings::new(&url, model) }
 }
 
@@ -53,10 +62,11 @@ fn values(rows: &RecordBatch) -> Vec<f32> {
 }
 
 const BOTH: [Transport; 2] = [Transport::Grpc, Transport::HttpJson];
+const ALL: [Transport; 3] = [Transport::Grpc, Transport::HttpJson, Transport::HttpBinary];
 
 #[tokio::test]
 async fn the_server_says_what_its_model_takes_and_gives() {
-    for transport in BOTH {
+    for transport in ALL {
         let signature = made(&settings(transport, "double")).signature().await.unwrap();
         let all: Vec<String> =
             signature.inputs.iter().chain(&signature.outputs).map(|slot| format!("{} {slot}", slot.name)).collect();
@@ -66,7 +76,7 @@ async fn the_server_says_what_its_model_takes_and_gives() {
 
 #[tokio::test]
 async fn tensors_go_to_the_model_and_come_back() {
-    for transport in BOTH {
+    for transport in ALL {
         let rows = tensors(2, vec![1.0, 2.5, -3.0, 0.1]);
         let answer = asked(&settings(transport, "double"), rows.clone()).await.unwrap();
         assert_eq!(values(&answer), [2.0, 5.0, -6.0, 0.2], "{transport:?}");
@@ -78,9 +88,9 @@ async fn tensors_go_to_the_model_and_come_back() {
 }
 
 #[tokio::test]
-async fn every_type_survives_both_transports() {
+async fn every_type_survives_every_transport() {
     let numbers: ArrayRef = Arc::new(Int64Array::from(vec![0, 1, 100]));
-    for transport in BOTH {
+    for transport in ALL {
         let host = made(&settings(transport, "echo"));
         let signature = host.signature().await.unwrap();
         assert_eq!(signature.inputs.len(), 13);
@@ -130,7 +140,7 @@ async fn text_of_any_length_and_script_passes() {
 
 #[tokio::test]
 async fn calls_overlap_on_one_connection() {
-    for transport in BOTH {
+    for transport in ALL {
         let replica = made(&settings(transport, "double")).start(0).await.unwrap();
         let calls = (0..32).map(|call| replica.call(batch(call, tensors(2, vec![call as f32 + 0.25, 1.0]))));
         let answers = futures::future::try_join_all(calls).await.unwrap();
@@ -234,7 +244,7 @@ async fn hostile(transport: Transport, script: Script) -> (Result<RecordBatch>, 
     let column: ArrayRef = Arc::new(Float32Array::from(vec![1.0, 2.0]));
     let rows = RecordBatch::try_from_iter([("x", column)]).unwrap();
     let host = made(&OpenInferenceSettings { transport, ..settings });
-    let replica = host.start_unasked();
+    let replica = host.start_unasked(0);
     (replica.call(batch(1, rows)).await, server.requests())
 }
 
@@ -309,7 +319,7 @@ async fn wrongly(model: &str, timeout: Duration, answer_bytes_max: usize) -> Res
     (settings.endpoint.timeout, settings.endpoint.answer_bytes_max) = (timeout, answer_bytes_max);
     let column: ArrayRef = Arc::new(Float32Array::from(vec![1.0, 2.0]));
     let rows = RecordBatch::try_from_iter([("x", column)]).unwrap();
-    made(&settings).start_unasked().call(batch(1, rows)).await
+    made(&settings).start_unasked(0).call(batch(1, rows)).await
 }
 
 const LONG: Duration = Duration::from_secs(60);
@@ -346,9 +356,9 @@ async fn hostile_messages_end_in_clear_errors() {
 async fn trailers_tell_when_to_come_back_and_whether() {
     let quota = wrongly("quota", LONG, 1 << 20).await.unwrap_err();
     assert_eq!((class_of(&quota), retry_after(&quota)), (Class::Throttled, Some(Duration::from_millis(700))));
-    assert!(quota.chain().ends_with("slow down: 100% é") && is_retryable(&quota), "{}", quota.chain());
+    assert!(quota.chain().ends_with("slow down: 100% é") && !is_forbidden(&quota), "{}", quota.chain());
     let never = wrongly("never", LONG, 1 << 20).await.unwrap_err();
-    assert_eq!((class_of(&never), is_retryable(&never)), (Class::Overloaded, false), "{}", never.chain());
+    assert_eq!((class_of(&never), is_forbidden(&never)), (Class::Overloaded, true), "{}", never.chain());
     let slow = wrongly("slow", Duration::from_millis(300), 1 << 20).await.unwrap_err();
     assert_eq!((slow.kind(), class_of(&slow)), (Kind::Timeout, Class::Timeout), "{}", slow.chain());
 }

@@ -93,9 +93,9 @@ async fn tokens_are_those_of_each_row_and_are_summed_on_the_side() {
     let prompt = tokens(&rows, "prompt_tokens");
     // The model's tokens are bytes, and its tokenizer writes a space in three.
     assert_eq!(prompt[1] - prompt[0], ("a▁longer▁text▁has▁more▁tokens".len() - 1) as i64);
-    let seen = host.observed();
-    assert_eq!(seen.prompt_tokens as i64, prompt.iter().sum::<i64>());
-    assert_eq!(seen.completion_tokens as i64, tokens(&rows, "completion_tokens").iter().sum::<i64>());
+    let seen = host.start_unasked(0).observed();
+    assert_eq!(seen.tokens.prompt as i64, prompt.iter().sum::<i64>());
+    assert_eq!(seen.tokens.generated as i64, tokens(&rows, "completion_tokens").iter().sum::<i64>());
 }
 
 #[tokio::test]
@@ -143,7 +143,7 @@ async fn embeddings_of_a_batch_come_in_one_call() {
     let distance = |a: Vec<f32>, b: Vec<f32>| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(distance(vector(0), vector(2)) < 1e-3, "the same text");
     assert!(distance(vector(0), vector(1)) > 1e-2, "another text");
-    assert!(host.observed().prompt_tokens > 0 && !host.batches());
+    assert!(host.start_unasked(0).observed().tokens.prompt > 0 && !host.batches());
 }
 
 #[tokio::test]
@@ -174,7 +174,7 @@ async fn parameters_of_the_protocol_itself_are_refused() {
 async fn hostile(script: Script, task: Task, stream: bool) -> Error {
     let server = Scripted::start(vec![script]);
     let settings = settings(&server.url(), task, stream);
-    made(&settings).start_unasked().call(batch(1, texts(&["a"]))).await.unwrap_err()
+    made(&settings).start_unasked(0).call(batch(1, texts(&["a"]))).await.unwrap_err()
 }
 
 #[tokio::test]
@@ -211,7 +211,7 @@ async fn a_stream_that_breaks_off_is_overload_and_one_that_never_ends_is_too_lar
         let server = Scripted::start(vec![Script::Endless(head, piece.repeat(100))]);
         let mut settings = settings(&server.url(), chat(None), true);
         settings.endpoint.answer_bytes_max = 4 << 20;
-        async move { made(&settings).start_unasked().call(batch(1, texts(&["a"]))).await.unwrap_err() }
+        async move { made(&settings).start_unasked(0).call(batch(1, texts(&["a"]))).await.unwrap_err() }
     };
     let error = endless(head.clone(), piece.as_bytes()).await;
     assert_eq!((error.kind(), class_of(&error)), (Kind::Exhausted, Class::TooLarge), "{}", error.chain());
@@ -225,7 +225,7 @@ async fn a_stream_that_stalls_times_out_and_an_error_inside_one_keeps_its_class(
     let server = Scripted::start(vec![Script::Stalled(head.as_bytes().to_vec())]);
     let mut settings = settings(&server.url(), chat(None), true);
     settings.endpoint.timeout = Duration::from_millis(200);
-    let error = made(&settings).start_unasked().call(batch(1, texts(&["a"]))).await.unwrap_err();
+    let error = made(&settings).start_unasked(0).call(batch(1, texts(&["a"]))).await.unwrap_err();
     assert_eq!((error.kind(), class_of(&error)), (Kind::Timeout, Class::Timeout), "{}", error.chain());
     let body = "data: {\"error\":{\"message\":\"CUDA out of memory\",\"code\":500}}\n\n";
     let error = hostile(Script::stream(body), chat(None), true).await;

@@ -9,7 +9,7 @@ use forebay_gate::limiter::Class;
 use forebay_inference::protocols::signals::{
     Dialect, GrpcStatus, Rule, of_grpc, of_http, of_stream_error, utilization,
 };
-use forebay_inference::protocols::{Meaning, Refusal, class_of, is_retryable, retry_after};
+use forebay_inference::protocols::{Meaning, Refusal, class_of, is_forbidden, retry_after};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 
@@ -85,7 +85,7 @@ fn check(default: Dialect, text: &str) {
         assert_eq!(error.kind().name(), case.kind, "{name}");
         assert_eq!(class_of(&error), class, "{name}");
         assert_eq!(retry_after(&error), case.retry_after_ms.map(Duration::from_millis), "{name}");
-        assert_eq!(is_retryable(&error), case.retryable.unwrap_or(error.kind().is_retryable()), "{name}");
+        assert_eq!(!is_forbidden(&error), case.retryable.unwrap_or(true), "{name}");
     }
 }
 

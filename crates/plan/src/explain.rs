@@ -183,7 +183,8 @@ fn write_models(out: &mut String, graph: &JobGraph) -> Result {
             Host::Remote(_) => {}
         }
         if let Host::Remote(remote) = host {
-            writeln!(out, "  {}: {} of {} at {}", model.id, remote.model, protocol(&remote.protocol), remote.url)?;
+            let urls = remote.urls.join(", ");
+            writeln!(out, "  {}: {} of {} at {urls}", model.id, remote.model, protocol(&remote.protocol))?;
         }
         if let Some(latency) = model.spec.latency {
             writeln!(
@@ -192,7 +193,29 @@ fn write_models(out: &mut String, graph: &JobGraph) -> Result {
                 format_duration(latency)
             )?;
         }
+        write_limits(out, &model.spec)?;
         writeln!(out, "    journal {}", journal(&model.spec))?;
+    }
+    Ok(())
+}
+
+fn write_limits(out: &mut String, model: &ModelSpec) -> Result {
+    let limits = &model.limits;
+    let said = [
+        limits.requests_per_second.map(|rate| format!("{} requests a second", rate.value())),
+        limits.rows_per_second.map(|rate| format!("{} rows a second", rate.value())),
+        limits.tokens_per_minute.map(|tokens| format!("{tokens} tokens a minute")),
+        limits.in_flight_bytes.map(|bytes| format!("{} in flight", size_text(bytes))),
+        limits.in_flight_tokens.map(|tokens| format!("{tokens} tokens in flight")),
+    ];
+    let said: Vec<String> = said.into_iter().flatten().collect();
+    if !said.is_empty() {
+        writeln!(out, "    at most {}, whoever asks", said.join(", "))?;
+    }
+    if let Some(hedge) = model.hedge {
+        let after = hedge.after.map_or("the 95th percentile".to_string(), |after| format_duration(after).to_string());
+        let share = hedge.budget.value() * 100.0;
+        writeln!(out, "    a second copy on another replica after {after}, of at most {share} in 100 requests")?;
     }
     Ok(())
 }

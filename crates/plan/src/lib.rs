@@ -12,6 +12,7 @@
 //!
 //! This crate never does I/O, reads no environment variable, starts no runtime and evaluates no row.
 
+pub mod asking;
 pub mod explain;
 pub mod facts;
 pub mod graph;

@@ -5,17 +5,27 @@ use std::collections::BTreeMap;
 use arrow::datatypes::DataType;
 use serde_json::Value;
 
+use crate::asking::RefusalSpec;
+
 /// A model behind an address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RemoteSpec {
-    /// `http://` or `https://`.
-    pub url: String,
+    /// `http://` or `https://`, one for each replica, at least one.
+    pub urls: Vec<String>,
     /// The model's name there.
     pub model: String,
     /// `secret://NAME`, sent as a bearer token. The value is never part of a plan.
     pub credential: Option<String>,
     /// More headers; a value may be `secret://NAME`.
     pub headers: BTreeMap<String, String>,
+    /// PEM file with certificates of more authorities that are trusted.
+    pub ca: Option<String>,
+    /// Most bytes of one request.
+    pub request_bytes: Option<u64>,
+    /// Most bytes of one answer.
+    pub answer_bytes: Option<u64>,
+    /// Own readings of refusals.
+    pub refusals: Vec<RefusalSpec>,
     /// Address of its metrics in Prometheus text: what waits there bounds the limit.
     pub metrics: Option<String>,
     /// How it is spoken to.
@@ -55,6 +65,10 @@ pub struct OpenInferenceSpec {
     pub transport: Transport,
     /// The server gathers rows of several requests by itself: each is then sent alone.
     pub server_batches: bool,
+    /// Inputs in place of those that the server tells.
+    pub inputs: Vec<(String, TypeSpec)>,
+    /// Outputs in place of those that the server tells.
+    pub outputs: Vec<(String, TypeSpec)>,
 }
 
 /// What is asked of a language model.
@@ -128,6 +142,12 @@ pub struct TypeSpec {
 impl TypeSpec {
     /// Reads `float32[3, 224]`; `None` if it is no type.
     pub fn parse(text: &str) -> Option<Self> {
+        let json = ["string", "boolean", "int32", "int64", "float32", "float64"];
+        Self::parse_tensor(text).filter(|_| json.contains(&text.split('[').next().unwrap_or_default().trim()))
+    }
+
+    /// Reads a type that only tensors have, too: `uint8[3, 224, 224]`, `float16[8]`, `bytes`.
+    pub fn parse_tensor(text: &str) -> Option<Self> {
         let (name, axes) = match text.trim().split_once('[') {
             Some((name, axes)) => (name.trim(), axes.strip_suffix(']')?),
             None => (text.trim(), ""),
@@ -135,6 +155,14 @@ impl TypeSpec {
         let value = match name {
             "string" => DataType::Utf8,
             "boolean" => DataType::Boolean,
+            "bytes" => DataType::Binary,
+            "int8" => DataType::Int8,
+            "int16" => DataType::Int16,
+            "uint8" => DataType::UInt8,
+            "uint16" => DataType::UInt16,
+            "uint32" => DataType::UInt32,
+            "uint64" => DataType::UInt64,
+            "float16" => DataType::Float16,
             "int32" => DataType::Int32,
             "int64" => DataType::Int64,
             "float32" => DataType::Float32,
@@ -158,6 +186,7 @@ mod tests {
             ("string", of(DataType::Utf8, &[])),
             ("float32[3, 224]", of(DataType::Float32, &[3, 224])),
             (" int64 [2] ", of(DataType::Int64, &[2])),
+            ("uint8[3]", None),
             ("text", None),
             ("float32[3", None),
             ("float32[0]", None),
@@ -165,5 +194,7 @@ mod tests {
         ] {
             assert_eq!(TypeSpec::parse(text), expected, "{text}");
         }
+        assert_eq!(TypeSpec::parse_tensor("uint8[3]"), of(DataType::UInt8, &[3]));
+        assert_eq!(TypeSpec::parse_tensor("bytes"), of(DataType::Binary, &[]));
     }
 }

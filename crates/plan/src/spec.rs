@@ -13,6 +13,7 @@ use forebay_core::on_error::OnError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::asking::{HedgeSpec, LimitsSpec};
 use crate::remote::RemoteSpec;
 
 /// How the bytes of a source or a table become rows.
@@ -169,6 +170,8 @@ pub struct InferSpec {
     pub on_error: OnError,
     /// How many subtasks call the model.
     pub parallelism: u16,
+    /// Share of the model's room against others that ask it, each subtask's.
+    pub weight: u32,
 }
 
 /// Where a model runs.
@@ -217,6 +220,12 @@ pub struct ModelSpec {
     pub host: Host,
     /// The longest that a request should take, 99 times in 100: its limit then follows what the model can take.
     pub latency: Option<Duration>,
+    /// What all who ask it share.
+    pub limits: LimitsSpec,
+    /// Whether asking the same twice does no harm; `None` if nobody said.
+    pub idempotent: Option<bool>,
+    /// Second copies of slow requests.
+    pub hedge: Option<HedgeSpec>,
     /// How many loaded copies.
     pub replicas: u16,
     /// Whether every answer is stored before it is used, so that it is never computed again.

@@ -207,7 +207,9 @@ impl Bench {
         let answer: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row * 10)));
         let answers = RecordBatch::try_from_iter([("y", answer)]).expect("one column");
         let outcome = |place| match fails {
-            true => Outcome::Failed { kind: Kind::Unavailable, reason: "drawn".into(), retry_after: None },
+            true => {
+                Outcome::Failed { kind: Kind::Unavailable, reason: "drawn".into(), retry_after: None, final_: false }
+            }
             false => Outcome::Answered { rows: answers.clone(), place },
         };
         if fails {

@@ -100,6 +100,7 @@ impl<T: Clone, V> Gate<T, V> {
         if self.calls.get(id.0).is_some_and(|call| call.abandoned)
             && let Some(call) = self.calls.remove(id.0)
         {
+            self.quota.give_back(call.permit.size(), true);
             self.replicas.get_mut(call.replica).permits.release(call.permit, self.now);
         }
     }
@@ -141,6 +142,7 @@ impl<T: Clone, V> Gate<T, V> {
         if matches!(class, Class::Answered | Class::Timeout) {
             self.hedge.on_end(self.now.saturating_sub(sent));
         }
+        self.quota.give_back(call.permit.size(), class.may_have_worked());
         self.replicas.get_mut(call.replica).permits.give_back(call.permit, class, self.now);
         self.replicas.on_end(call.replica, sent, self.now, class);
         self.hand_over_keys(call.left, call.twin);

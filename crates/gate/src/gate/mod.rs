@@ -12,7 +12,6 @@
 
 mod answers;
 mod order;
-mod replicas;
 mod sending;
 mod settings;
 mod settling;
@@ -25,13 +24,14 @@ pub use self::settings::{Bug, GateSettings};
 pub use self::vocabulary::{Action, CallId, Counts, Event, Order, Outcome, ReplicaId, Row, RowId};
 
 use self::order::Queues;
-use self::replicas::Replicas;
 use self::timers::{Timers, What};
 use crate::batcher::{Batcher, Entry};
 use crate::chance::Chance;
 use crate::hedge::{Hedge, HedgeSettings};
 use crate::limiter::Limiter;
 use crate::permits::{Permit, Permits};
+use crate::quota::Quota;
+use crate::replicas::Replicas;
 use crate::retry::Budget;
 use crate::share::{CallerId, Share};
 use crate::shed::Backlog;
@@ -51,6 +51,7 @@ pub struct Gate<T, V> {
     batcher: Batcher<RowId>,
     calls: Slab<Call>,
     replicas: Replicas,
+    quota: Quota,
     timers: Timers,
     queues: Queues,
     budget: Budget,
@@ -130,7 +131,8 @@ impl<T: Clone, V> Gate<T, V> {
             share: Share::new(),
             batcher: Batcher::new(batcher),
             calls: Slab::new(),
-            replicas: Replicas::new(&settings, limiters),
+            replicas: Replicas::new(&settings.replicas(), limiters),
+            quota: Quota::new(settings.limits),
             timers: Timers::default(),
             queues: Queues::new(settings.order),
             budget: Budget::new(settings.retry.budget),

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::replicas::Choice;
 use super::timers::What;
 use super::{Action, Bug, Call, CallId, Gate, Place, ReplicaId, RowId};
 use crate::batcher::{Cause, Formed};
 use crate::deadline::is_expired;
 use crate::fallback::Why;
-use crate::permits::{Permit, Refused};
+use crate::permits::{Permit, Refused, Size};
+use crate::replicas::Choice;
 
 impl<T: Clone, V> Gate<T, V> {
     /// Sends calls while there are batches and permits.
@@ -66,7 +66,7 @@ impl<T: Clone, V> Gate<T, V> {
         if formed.rows.is_empty() {
             return true;
         }
-        let permit = match self.replicas.get_mut(replica).permits.try_acquire(formed.size(), self.now) {
+        let permit = match self.acquire(formed.size(), replica) {
             Ok(permit) => permit,
             Err(refused) => {
                 self.blocked = if let Refused::Until(at) = refused { Some(at) } else { None };
@@ -75,6 +75,7 @@ impl<T: Clone, V> Gate<T, V> {
             }
         };
         let Some(asks) = self.replicas.admit(replica, self.now) else {
+            self.quota.give_back(permit.size(), false);
             self.replicas.get_mut(replica).permits.release(permit, self.now);
             self.blocked = self.replicas.asks_at().filter(|at| *at > self.now);
             self.batcher.put_back(formed);
@@ -89,6 +90,16 @@ impl<T: Clone, V> Gate<T, V> {
             }
         }
         true
+    }
+
+    /// A permit of `replica`, within what all replicas together may be asked for.
+    fn acquire(&mut self, size: Size, replica: ReplicaId) -> Result<Permit, Refused> {
+        self.quota.try_take(size, self.now)?;
+        let permit = self.replicas.get_mut(replica).permits.try_acquire(size, self.now);
+        if permit.is_err() {
+            self.quota.give_back(size, false);
+        }
+        permit
     }
 
     /// Takes rows out of `formed` that have their outcome already or can no longer be answered in time.
@@ -157,7 +168,7 @@ impl<T: Clone, V> Gate<T, V> {
         }
         let size = call.permit.size();
         let Some(replica) = self.replicas.idlest(but, size.rows, self.now) else { return };
-        let Ok(permit) = self.replicas.get_mut(replica).permits.try_acquire(size, self.now) else { return };
+        let Ok(permit) = self.acquire(size, replica) else { return };
         self.hedge.spend();
         self.counts.hedged += 1;
         let Some(call) = self.calls.get(first.0) else { return };

@@ -10,6 +10,8 @@ use crate::hedge::HedgeSettings;
 use crate::limiter::Limiter;
 use crate::limiter::latch::{self, Latch};
 use crate::permits::Caps;
+use crate::quota::Limits;
+use crate::replicas::ReplicaSettings;
 use crate::retry::RetrySettings;
 use crate::shed::BacklogSettings;
 
@@ -27,6 +29,8 @@ pub struct GateSettings {
     pub batcher: BatcherSettings,
     /// Hard caps of each replica.
     pub caps: Caps,
+    /// What all replicas together may be asked for.
+    pub limits: Limits,
     /// Retries and their budget.
     pub retry: RetrySettings,
     /// Second copies of slow calls, between several replicas; only if `retry.idempotent`.
@@ -80,6 +84,7 @@ impl GateSettings {
             deadlines: DeadlineSettings { objective: latency, deadline: None },
             batcher: BatcherSettings::new(1, BYTES_MAX, Duration::ZERO),
             caps: Caps::default(),
+            limits: Limits::default(),
             retry: RetrySettings::default(),
             hedge: HedgeSettings::OFF,
             backlog: BacklogSettings::default(),
@@ -107,6 +112,12 @@ impl GateSettings {
             seed: self.seed,
             hint: None,
         }))
+    }
+
+    pub(super) fn replicas(&self) -> ReplicaSettings {
+        let (breakers, objective) = (self.breakers, self.deadlines.objective);
+        let loose = self.has(Bug::LimitIgnored);
+        ReplicaSettings { caps: self.caps, objective, breakers, model_breaker: breakers, seed: self.seed, loose }
     }
 
     pub(super) fn has(&self, bug: Bug) -> bool {

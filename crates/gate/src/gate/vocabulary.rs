@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::fallback::{Rung, Why};
 use crate::limiter::Gauges;
+pub use crate::replicas::ReplicaId;
 use crate::retry::{Failure, Fault};
 use crate::share::CallerId;
 
@@ -15,10 +16,6 @@ pub struct RowId(pub(super) u64);
 /// One attempt of one call. Never used for another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(pub(super) u64);
-
-/// A replica, by its place among the limiters that the gate was made with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct ReplicaId(pub usize);
 
 /// A row on its way into a gate.
 #[derive(Debug, Clone, PartialEq, Eq)]

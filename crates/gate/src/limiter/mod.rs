@@ -111,6 +111,9 @@ pub trait Limiter: Send {
     /// The backend's own gauges were read.
     fn on_gauges(&mut self, _now: Seconds, _gauges: Gauges) {}
 
+    /// The backend said with an answer how much of its capacity it uses; 1 is all.
+    fn on_utilization(&mut self, _now: Seconds, _ratio: f64) {}
+
     /// What it learned, to begin with after a restart.
     fn hint(&self) -> Option<Hint> {
         None
@@ -119,6 +122,15 @@ pub trait Limiter: Send {
     /// Why the limit is what it is, for people: one line.
     fn why(&self) -> String {
         String::new()
+    }
+}
+
+// === impl Class ===
+
+impl Class {
+    /// False if the backend refused the call without work, or was never reached.
+    pub fn may_have_worked(self) -> bool {
+        matches!(self, Self::Answered | Self::Timeout | Self::TooLarge)
     }
 }
 

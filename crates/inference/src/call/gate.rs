@@ -1,8 +1,12 @@
-//! How many calls of one model may be in flight, for all subtasks and steps that ask it, and when a failed one comes back.
+//! How many calls of one model may be in flight, for all subtasks and steps that ask it, which replica takes the next one,
+//! and when a failed one comes back.
 //!
-//! The numbers come from a [`Limiter`]: one that never moves, or one that follows what the model can take. Asking never
-//! waits: who is refused keeps its rows and is woken when it is worth asking again. The limiter is told the time whenever
-//! somebody asks or answers, and by a timer only while somebody was refused: a job without rows costs nothing.
+//! Each replica has a [`Limiter`]: one that never moves, or one that follows what the replica can take. Above them stand the
+//! limits that all share ([`Quota`]) and whose turn it is ([`Turns`]). Asking never waits: who is refused keeps its rows and
+//! is woken when it is worth asking again. Limiters are told the time whenever somebody asks or answers, and by a timer
+//! only while somebody was refused: a job without rows costs nothing.
+
+mod state;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -10,151 +14,235 @@ use std::time::Duration;
 
 use forebay_core::env::Env;
 use forebay_core::time::Instant;
-use forebay_gate::chance::Chance;
+use forebay_gate::hedge::HedgeSettings;
 use forebay_gate::limiter::{Class, Fixed, Gauges, Hint, Knobs, Limiter};
-use forebay_gate::permits::{self, Caps, Permits, Refused, Size, TICK};
-use forebay_gate::retry::{Backoff, Budget, BudgetSettings};
+use forebay_gate::permits::{Caps, Refused, Size, TICK};
+use forebay_gate::quota::Limits;
+use forebay_gate::replicas::ReplicaId;
+use forebay_gate::retry::Backoff;
+use forebay_gate::share::CallerId;
 
-/// Earned by time alone: rows wait for the budget rather than fail, and without rows that are new nothing else refills it.
-const BUDGET_PER_SECOND: f64 = 1.0;
+use self::state::{Refusal, State};
+use super::caller::Caller;
+use super::permit::{Held, Permit};
+use crate::protocols::Observed;
+
 /// First pause before a call that failed is made again; doubles with every failure of its rows.
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 /// Longest such pause.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
+/// What a gate is told of its model.
+#[derive(Debug, Clone, Copy)]
+pub struct GateSettings {
+    /// Hard caps of each replica.
+    pub caps: Caps,
+    /// What all who ask share.
+    pub limits: Limits,
+    /// How long a call shall take; for breakers of several replicas.
+    pub objective: Duration,
+    /// Limiters move by time alone, so that it may make room.
+    pub moves: bool,
+    /// Second copies of slow calls on other replicas.
+    pub hedge: HedgeSettings,
+    /// Cost is tokens, and an answer to one row has so many: then cost is estimated here and settled by what answers tell.
+    pub answer_tokens: Option<f64>,
+}
+
 /// The gate of one model. Shared by everyone who asks it.
 pub struct ModelGate {
     env: Arc<dyn Env>,
-    /// Time alone may make room.
     moves: bool,
     state: Mutex<State>,
 }
 
-struct State {
-    permits: Permits,
-    budget: Budget,
-    chance: Chance,
-    refused: Vec<Waker>,
-    timer: bool,
+/// What a model told besides rows, of all calls.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Heard {
+    /// The newest of each, and tokens of all answers.
+    pub observed: Observed,
+    /// Second copies sent.
+    pub hedged: u64,
 }
 
-/// The right to one request batch in flight. Giving it back wakes everyone who was refused; a permit that is dropped is
-/// given back as [`Class::Cancelled`], which tells the limiter nothing.
-pub struct Permit {
-    held: Option<(Arc<ModelGate>, permits::Permit)>,
+// === impl GateSettings ===
+
+impl Default for GateSettings {
+    fn default() -> Self {
+        Self {
+            caps: Caps::default(),
+            limits: Limits::default(),
+            objective: Duration::from_secs(1),
+            moves: false,
+            hedge: HedgeSettings::OFF,
+            answer_tokens: None,
+        }
+    }
 }
 
 // === impl ModelGate ===
 
 impl ModelGate {
-    /// A gate that `limiter` moves, within `caps`.
-    pub fn new(env: Arc<dyn Env>, limiter: Box<dyn Limiter>, caps: Caps) -> Arc<Self> {
-        Self::make(env, limiter, caps, true)
-    }
-
-    fn make(env: Arc<dyn Env>, limiter: Box<dyn Limiter>, caps: Caps, moves: bool) -> Arc<Self> {
-        let budget = Budget::new(BudgetSettings { per_second: BUDGET_PER_SECOND, ..BudgetSettings::default() });
-        let chance = Chance::new(env.random());
-        let permits = Permits::new(limiter, caps);
-        let state = State { permits, budget, chance, refused: Vec::new(), timer: false };
-        Arc::new(Self { env, moves, state: Mutex::new(state) })
+    /// A gate before one replica for each limiter, at least one.
+    ///
+    /// # Panics
+    /// Without a limiter.
+    pub fn new(env: Arc<dyn Env>, limiters: Vec<Box<dyn Limiter>>, settings: GateSettings) -> Arc<Self> {
+        assert!(!limiters.is_empty(), "a gate needs a limiter");
+        let state = State::new(env.random(), limiters, &settings);
+        Arc::new(Self { env, moves: settings.moves, state: Mutex::new(state) })
     }
 
     /// A gate for `calls_max` calls of `rows_max` rows that wait up to `linger` for company, whatever happens.
     pub fn fixed(env: Arc<dyn Env>, calls_max: usize, rows_max: usize, linger: Duration) -> Arc<Self> {
         let fixed = Fixed::new(calls_max, rows_max, linger.as_secs_f64());
-        Self::make(env, Box::new(fixed), Caps::default(), false)
+        Self::new(env, vec![Box::new(fixed)], GateSettings::default())
     }
 
-    /// A permit for a call of `size`, or `None`; then `waker` is woken once when it is worth asking again. Being woken
-    /// promises nothing: another caller may have been faster.
-    pub fn try_acquire(self: &Arc<Self>, size: Size, waker: &Waker) -> Option<Permit> {
-        let now = self.now();
-        let mut state = self.lock();
-        state.permits.on_time(now, true);
-        let refused = match state.permits.try_acquire(size, now) {
-            Ok(permit) => return Some(Permit { held: Some((Arc::clone(self), permit)) }),
-            Err(refused) => refused,
-        };
-        self.wait(&mut state, refused, waker);
-        None
+    /// Somebody who asks, with `weight` times the share of others and no more than `calls_max` calls in flight.
+    pub fn caller(self: &Arc<Self>, weight: u32, calls_max: Option<usize>) -> Caller {
+        let id = self.lock().join(weight, calls_max.unwrap_or(usize::MAX));
+        Caller::new(Arc::clone(self), id)
     }
 
-    /// Whether a small call would get a permit now; if not, `waker` is woken as by [`ModelGate::try_acquire`].
-    pub fn has_room(self: &Arc<Self>, waker: &Waker) -> bool {
-        let now = self.now();
-        let mut state = self.lock();
-        state.permits.on_time(now, true);
-        let Err(refused) = state.permits.room(now) else { return true };
-        self.wait(&mut state, refused, waker);
-        false
-    }
-
-    /// What is allowed now: calls in flight, rows a call, and how long a row waits for company.
+    /// What is allowed now, all replicas together: calls in flight, rows a call, and how long a row waits for company.
     pub fn knobs(&self) -> Knobs {
-        self.lock().permits.knobs()
+        self.lock().knobs()
+    }
+
+    /// True if the limit follows what the model can take.
+    pub fn moves(&self) -> bool {
+        self.moves
     }
 
     /// Calls in flight. Above the limit for a while after the limit shrank.
     pub fn in_flight(&self) -> usize {
-        self.lock().permits.calls()
+        self.lock().replicas.calls()
     }
 
-    /// Rows were sent for the first time: a part of a retry is earned.
-    pub fn earn(&self) {
-        self.lock().budget.earn();
-    }
-
-    /// When rows may be sent again after failure number `failures` in a row, from 1: at what the model asked for, or after a
-    /// random pause under a bound that doubles.
-    pub fn retry_at(&self, failures: u32, retry_after: Option<Duration>) -> Instant {
-        let backoff = Backoff { first: BACKOFF_FIRST, longest: BACKOFF_MAX };
-        self.env.now() + backoff.pause(failures, retry_after, &mut self.lock().chance)
-    }
-
-    /// Pays for sending rows again that the model may have worked on; false if the budget for that is spent. It is shared,
-    /// so that a model in trouble is not asked to do everything twice.
-    pub fn pay(&self) -> bool {
-        let now = self.now();
-        self.lock().budget.try_spend(now)
-    }
-
-    /// The model's own gauges were read.
+    /// The gauges of a model of one replica were read.
     pub fn on_gauges(&self, gauges: Gauges) {
-        self.lock().permits.on_gauges(gauges, self.now());
+        let now = self.now();
+        if let Some(replica) = self.lock().replicas.find_mut(ReplicaId(0)) {
+            replica.permits.on_gauges(gauges, now);
+        }
     }
 
-    /// What was learned, to begin with after a restart.
-    pub fn hint(&self) -> Option<Hint> {
-        self.lock().permits.limiter().hint()
+    /// What was learned of each replica, to begin with after a restart.
+    pub fn hints(&self) -> Vec<Option<Hint>> {
+        self.lock().replicas.iter().map(|replica| replica.permits.limiter().hint()).collect()
     }
 
     /// Why the limit is what it is, for people; empty for a limit that never moves.
     pub fn why(&self) -> String {
-        self.lock().permits.limiter().why()
+        let state = self.lock();
+        let whys: Vec<String> = state.replicas.iter().map(|replica| replica.permits.limiter().why()).collect();
+        whys.join(" · ")
     }
 
-    fn give_back(&self, permit: permits::Permit, class: Class) {
+    /// What the model told besides rows, so far.
+    pub fn heard(&self) -> Heard {
+        self.lock().heard()
+    }
+
+    pub(super) fn earn(&self) {
+        self.lock().budget.earn();
+    }
+
+    pub(super) fn pay(&self) -> bool {
         let now = self.now();
-        let refused = {
-            let mut state = self.lock();
-            state.permits.give_back(permit, class, now);
-            let waiting = !state.refused.is_empty();
-            state.permits.on_time(now, waiting);
-            std::mem::take(&mut state.refused)
-        };
-        refused.into_iter().for_each(Waker::wake);
+        self.lock().budget.try_spend(now)
     }
 
-    fn wait(self: &Arc<Self>, state: &mut State, refused: Refused, waker: &Waker) {
-        if !state.refused.iter().any(|other| other.will_wake(waker)) {
-            state.refused.push(waker.clone());
+    pub(super) fn retry_at(&self, failures: u32, retry_after: Option<Duration>) -> Instant {
+        let backoff = Backoff { first: BACKOFF_FIRST, longest: BACKOFF_MAX };
+        self.env.now() + backoff.pause(failures, retry_after, &mut self.lock().chance)
+    }
+
+    pub(super) fn knobs_of(&self, caller: CallerId) -> Knobs {
+        let state = self.lock();
+        let knobs = state.knobs();
+        Knobs { calls_max: knobs.calls_max.min(state.calls_max(caller)), ..knobs }
+    }
+
+    pub(super) fn try_acquire(self: &Arc<Self>, caller: CallerId, size: Size, waker: &Waker) -> Option<Permit> {
+        let now = self.now();
+        let mut state = self.lock();
+        state.replicas.on_time(now, true);
+        match state.acquire(caller, size, now) {
+            Ok(taken) => {
+                // Who was refused because it was not its turn may have it now.
+                let woken = if state.is_room(now) { state.take_wakers(now, None) } else { Vec::new() };
+                drop(state);
+                woken.into_iter().for_each(Waker::wake);
+                Some(Permit::new(Arc::clone(self), taken))
+            }
+            Err(refusal) => {
+                self.wait(&mut state, caller, refusal, waker);
+                None
+            }
         }
-        let pause = match refused {
+    }
+
+    pub(super) fn has_room(self: &Arc<Self>, caller: CallerId, waker: &Waker) -> bool {
+        let now = self.now();
+        let mut state = self.lock();
+        state.replicas.on_time(now, true);
+        match state.room(caller, now) {
+            Ok(_) => true,
+            Err(refusal) => {
+                self.wait(&mut state, caller, refusal, waker);
+                false
+            }
+        }
+    }
+
+    pub(super) fn leave(&self, caller: CallerId) {
+        let now = self.now();
+        let woken = {
+            let mut state = self.lock();
+            state.leave(caller);
+            state.take_wakers(now, None)
+        };
+        woken.into_iter().for_each(Waker::wake);
+    }
+
+    pub(super) fn give_back(&self, held: Held, class: Class) {
+        let now = self.now();
+        let woken = {
+            let mut state = self.lock();
+            let caller = held.caller;
+            state.give_back(held, class, now);
+            let waiting = state.is_anybody_waiting();
+            state.replicas.on_time(now, waiting);
+            state.take_wakers(now, caller)
+        };
+        woken.into_iter().for_each(Waker::wake);
+    }
+
+    pub(super) fn hear(&self, replica: ReplicaId, size: Size, observed: Observed) {
+        let now = self.now();
+        self.lock().hear(replica, size, observed, now);
+    }
+
+    pub(super) fn hedge(self: &Arc<Self>, but: ReplicaId, size: Size) -> Option<Permit> {
+        let now = self.now();
+        let taken = self.lock().hedge(but, size, now)?;
+        Some(Permit::new(Arc::clone(self), taken))
+    }
+
+    fn wait(self: &Arc<Self>, state: &mut State, caller: CallerId, refusal: Refusal, waker: &Waker) {
+        state.wait(caller, &refusal, waker);
+        self.set_timer(state, &refusal);
+    }
+
+    fn set_timer(self: &Arc<Self>, state: &mut State, refusal: &Refusal) {
+        let pause = match refusal {
             _ if state.timer => return,
-            Refused::Full if !self.moves => return,
-            Refused::Full => TICK,
-            Refused::Until(at) => at.saturating_sub(self.now()).min(TICK),
+            Refusal::Own => return,
+            Refusal::Shared(Refused::Full) if !self.moves => return,
+            Refusal::Shared(Refused::Full) | Refusal::Turn => TICK,
+            Refusal::Shared(Refused::Until(at)) => at.saturating_sub(self.now()).min(TICK),
         };
         state.timer = true;
         let gate = Arc::clone(self);
@@ -167,20 +255,19 @@ impl ModelGate {
     /// Wakes those who wait if there is room by now; otherwise they wait on.
     fn on_timer(self: &Arc<Self>) {
         let now = self.now();
-        let refused = {
+        let woken = {
             let mut state = self.lock();
             state.timer = false;
-            state.permits.on_time(now, true);
-            match (state.permits.room(now), state.refused.pop()) {
-                (_, None) => return,
-                (Ok(()), Some(last)) => {
-                    state.refused.push(last);
-                    std::mem::take(&mut state.refused)
-                }
-                (Err(refused), Some(last)) => return self.wait(&mut state, refused, &last),
+            state.replicas.on_time(now, true);
+            if !state.is_anybody_waiting() {
+                return;
+            }
+            match state.shared_room(now) {
+                Ok(_) => state.take_wakers(now, None),
+                Err(refused) => return self.set_timer(&mut state, &Refusal::Shared(refused)),
             }
         };
-        refused.into_iter().for_each(Waker::wake);
+        woken.into_iter().for_each(Waker::wake);
     }
 
     fn now(&self) -> Duration {
@@ -189,38 +276,6 @@ impl ModelGate {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-// === impl Permit ===
-
-impl Permit {
-    /// A permit that nobody counts, for callers without a gate.
-    pub fn unlimited() -> Self {
-        Self { held: None }
-    }
-
-    /// Gives the permit back, saying how the call ended.
-    pub fn finish(mut self, class: Class) {
-        self.give_back(class);
-    }
-
-    fn give_back(&mut self, class: Class) {
-        if let Some((gate, permit)) = self.held.take() {
-            gate.give_back(permit, class);
-        }
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.give_back(Class::Cancelled);
-    }
-}
-
-impl std::fmt::Debug for Permit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Permit")
     }
 }
 

@@ -1,8 +1,12 @@
 //! Between rows and a call to a model: the one gate that all who ask a model share.
 //!
-//! Every decision is made by the pure machines of `forebay-gate` (batcher, limiter, permits, retry rules); [`gate`] joins them
-//! to this process: a lock, a clock, and wakers of those who were refused.
+//! Every decision is made by the pure machines of `forebay-gate` (batcher, limiter, permits, turns, retry rules); [`gate`]
+//! joins them to this process: a lock, a clock, and wakers of those who were refused.
 
+pub mod caller;
 pub mod gate;
+pub mod permit;
 
-pub use gate::{ModelGate, Permit};
+pub use caller::Caller;
+pub use gate::{GateSettings, Heard, ModelGate};
+pub use permit::{Hedger, Permit};

@@ -19,6 +19,7 @@ use futures::future::BoxFuture;
 
 pub use signature::{Signature, Slot};
 
+use crate::protocols::Observed;
 use crate::request::RequestBatch;
 
 /// Runs one model: says what it takes and gives, and starts copies of it.
@@ -69,4 +70,9 @@ pub trait Replica: Send + Sync {
     /// - `Exhausted`: too much for its memory; fewer rows may do.
     /// - `Invalid`: rows do not have the type the model takes.
     fn call(&self, batch: RequestBatch) -> BoxFuture<'static, Result<RecordBatch>>;
+
+    /// What the answers of its address told besides rows, so far; nothing for a model of this machine.
+    fn observed(&self) -> Observed {
+        Observed::default()
+    }
 }

@@ -1,16 +1,17 @@
 //! HTTP connections, pooled per authority and shared by everyone who asks the same one.
 //!
-//! TLS is rustls with the system's roots. Redirects are never followed, because a credential must not travel to where an
+//! TLS is rustls with the system's roots and those that settings add. Redirects are never followed, because a credential must not travel to where an
 //! answer points. Loopback is never asked through a proxy.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use forebay_core::{Error, Kind, Result};
-use reqwest::Client;
 use reqwest::redirect::Policy;
+use reqwest::{Certificate, Client};
 use url::{Host, Url};
 
 /// Longest wait for a connection. A server on the other side of the world answers a handshake in well under a second;
@@ -23,8 +24,11 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 /// The pools of one process; clones share them.
 #[derive(Clone, Default)]
 pub struct Connections {
-    clients: Arc<Mutex<BTreeMap<(String, bool), Client>>>,
+    clients: Arc<Mutex<BTreeMap<Key, Client>>>,
 }
+
+/// An authority, whether it speaks nothing but HTTP/2, and the file of those trusted for it.
+type Key = (String, bool, Option<PathBuf>);
 
 // === impl Connections ===
 
@@ -34,12 +38,13 @@ impl Connections {
         Self::default()
     }
 
-    /// The pool of `url`'s authority; `http2` for one that speaks nothing else, as gRPC needs it.
+    /// The pool of `url`'s authority; `http2` for one that speaks nothing else, as gRPC needs it; `ca` with certificates that
+    /// are trusted beside the system's.
     ///
     /// # Errors
-    /// `Internal` if TLS cannot be set up.
-    pub(super) fn client(&self, url: &Url, http2: bool) -> Result<Client> {
-        let key = (authority(url), http2);
+    /// `Invalid` if `ca` cannot be read or has no certificate, `Internal` if TLS cannot be set up.
+    pub(super) fn client(&self, url: &Url, http2: bool, ca: Option<&Path>) -> Result<Client> {
+        let key = (authority(url), http2, ca.map(Path::to_path_buf));
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
@@ -54,6 +59,9 @@ impl Connections {
         }
         if http2 {
             builder = builder.http2_prior_knowledge().http2_adaptive_window(true);
+        }
+        for certificate in ca.map(certificates).transpose()?.unwrap_or_default() {
+            builder = builder.add_root_certificate(certificate);
         }
         let client = builder
             .build()
@@ -71,6 +79,13 @@ impl Connections {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+fn certificates(file: &Path) -> Result<Vec<Certificate>> {
+    let error = || Error::new(Kind::Invalid, "read certificates of ca").with("file", file.display());
+    let pem = std::fs::read(file).map_err(|source| error().source(source))?;
+    let certificates = Certificate::from_pem_bundle(&pem).map_err(|source| error().source(source))?;
+    if certificates.is_empty() { Err(error().source("it has none")) } else { Ok(certificates) }
 }
 
 /// `https://host:port`, with the port that the scheme implies.
@@ -96,7 +111,7 @@ mod tests {
     #[test]
     fn paths_of_one_authority_share_a_pool_and_others_do_not() {
         let connections = Connections::new();
-        let client = |url: &str, http2| connections.client(&Url::parse(url).unwrap(), http2).map(|_| ()).unwrap();
+        let client = |url: &str, http2| connections.client(&Url::parse(url).unwrap(), http2, None).map(|_| ()).unwrap();
         client("http://127.0.0.1:8000/a", false);
         client("http://127.0.0.1:8000/b?c=d", false);
         assert_eq!(connections.len(), 1);

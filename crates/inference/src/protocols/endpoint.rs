@@ -16,8 +16,9 @@ use url::Url;
 pub use self::address::EndpointSettings;
 
 use self::address::{checked, innermost, is_credential};
+use super::CONNECT;
 use super::connections::{Connections, is_loopback};
-use super::refusal::{Meaning, Refusal};
+use super::refusal::{Meaning, RateLimits, Refusal};
 use super::remote::{Observed, Watch};
 use super::secret::{SCHEME, Secret, Secrets};
 use super::signals::{self, Dialect, Rule};
@@ -69,7 +70,7 @@ impl Endpoint {
     ) -> Result<Self> {
         let url = checked(&settings.url)?;
         let mut endpoint = Self {
-            client: connections.client(&url, http2)?,
+            client: connections.client(&url, http2, settings.ca.as_deref())?,
             url,
             timeout: settings.timeout,
             request_bytes_max: settings.request_bytes_max,
@@ -176,13 +177,13 @@ impl Endpoint {
             return Ok(());
         }
         let how = format!("request of {bytes} bytes, at most {} may be sent", self.request_bytes_max);
-        Err(self.refused(Refusal::new(Meaning::TooLarge, how, "raise request_bytes_max or send fewer rows")))
+        Err(self.refused(Refusal::new(Meaning::TooLarge, how, "raise request_bytes or send fewer rows")))
     }
 
     /// The error of an answer that is longer than it may be: fewer rows may do.
     pub(super) fn answer_too_long(&self) -> Error {
         let how = format!("answer of more than {} bytes", self.answer_bytes_max);
-        self.refused(Refusal::new(Meaning::TooLarge, how, "raise answer_bytes_max or send fewer rows"))
+        self.refused(Refusal::new(Meaning::TooLarge, how, "raise answer_bytes or send fewer rows"))
     }
 
     /// Asks and reads the whole answer.
@@ -253,7 +254,7 @@ impl Endpoint {
     /// What a request that got no whole answer means.
     pub(super) fn failed(&self, source: &reqwest::Error) -> Error {
         let (meaning, how) = match source {
-            _ if source.is_connect() => (Meaning::Down, "connect"),
+            _ if source.is_connect() => (Meaning::Down, CONNECT),
             _ if source.is_timeout() => (Meaning::Timeout, "timeout"),
             _ if source.is_builder() => (Meaning::Settings, "build request"),
             _ => (Meaning::Down, "connection lost"),
@@ -261,11 +262,21 @@ impl Endpoint {
         self.refused(Refusal::new(meaning, how, &innermost(source)))
     }
 
+    /// What the user's own rules make of a refusal that came without a status of HTTP.
+    pub(super) fn reread(&self, refusal: &mut Refusal, words: &str) {
+        let fits = |rule: &&Rule| rule.status.is_none() && rule.fits(0, words);
+        refusal.meaning = self.rules.iter().find(fits).map_or(refusal.meaning, |rule| rule.meaning);
+    }
+
     /// Takes note of what headers tell besides the answer.
     pub(super) fn observe(&self, headers: &HeaderMap) {
         let (limits, utilization) = (signals::rate_limits(headers), signals::utilization(headers));
+        if limits == RateLimits::default() && utilization.is_none() {
+            return;
+        }
         self.watch.update(|seen| {
-            if limits != Default::default() {
+            seen.told += 1;
+            if limits != RateLimits::default() {
                 seen.rate_limits = Some(limits);
             }
             if utilization.is_some() {

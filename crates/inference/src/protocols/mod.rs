@@ -61,7 +61,19 @@ pub fn retry_after(error: &Error) -> Option<Duration> {
     Refusal::of(error)?.retry_after
 }
 
-/// False if trying the same rows again cannot help, or the server forbids it.
-pub fn is_retryable(error: &Error) -> bool {
-    error.kind().is_retryable() && Refusal::of(error).is_none_or(|refusal| refusal.retry_allowed)
+/// True if the server forbids another try of the same rows: a negative gRPC push-back.
+pub fn is_forbidden(error: &Error) -> bool {
+    Refusal::of(error).is_some_and(|refusal| !refusal.retry_allowed)
 }
+
+/// True unless the call certainly did nothing: the server was never reached, or refused to begin.
+pub fn may_have_worked(error: &Error) -> bool {
+    match error.kind() {
+        Kind::Overload => false,
+        Kind::Unavailable => Refusal::of(error).is_none_or(|refusal| refusal.how != CONNECT),
+        _ => true,
+    }
+}
+
+/// How a refusal came of a server that was never reached.
+const CONNECT: &str = "connect";

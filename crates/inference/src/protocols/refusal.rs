@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use forebay_core::{Error, Kind};
 use forebay_gate::limiter::Class;
+use forebay_gate::pace::Left;
 
 /// Bytes of a server's own words that are kept for people.
 const WORDS_BYTES_MAX: usize = 400;
@@ -66,6 +67,24 @@ pub struct Refusal {
     pub code: Option<String>,
     /// The server's own words, cut short, without credentials.
     pub words: String,
+}
+
+// === impl RateLimits ===
+
+impl RateLimits {
+    /// What is left of the requests, where both that and its reset are told.
+    pub fn requests(&self) -> Option<Left> {
+        left(self.requests, self.requests_left, self.requests_reset)
+    }
+
+    /// What is left of the tokens, where both that and its reset are told.
+    pub fn tokens(&self) -> Option<Left> {
+        left(self.tokens, self.tokens_left, self.tokens_reset)
+    }
+}
+
+fn left(all: Option<u64>, left: Option<u64>, reset: Option<Duration>) -> Option<Left> {
+    Some(Left { left: left? as f64, all: all.map(|all| all as f64), reset: reset? })
 }
 
 // === impl Meaning ===

@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
-use forebay_core::Result;
+use forebay_core::{Error, Kind, Result};
+use forebay_gate::usage::Used;
 use futures::future::BoxFuture;
 
 use super::refusal::RateLimits;
@@ -56,10 +57,10 @@ pub struct Observed {
     pub rate_limits: Option<RateLimits>,
     /// The newest ORCA utilization; above 1 the server is over its capacity.
     pub utilization: Option<f64>,
-    /// Tokens of prompts, of all answers.
-    pub prompt_tokens: u64,
-    /// Tokens generated, of all answers.
-    pub completion_tokens: u64,
+    /// Tokens of all answers.
+    pub tokens: Used,
+    /// Answers that told of rate limits or utilization: tells what is new from what was known.
+    pub told: u64,
 }
 
 /// [`Observed`], shared by overlapping calls.
@@ -68,7 +69,8 @@ pub(super) struct Watch(Arc<Mutex<Observed>>);
 
 /// A remote model as a host.
 pub struct RemoteHost<P> {
-    protocol: Arc<P>,
+    /// The same model at one address or several, at least one.
+    replicas: Vec<Arc<P>>,
 }
 
 struct RemoteReplica<P> {
@@ -92,30 +94,53 @@ impl Watch {
 impl<P: Protocol> RemoteHost<P> {
     /// A host that speaks `protocol`.
     pub fn new(protocol: P) -> Self {
-        Self { protocol: Arc::new(protocol) }
+        Self { replicas: vec![Arc::new(protocol)] }
+    }
+
+    /// The same model at another address: its next replica.
+    pub fn and(mut self, other: Self) -> Self {
+        self.replicas.extend(other.replicas);
+        self
     }
 
     /// A replica without asking whether the server is ready: the first call will tell.
-    pub fn start_unasked(&self) -> Arc<dyn Replica> {
-        Arc::new(RemoteReplica { protocol: Arc::clone(&self.protocol) })
+    pub fn start_unasked(&self, replica: u16) -> Arc<dyn Replica> {
+        let protocol = self.replicas.get(usize::from(replica)).unwrap_or(self.first());
+        Arc::new(RemoteReplica { protocol: Arc::clone(protocol) })
     }
 
-    /// What answers told besides rows, so far.
-    pub fn observed(&self) -> Observed {
-        self.protocol.observed()
+    fn first(&self) -> &Arc<P> {
+        self.replicas.first().expect("a host is made with one")
     }
 }
 
 impl<P: Protocol> Host for RemoteHost<P> {
+    /// What the first address says that answers.
     fn signature(&self) -> BoxFuture<'static, Result<Signature>> {
-        Arc::clone(&self.protocol).signature()
+        let replicas = self.replicas.clone();
+        Box::pin(async move {
+            let mut told = Err(Error::new(Kind::Internal, "ask for signature"));
+            for replica in replicas {
+                told = replica.signature().await;
+                if told.is_ok() {
+                    break;
+                }
+            }
+            told
+        })
     }
 
-    fn start(&self, _replica: u16) -> BoxFuture<'static, Result<Arc<dyn Replica>>> {
-        let (ready, replica) = (Arc::clone(&self.protocol).ready(), self.start_unasked());
+    /// Of several replicas none is asked whether it is ready: one that is down must not hold up the others, and its breaker
+    /// will find out.
+    fn start(&self, replica: u16) -> BoxFuture<'static, Result<Arc<dyn Replica>>> {
+        let started = self.start_unasked(replica);
+        if self.replicas.len() > 1 {
+            return Box::pin(async move { Ok(started) });
+        }
+        let ready = Arc::clone(self.first()).ready();
         Box::pin(async move {
             ready.await?;
-            Ok(replica)
+            Ok(started)
         })
     }
 
@@ -124,11 +149,12 @@ impl<P: Protocol> Host for RemoteHost<P> {
     }
 
     fn batches(&self) -> bool {
-        self.protocol.batches() || self.protocol.rows_max() == 1
+        self.first().batches() || self.first().rows_max() == 1
     }
 
+    /// That of the first address: the others are taken to have the same model, and may come and go.
     fn revision(&self) -> String {
-        self.protocol.revision()
+        self.first().revision()
     }
 }
 
@@ -137,5 +163,9 @@ impl<P: Protocol> Host for RemoteHost<P> {
 impl<P: Protocol> Replica for RemoteReplica<P> {
     fn call(&self, batch: RequestBatch) -> BoxFuture<'static, Result<RecordBatch>> {
         Arc::clone(&self.protocol).call(batch.rows)
+    }
+
+    fn observed(&self) -> Observed {
+        self.protocol.observed()
     }
 }

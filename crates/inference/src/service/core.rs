@@ -48,6 +48,7 @@ struct Submission {
     unanswered: usize,
     /// How the latest of its calls ended; `Cancelled` without any.
     class: Class,
+    replica: Option<u16>,
     /// Rows the journal is asked about.
     asked: Option<RequestBatch>,
 }
@@ -57,6 +58,8 @@ struct Submission {
 struct Work {
     submission: SubmissionId,
     batch: RequestBatch,
+    /// The one that it is for, if that was chosen before.
+    replica: Option<u16>,
     attempts: u32,
 }
 
@@ -97,7 +100,7 @@ impl Core {
     pub fn step(&mut self, event: Event, now: Instant) -> Vec<Action> {
         match event {
             Event::Warm => self.start_replicas(),
-            Event::Submit { submission, batch } => self.on_submit(submission, batch),
+            Event::Submit { submission, batch, replica } => self.on_submit(submission, batch, replica),
             Event::Known { submission, known } => self.on_known(submission, known, now),
             Event::ReplicaReady { replica } => self.slots.ready(replica),
             Event::ReplicaFailed { replica, failure } => self.on_replica_failed(replica, &failure, now),
@@ -126,7 +129,7 @@ impl Core {
         self.settings.planted.cancel_on_drop
     }
 
-    fn on_submit(&mut self, submission: SubmissionId, batch: RequestBatch) {
+    fn on_submit(&mut self, submission: SubmissionId, batch: RequestBatch, replica: Option<u16>) {
         if let Some(failure) = self.broken.clone() {
             self.actions.push(Action::Tell { submission, result: Err(failure) });
             return;
@@ -147,6 +150,7 @@ impl Core {
             missing: rows,
             unanswered: fresh.len(),
             class: Class::Cancelled,
+            replica,
             asked: None,
         };
         self.submissions.insert(submission, entry);
@@ -162,13 +166,18 @@ impl Core {
 
     fn ask_journal(&mut self, submission: SubmissionId, batch: RequestBatch) {
         if !self.settings.journal || self.settings.planted.no_lookup {
-            self.queue.push_back(Work { submission, batch, attempts: 0 });
+            self.enqueue(submission, batch);
             return;
         }
         self.actions.push(Action::Lookup { submission, ids: batch.ids.clone() });
         if let Some(entry) = self.submissions.get_mut(&submission) {
             entry.asked = Some(batch);
         }
+    }
+
+    fn enqueue(&mut self, submission: SubmissionId, batch: RequestBatch) {
+        let replica = self.submissions.get(&submission).and_then(|entry| entry.replica);
+        self.queue.push_back(Work { submission, batch, replica, attempts: 0 });
     }
 
     fn on_known(&mut self, submission: SubmissionId, known: Vec<Option<Outcome>>, now: Instant) {
@@ -178,8 +187,7 @@ impl Core {
         let hits = batch.len() - unknown.len();
         self.counters.journal_hits += hits as u64;
         if !unknown.is_empty() {
-            let batch = select(&batch, &unknown);
-            self.queue.push_back(Work { submission, batch, attempts: 0 });
+            self.enqueue(submission, select(&batch, &unknown));
         }
         self.model_done(submission, hits);
         for (id, outcome) in batch.ids.into_iter().zip(known) {

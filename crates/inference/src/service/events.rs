@@ -30,6 +30,8 @@ pub struct Failure {
     pub class: Class,
     /// How long the model asked to be left alone, where it did.
     pub retry_after: Option<Duration>,
+    /// The model forbids another try of these rows.
+    pub final_: bool,
 }
 
 // === impl Failure ===
@@ -37,7 +39,8 @@ pub struct Failure {
 impl Failure {
     /// What a row that failed so is told.
     pub(super) fn outcome(&self) -> Outcome {
-        Outcome::Failed { kind: self.kind, reason: self.reason.clone(), retry_after: self.retry_after }
+        let Self { kind, reason, retry_after, final_, .. } = self.clone();
+        Outcome::Failed { kind, reason, retry_after, final_ }
     }
 }
 
@@ -46,8 +49,8 @@ impl Failure {
 pub enum Event {
     /// Replicas are wanted before rows come.
     Warm,
-    /// Rows came. `submission` is new.
-    Submit { submission: SubmissionId, batch: RequestBatch },
+    /// Rows came. `submission` is new; `replica` is the one they are for, if that was chosen before.
+    Submit { submission: SubmissionId, batch: RequestBatch, replica: Option<u16> },
     /// The journal answered [`Action::Lookup`], in the order of its ids.
     Known { submission: SubmissionId, known: Vec<Option<Outcome>> },
     /// A replica is loaded.
@@ -76,8 +79,8 @@ pub enum Action {
     Discard { replica: u16 },
     /// Ask the journal; then `Known` or `JournalFailed`.
     Lookup { submission: SubmissionId, ids: Vec<RequestId> },
-    /// Call a replica; then `Answered`.
-    Dispatch { dispatch: DispatchId, replica: u16, batch: RequestBatch },
+    /// Call a replica for a submission; then `Answered`.
+    Dispatch { dispatch: DispatchId, replica: u16, submission: SubmissionId, batch: RequestBatch },
     /// Make answers durable; then `Durable` or `JournalFailed`.
     Append { dispatch: DispatchId, ids: Vec<RequestId>, rows: RecordBatch },
     /// Make the permanent failure of rows durable; then `Durable` or `JournalFailed`.

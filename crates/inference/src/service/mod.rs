@@ -5,6 +5,7 @@
 //! It lives outside every task and region: when a caller goes away, running calls go on and their answers become
 //! durable, and the restored caller is given them.
 
+mod copies;
 mod core;
 mod events;
 mod latency;
@@ -40,6 +41,8 @@ pub struct ServiceSettings {
     pub attempts_max: u32,
     /// Longest wait for one call; then its replica is ended and its rows are tried again.
     pub timeout: Duration,
+    /// Running a row twice does no harm. If not, a remote model's row that may have been worked on is final when its call fails.
+    pub idempotent: bool,
     /// Bugs for the simulation to find; all off in production.
     #[doc(hidden)]
     pub planted: Planted,
@@ -56,7 +59,13 @@ pub struct Service {
 
 impl Default for ServiceSettings {
     fn default() -> Self {
-        Self { replicas: 1, attempts_max: 3, timeout: Duration::from_secs(60), planted: Planted::default() }
+        Self {
+            replicas: 1,
+            attempts_max: 3,
+            timeout: Duration::from_secs(60),
+            idempotent: true,
+            planted: Planted::default(),
+        }
     }
 }
 
@@ -75,7 +84,16 @@ impl Service {
             planted: settings.planted,
         });
         let state = Mutex::new(shell::State::new(core));
-        Self { shell: Arc::new(Shell { env, host, journal, timeout: settings.timeout, state }) }
+        Self {
+            shell: Arc::new(Shell {
+                env,
+                host,
+                journal,
+                timeout: settings.timeout,
+                idempotent: settings.idempotent,
+                state,
+            }),
+        }
     }
 
     /// Starts the replicas in the background, so that the first rows need not wait for them.
@@ -96,8 +114,9 @@ impl Service {
     /// The journal cannot keep answers any more: nobody may be told anything, the region has to restart.
     pub fn submit(&self, batch: RequestBatch, permit: Permit) -> BoxFuture<'static, Result<Vec<Outcome>>> {
         let (tell, told) = oneshot::channel();
+        let replica = permit.replica();
         let submission = self.shell.register(permit, tell);
-        self.shell.drive(Event::Submit { submission, batch });
+        self.shell.drive(Event::Submit { submission, batch, replica });
         let guard = self.shell.cancel_on_drop(submission);
         Box::pin(told.map(move |result| {
             if let Some(guard) = guard {

@@ -23,7 +23,7 @@ use super::events::{Action, Counters, DispatchId, Event, Failure, SubmissionId};
 use crate::call::Permit;
 use crate::hosts::{Host, Replica};
 use crate::journal::{Appended, Journal};
-use crate::protocols::{class_of, retry_after};
+use crate::protocols::{class_of, is_forbidden, may_have_worked, retry_after};
 use crate::request::{Outcome, RequestBatch, RequestId};
 
 /// Time between two words on an outage that lasts.
@@ -37,13 +37,14 @@ pub(super) struct Shell {
     pub(super) host: Arc<dyn Host>,
     pub(super) journal: Option<Journal>,
     pub(super) timeout: Duration,
+    pub(super) idempotent: bool,
     pub(super) state: Mutex<State>,
 }
 
 pub(super) struct State {
     core: Core,
-    replicas: BTreeMap<u16, Loaded>,
-    callers: BTreeMap<SubmissionId, Caller>,
+    pub(super) replicas: BTreeMap<u16, Loaded>,
+    pub(super) callers: BTreeMap<SubmissionId, Caller>,
     submissions: u64,
     /// When an outage was last told.
     warned: Option<Instant>,
@@ -51,13 +52,13 @@ pub(super) struct State {
 }
 
 /// A replica and the way to give up each of its running calls.
-struct Loaded {
-    replica: Arc<dyn Replica>,
+pub(super) struct Loaded {
+    pub(super) replica: Arc<dyn Replica>,
     calls: BTreeMap<DispatchId, AbortHandle>,
 }
 
-struct Caller {
-    permit: Option<Permit>,
+pub(super) struct Caller {
+    pub(super) permit: Option<Permit>,
     tell: Option<oneshot::Sender<Told>>,
 }
 
@@ -116,7 +117,9 @@ impl Shell {
             Action::Start { replica, after } => self.start(replica, after),
             Action::Discard { replica } => self.discard(replica),
             Action::Lookup { submission, ids } => self.lookup(submission, ids),
-            Action::Dispatch { dispatch, replica, batch } => self.call(dispatch, replica, batch),
+            Action::Dispatch { dispatch, replica, submission, batch } => {
+                self.call(dispatch, replica, submission, batch);
+            }
             Action::Append { dispatch, ids, rows } => {
                 self.append(dispatch, ids, move |journal, ids| journal.append_answers(ids, rows));
             }
@@ -183,7 +186,7 @@ impl Shell {
         self.env.spawn(Box::pin(async move { shell.drive(asked.await) }));
     }
 
-    fn call(self: &Arc<Self>, dispatch: DispatchId, replica: u16, batch: RequestBatch) {
+    fn call(self: &Arc<Self>, dispatch: DispatchId, replica: u16, submission: SubmissionId, batch: RequestBatch) {
         let (abort, registration) = AbortHandle::new_pair();
         let loaded = self.lock().replicas.get_mut(&replica).map(|loaded| {
             loaded.calls.insert(dispatch, abort);
@@ -192,7 +195,7 @@ impl Shell {
         let (shell, remote) = (Arc::clone(self), self.host.calls_max() > 1);
         self.env.spawn(Box::pin(async move {
             let answer = match loaded {
-                Some(loaded) => Abortable::new(shell.timed(loaded, batch), registration).await,
+                Some(loaded) => Abortable::new(shell.call_hedged(loaded, submission, batch), registration).await,
                 None => Ok(Err(Error::new(Kind::Unavailable, "call replica").source("it is gone"))),
             };
             // An aborted call was given up by the core, which waits for nothing from it.
@@ -204,7 +207,8 @@ impl Shell {
                 Ok(rows) => Event::Answered { dispatch, result: Ok(rows) },
                 Err(error) => {
                     tracing::debug!(replica, error = error.chain(), "call failed");
-                    let failure = failure_of(&error);
+                    let mut failure = failure_of(&error);
+                    failure.final_ |= remote && !shell.idempotent && may_have_worked(&error);
                     if remote {
                         shell.warn_of_outage(&failure);
                     }
@@ -227,7 +231,7 @@ impl Shell {
         }
     }
 
-    async fn timed(&self, replica: Arc<dyn Replica>, batch: RequestBatch) -> Result<RecordBatch> {
+    pub(super) async fn timed(&self, replica: Arc<dyn Replica>, batch: RequestBatch) -> Result<RecordBatch> {
         let rows = batch.len();
         let call = caught("call replica", replica.call(batch));
         match select(call, self.env.sleep(self.timeout)).await {
@@ -260,7 +264,7 @@ impl Shell {
         }));
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -308,5 +312,6 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 }
 
 fn failure_of(error: &Error) -> Failure {
-    Failure { kind: error.kind(), reason: error.chain(), class: class_of(error), retry_after: retry_after(error) }
+    let (kind, class, retry_after) = (error.kind(), class_of(error), retry_after(error));
+    Failure { kind, reason: error.chain(), class, retry_after, final_: is_forbidden(error) }
 }

@@ -81,14 +81,15 @@ impl Slots {
         if tried_enough && !others_may_serve { AfterFailure::GiveUp } else { AfterFailure::Wait }
     }
 
-    /// Gives `dispatch` to the replica with the fewest calls; `None` if all have as many as they take.
-    pub(super) fn take(&mut self, dispatch: DispatchId) -> Option<u16> {
+    /// Gives `dispatch` to the replica that is `wanted`, or else to that with the fewest calls; `None` if all have as many as
+    /// they take.
+    pub(super) fn take(&mut self, dispatch: DispatchId, wanted: Option<u16>) -> Option<u16> {
         let calls_max = self.calls_max;
         let ready = self.slots.iter_mut().enumerate().filter_map(|(number, slot)| match &mut slot.state {
             State::Ready(calls) if calls.len() < calls_max => Some((number, calls)),
             _ => None,
         });
-        let (number, calls) = ready.min_by_key(|(_, calls)| calls.len())?;
+        let (number, calls) = ready.min_by_key(|(number, calls)| (wanted != Some(*number as u16), calls.len()))?;
         calls.insert(dispatch);
         Some(number as u16)
     }
@@ -151,12 +152,13 @@ mod tests {
         slots.start_stopped();
         slots.ready(0);
         slots.ready(1);
-        let taken: Vec<_> = (0..5).map(|call| slots.take(DispatchId(call))).collect();
+        let taken: Vec<_> = (0..5).map(|call| slots.take(DispatchId(call), None)).collect();
         assert_eq!(taken, [Some(0), Some(1), Some(0), Some(1), None]);
         assert_eq!(slots.done(DispatchId(1)), Some(1));
         assert_eq!(slots.done(DispatchId(1)), None);
         assert_eq!(slots.lost_with(DispatchId(2)), Some((0, BTreeSet::from([DispatchId(0), DispatchId(2)]))));
-        assert_eq!(slots.take(DispatchId(6)), Some(1));
+        assert_eq!(slots.take(DispatchId(6), Some(1)), Some(1));
+        assert_eq!(slots.take(DispatchId(7), None), None);
         assert!(!slots.has_room());
     }
 

@@ -7,10 +7,12 @@ use forebay_core::Kind;
 use forebay_core::testing::{ManualEnv, MemoryDisk};
 
 use super::*;
-use crate::call::ModelGate;
+use crate::call::{GateSettings, ModelGate};
 use crate::hosts::{Replica, Signature};
 use crate::journal::JournalSettings;
 use crate::request::RequestId;
+use forebay_gate::hedge::HedgeSettings;
+use forebay_gate::limiter::{Fixed, Limiter};
 use forebay_gate::permits::Size;
 
 /// What a scripted replica does with its next call, after 10 ms.
@@ -130,7 +132,7 @@ fn a_dropped_submit_goes_on_and_is_joined_by_the_next() {
 fn a_permit_goes_back_when_the_model_has_answered() {
     let (env, _, service) = service(&[]);
     let limiter = ModelGate::fixed(Arc::new(env.clone()), 1, 1, Duration::ZERO);
-    let permit = limiter.try_acquire(Size::default(), std::task::Waker::noop()).unwrap();
+    let permit = limiter.caller(1, None).try_acquire(Size::default(), std::task::Waker::noop()).unwrap();
     let told = service.submit(batch(&[1]), permit);
     assert_eq!(limiter.in_flight(), 1);
     env.settle();
@@ -236,4 +238,67 @@ fn a_dropped_submit_becomes_durable_unless_that_is_planted() {
     };
     assert_eq!(run(Planted::default()), 1);
     assert_eq!(run(Planted { cancel_on_drop: true, ..Planted::default() }), 2);
+}
+
+/// A remote model of two replicas, of which the first answers nothing.
+#[derive(Clone)]
+struct Half {
+    env: ManualEnv,
+    replica: u16,
+}
+
+impl Host for Half {
+    fn signature(&self) -> BoxFuture<'static, Result<Signature>> {
+        Box::pin(async { Ok(Signature::default()) })
+    }
+
+    fn start(&self, replica: u16) -> BoxFuture<'static, Result<Arc<dyn Replica>>> {
+        let copy: Arc<dyn Replica> = Arc::new(Self { replica, ..self.clone() });
+        Box::pin(async move { Ok(copy) })
+    }
+
+    fn calls_max(&self) -> usize {
+        100
+    }
+
+    fn revision(&self) -> String {
+        "half".into()
+    }
+}
+
+impl Replica for Half {
+    fn call(&self, batch: RequestBatch) -> BoxFuture<'static, Result<RecordBatch>> {
+        let Self { env, replica } = self.clone();
+        Box::pin(async move {
+            env.sleep(Duration::from_millis(5)).await;
+            if replica == 0 { futures::future::pending().await } else { Ok(batch.rows) }
+        })
+    }
+}
+
+/// Twenty rows asked one after the other of a model of two replicas, with `ratio` second copies per call after 20 ms.
+fn asked_of_half(ratio: f64) -> (Vec<String>, u64, usize) {
+    let env = ManualEnv::new(1);
+    let hedge = HedgeSettings { ratio, cap: 20.0, after: Some(Duration::from_millis(20)) };
+    let fixed = || Box::new(Fixed::new(100, 64, 0.0)) as Box<dyn Limiter>;
+    let settings = GateSettings { hedge, ..GateSettings::default() };
+    let gate = ModelGate::new(Arc::new(env.clone()), vec![fixed(), fixed()], settings);
+    let settings = ServiceSettings { replicas: 2, timeout: Duration::from_secs(1), ..ServiceSettings::default() };
+    let service = Service::new(Arc::new(env.clone()), Arc::new(Half { env: env.clone(), replica: 0 }), None, settings);
+    let caller = gate.caller(1, None);
+    let ask = |id: u128| {
+        let permit = caller.try_acquire(Size { rows: 1, bytes: 8, cost: 1 }, std::task::Waker::noop()).unwrap();
+        values(env.block_on(service.submit(batch(&[id]), permit)))
+    };
+    let told = (0..20).flat_map(ask).collect();
+    (told, gate.heard().hedged, gate.in_flight())
+}
+
+#[test]
+fn a_slow_call_is_answered_by_its_second_copy() {
+    let (told, hedged, in_flight) = asked_of_half(1.0);
+    assert_eq!(told, (0..20).map(|id| id.to_string()).collect::<Vec<_>>());
+    assert!(hedged > 3 && in_flight == 0, "{hedged} {in_flight}");
+    let (told, hedged, in_flight) = asked_of_half(0.0);
+    assert!(told.contains(&"timeout".to_string()) && hedged == 0 && in_flight == 0, "without copies half of it hangs");
 }

@@ -32,13 +32,18 @@ impl Server {
     /// # Panics
     /// With what to do if there is no such environment, and with the server's output if it does not get ready.
     pub fn start(script: &str, path: &str) -> Self {
+        Self::start_in("venv-servers", script, path)
+    }
+
+    /// As [`Server::start`], in the Python environment of that name.
+    pub fn start_in(environment: &str, script: &str, path: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ports = free_ports();
         let log = folder.path().join("log");
         let output = std::fs::File::create(&log).unwrap();
         let work = folder.path().join("work");
         std::fs::create_dir(&work).unwrap();
-        let child = Command::new(python())
+        let child = Command::new(python(environment))
             .arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/servers").join(script))
             .arg(&work)
             .args(ports.map(|port| port.to_string()))
@@ -78,10 +83,10 @@ impl Drop for Server {
     }
 }
 
-fn python() -> PathBuf {
+fn python(environment: &str) -> PathBuf {
     let cache = std::env::var_os("FOREBAY_CACHE").map(PathBuf::from);
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/forebay");
-    let python = cache.unwrap_or_else(home).join("venv-servers/bin/python");
+    let python = cache.unwrap_or_else(home).join(environment).join("bin/python");
     assert!(python.is_file(), "no {}: run scripts/setup.sh, which installs the model servers", python.display());
     python
 }

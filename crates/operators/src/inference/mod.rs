@@ -30,7 +30,7 @@ use forebay_core::time::{EventTime, Instant};
 use forebay_core::{Batch, Error, Kind, Result};
 use forebay_gate::batcher::Cause;
 use forebay_gate::batcher::{Batcher, BatcherSettings, Entry as Queued, Formed};
-use forebay_inference::call::{ModelGate, Permit};
+use forebay_inference::call::{Caller, Permit};
 use forebay_inference::request::{Outcome, RequestBatch, RequestId};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
@@ -105,7 +105,7 @@ type Rows = Vec<Queued<u64>>;
 pub struct Inference {
     settings: InferenceSettings,
     model: Arc<dyn Model>,
-    gate: Arc<ModelGate>,
+    gate: Caller,
     context: Option<Context>,
     table: Table,
     batcher: Batcher<u64>,
@@ -126,15 +126,15 @@ pub struct Inference {
 // === impl Inference ===
 
 impl Inference {
-    /// The operator; `gate` may be shared with others that ask the same model.
-    pub fn new(settings: InferenceSettings, model: Arc<dyn Model>, gate: Arc<ModelGate>) -> Self {
+    /// The operator; `gate` is its place among those that ask the same model.
+    pub fn new(settings: InferenceSettings, model: Arc<dyn Model>, gate: impl Into<Caller>) -> Self {
         let mut table = Table::new(settings.order);
         table.watermark_overtakes = settings.planted.watermark_overtakes;
         Self {
             batcher: Batcher::new(settings.batcher.clone()),
             settings,
             model,
-            gate,
+            gate: gate.into(),
             context: None,
             table,
             later: Later::default(),

@@ -51,8 +51,10 @@ pub(super) struct Later {
 
 /// What follows from `outcome` of a row; `alone` if no other row was in its call.
 pub(super) fn verdict(outcome: &Outcome, remote: bool, alone: bool) -> Verdict {
-    let Outcome::Failed { kind, retry_after, .. } = outcome else { return Verdict::Final };
+    let Outcome::Failed { kind, retry_after, final_, .. } = outcome else { return Verdict::Final };
     match kind {
+        // Asked to be left alone with these rows for good. A call that can be cut is cut all the same: smaller is another.
+        kind if *final_ && kind.is_retryable() && *kind != Kind::Exhausted => Verdict::Final,
         Kind::Overload | Kind::Unavailable if remote => Verdict::Refused { retry_after: *retry_after },
         Kind::Data | Kind::Exhausted if remote && !alone => Verdict::Halve,
         // A wrong address or credential is nobody's row: as dead letters they would all be lost.
@@ -126,7 +128,22 @@ mod tests {
     use super::*;
 
     fn failed(kind: Kind) -> Outcome {
-        Outcome::Failed { kind, reason: String::new(), retry_after: None }
+        Outcome::Failed { kind, reason: String::new(), retry_after: None, final_: false }
+    }
+
+    #[test]
+    fn a_server_that_forbids_another_try_is_heeded() {
+        for (kind, expected) in [
+            (Kind::Unavailable, Verdict::Final),
+            (Kind::Overload, Verdict::Final),
+            (Kind::Timeout, Verdict::Final),
+            (Kind::Exhausted, Verdict::Halve),
+            (Kind::Data, Verdict::Halve),
+            (Kind::Invalid, Verdict::Stop),
+        ] {
+            let outcome = Outcome::Failed { kind, reason: String::new(), retry_after: None, final_: true };
+            assert_eq!(verdict(&outcome, true, false), expected, "{kind:?}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use forebay_core::testing::ManualEnv;
 use futures::channel::oneshot;
 
 use super::*;
+use forebay_inference::call::ModelGate;
 
 /// A call, and where its answer goes.
 type Call = (RequestBatch, Option<oneshot::Sender<Vec<Outcome>>>);
@@ -55,7 +56,7 @@ impl Scripted {
         let answer: ArrayRef = Arc::new(Int64Array::from_iter_values(input.values().iter().map(|n| n * 10)));
         let rows = RecordBatch::try_from_iter([("y", answer)]).unwrap();
         let outcome = |place| match failure {
-            Some(kind) => Outcome::Failed { kind, reason: "scripted".into(), retry_after: None },
+            Some(kind) => Outcome::Failed { kind, reason: "scripted".into(), retry_after: None, final_: false },
             None => Outcome::Answered { rows: rows.clone(), place },
         };
         let _ = sender.send((0..batch.len()).map(outcome).collect());

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use toml::Spanned;
 
+use super::asking::{hedge, limits};
 use super::check::Checker;
 use super::remote::remote;
 use super::tables::{HostName, ModelTable};
@@ -54,6 +55,8 @@ fn model(checker: &Checker, name: &str, table: Spanned<ModelTable>) -> Result<Mo
     if table.host.is_local() {
         refuse_remote_keys(checker, &table)?;
     }
+    let (limits, hedge) = (limits(checker, &table)?, hedge(checker, &table)?);
+    let idempotent = table.idempotent.as_ref().map(|given| *given.get_ref());
     let host = match table.host {
         HostName::Onnx => {
             refuse_fake_keys(checker, &table)?;
@@ -67,12 +70,12 @@ fn model(checker: &Checker, name: &str, table: Spanned<ModelTable>) -> Result<Mo
             if replicas != 1 {
                 return Err(checker
                     .error(span, format!("replicas says nothing to model \"{name}\", which runs elsewhere"))
-                    .with_help("remove it; how many requests are in flight follows from latency"));
+                    .with_help("remove it; replicas that run elsewhere are named by urls = [...]"));
             }
             Host::Remote(Box::new(remote(checker, name, table)?))
         }
     };
-    Ok(ModelSpec { name: name.to_string(), host, latency, replicas, journal, log })
+    Ok(ModelSpec { name: name.to_string(), host, latency, limits, idempotent, hedge, replicas, journal, log })
 }
 
 fn fake(checker: &Checker, table: ModelTable) -> Result<FakeSpec> {
@@ -90,6 +93,13 @@ fn fake(checker: &Checker, table: ModelTable) -> Result<FakeSpec> {
 fn refuse_remote_keys(checker: &Checker, table: &ModelTable) -> Result<()> {
     let given = [
         ("url", table.url.as_ref().map(Spanned::span)),
+        ("urls", table.urls.as_ref().map(Spanned::span)),
+        ("ca", table.ca.as_ref().map(Spanned::span)),
+        ("request_bytes", table.request_bytes.as_ref().map(Spanned::span)),
+        ("answer_bytes", table.answer_bytes.as_ref().map(Spanned::span)),
+        ("refusals", table.refusals.as_ref().map(Spanned::span)),
+        ("hedge", table.hedge.as_ref().map(Spanned::span)),
+        ("idempotent", table.idempotent.as_ref().map(Spanned::span)),
         ("name", table.name.as_ref().map(Spanned::span)),
         ("credential", table.credential.as_ref().map(Spanned::span)),
         ("metrics", table.metrics.as_ref().map(Spanned::span)),

@@ -170,6 +170,7 @@ fn infer(checker: &Checker, table: InferTable, models: &Models) -> Result<(Strin
         },
         on_error: table.on_error,
         parallelism: checker.parallelism(table.parallelism.as_ref())?,
+        weight: table.weight.get(),
     };
     let uid = checker.name("uid", table.uid.as_ref().unwrap_or(&table.model))?;
     Ok((uid, InferDecl { model: table.model, inputs: table.inputs, outputs: table.outputs, settings }))

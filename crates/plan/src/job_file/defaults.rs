@@ -57,6 +57,10 @@ pub(super) fn linger() -> DurationText {
 /// Request batches in flight for each subtask, where nothing is declared.
 pub(super) const IN_FLIGHT: usize = 4;
 
+pub(super) fn weight() -> NonZeroU32 {
+    NonZeroU32::MIN
+}
+
 pub(super) fn attempts() -> NonZeroU32 {
     NonZeroU32::MIN.saturating_add(2)
 }

@@ -7,6 +7,7 @@
 //!
 //! Nothing here reads a file or the environment: text and a look-up function come from the caller.
 
+mod asking;
 mod check;
 mod check_model;
 mod check_step;
@@ -158,6 +159,8 @@ pub struct InferSettings {
     pub on_error: OnError,
     /// How many subtasks.
     pub parallelism: u16,
+    /// Share of the model's room.
+    pub weight: u32,
 }
 
 /// A lookup join as declared.

@@ -11,8 +11,10 @@ use serde_json::Value;
 use toml::Spanned;
 
 use super::JobFileError;
+use super::asking::refusals;
 use super::check::Checker;
 use super::tables::{HostName, ModelTable};
+use super::units::SizeText;
 use crate::remote::{
     HttpJsonSpec, ManyRows, OpenAiSpec, OpenInferenceSpec, ProtocolSpec, RemoteSpec, TaskSpec, Transport, TypeSpec,
 };
@@ -32,6 +34,12 @@ pub struct OpenInferenceTable {
     /// alone, and only how many are in flight moves.
     #[serde(default)]
     pub server_batches: bool,
+    /// Input to its type and axes of one row, in place of what the server tells; with `outputs` it is not asked at all.
+    #[serde(default)]
+    pub inputs: BTreeMap<String, String>,
+    /// Output to its type and axes of one row, in place of what the server tells.
+    #[serde(default)]
+    pub outputs: BTreeMap<String, String>,
 }
 
 /// What only the OpenAI API understands. One of `messages`, `prompt` and `input`.
@@ -96,29 +104,76 @@ pub struct RowsTable {
 /// The remote model that `table` declares under `name`.
 pub(super) fn remote(checker: &Checker, name: &str, table: ModelTable) -> Result<RemoteSpec> {
     let host = table.host;
-    let at = table.url.as_ref().map(Spanned::span).unwrap_or_default();
     refuse_local_keys(checker, &table)?;
     refuse_other_protocols(checker, &table)?;
-    let url = table.url.ok_or_else(|| {
-        checker.error(at.clone(), format!("model \"{name}\" has no url")).with_help("url = \"http://HOST:PORT\"")
-    })?;
+    let urls = urls(checker, name, &table)?;
+    let follows = table.latency.is_some();
+    if let Some(metrics) = table.metrics.as_ref().filter(|_| urls.len() > 1) {
+        return Err(checker
+            .error(metrics.span(), "metrics of one address say nothing of several replicas")
+            .with_help("remove it; each replica's limit follows its answers"));
+    }
     let protocol = match host {
         HostName::OpenAi => ProtocolSpec::OpenAi(openai(checker, name, table.openai)?),
         HostName::HttpJson => ProtocolSpec::HttpJson(http_json(checker, name, table.http_json)?),
-        _ => {
-            let OpenInferenceTable { version, transport, server_batches } =
-                table.open_inference.map(Spanned::into_inner).unwrap_or_default();
-            ProtocolSpec::OpenInference(OpenInferenceSpec { version, transport, server_batches })
-        }
+        _ => ProtocolSpec::OpenInference(open_inference(checker, table.open_inference)?),
     };
     Ok(RemoteSpec {
-        url: checker.filled("url", url)?,
+        urls,
         model: table.name.map(|name| checker.filled("name", name)).transpose()?.unwrap_or_else(|| name.to_string()),
         credential: table.credential.map(|credential| secret(checker, credential)).transpose()?,
         headers: table.headers.unwrap_or_default(),
-        metrics: table.metrics.map(|metrics| metrics_of(checker, metrics, table.latency.is_some())).transpose()?,
+        ca: table.ca.map(|ca| checker.filled("ca", ca)).transpose()?,
+        request_bytes: table.request_bytes.map(|size| bytes(checker, "request_bytes", &size)).transpose()?,
+        answer_bytes: table.answer_bytes.map(|size| bytes(checker, "answer_bytes", &size)).transpose()?,
+        refusals: refusals(checker, table.refusals.map(Spanned::into_inner).unwrap_or_default())?,
+        metrics: table.metrics.map(|metrics| metrics_of(checker, metrics, follows)).transpose()?,
         protocol,
     })
+}
+
+/// The model's addresses: one, or one for each replica.
+fn urls(checker: &Checker, name: &str, table: &ModelTable) -> Result<Vec<String>> {
+    match (table.url.clone(), table.urls.clone()) {
+        (Some(url), None) => Ok(vec![checker.filled("url", url)?]),
+        (None, Some(urls)) if !urls.get_ref().is_empty() => {
+            let span = urls.span();
+            let url = |url| checker.filled("url", Spanned::new(span.clone(), url));
+            let checked = urls.into_inner().into_iter().map(url).collect::<Result<Vec<String>>>()?;
+            match (1..checked.len()).find(|place| checked[..*place].contains(&checked[*place])) {
+                Some(place) => Err(checker.error(span, format!("\"{}\" is named twice", checked[place]))),
+                None => Ok(checked),
+            }
+        }
+        (Some(_), Some(urls)) => Err(checker.error(urls.span(), "a model has url or urls, not both")),
+        (None, urls) => Err(checker
+            .error(urls.map(|urls| urls.span()).unwrap_or_default(), format!("model \"{name}\" has no url"))
+            .with_help("url = \"http://HOST:PORT\"")),
+    }
+}
+
+fn bytes(checker: &Checker, key: &str, size: &Spanned<SizeText>) -> Result<u64> {
+    match size.get_ref().0 {
+        0 => Err(checker.error(size.span(), format!("{key} is at least one byte"))),
+        bytes => Ok(bytes),
+    }
+}
+
+fn open_inference(checker: &Checker, table: Option<Spanned<OpenInferenceTable>>) -> Result<OpenInferenceSpec> {
+    let span = table.as_ref().map(Spanned::span).unwrap_or_default();
+    let OpenInferenceTable { version, transport, server_batches, inputs, outputs } =
+        table.map(Spanned::into_inner).unwrap_or_default();
+    let typed = |(tensor, text): (String, String)| {
+        match TypeSpec::parse_tensor(&text) {
+        Some(value) => Ok((tensor, value)),
+        None => Err(checker
+            .error(span.clone(), format!("\"{text}\" is no type of {tensor}"))
+            .with_help("string, bytes, boolean, int8 to int64, uint8 to uint64, float16 to float64, with axes of one row: float32[768]")),
+    }
+    };
+    let inputs = inputs.into_iter().map(typed).collect::<Result<_>>()?;
+    let outputs = outputs.into_iter().map(typed).collect::<Result<_>>()?;
+    Ok(OpenInferenceSpec { version, transport, server_batches, inputs, outputs })
 }
 
 /// A credential is named, never written: a job file is shared.

@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::asking::{HedgeTable, LimitsTable, RefusalTable};
 use super::defaults;
 use super::ends::{self, DeadLettersTable, SinkTable, SourceTable};
 use super::remote::{HttpJsonTable, OpenAiTable, OpenInferenceTable};
@@ -137,6 +138,9 @@ pub struct InferTable {
     /// How many subtasks ask; default the job's parallelism.
     #[schemars(with = "Option<NonZeroU16>")]
     pub parallelism: Option<Spanned<NonZeroU16>>,
+    /// Share of the model's room, against other steps that ask it.
+    #[serde(default = "defaults::weight")]
+    pub weight: NonZeroU32,
 }
 
 /// Looks every row up in a small table, which is read whole before the first row.
@@ -173,6 +177,9 @@ pub struct ModelTable {
     /// Remote hosts: address, `http://` or `https://`.
     #[schemars(with = "Option<String>")]
     pub url: Option<Spanned<String>>,
+    /// Remote hosts: addresses of replicas of the same model, in place of `url`. Each request goes to one that has room.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub urls: Option<Spanned<Vec<String>>>,
     /// Remote hosts: the model's name there; default its name here.
     #[schemars(with = "Option<String>")]
     pub name: Option<Spanned<String>>,
@@ -182,6 +189,28 @@ pub struct ModelTable {
     pub credential: Option<Spanned<String>>,
     /// Remote hosts: more headers; a value may be `secret://NAME`.
     pub headers: Option<BTreeMap<String, String>>,
+    /// Remote hosts: local path of a PEM file with certificates of authorities that are trusted beside the system's.
+    #[schemars(with = "Option<String>")]
+    pub ca: Option<Spanned<String>>,
+    /// Remote hosts: most bytes of one request; default 64 MiB.
+    #[schemars(with = "Option<SizeText>")]
+    pub request_bytes: Option<Spanned<SizeText>>,
+    /// Remote hosts: most bytes of one answer; default 64 MiB.
+    #[schemars(with = "Option<SizeText>")]
+    pub answer_bytes: Option<Spanned<SizeText>>,
+    /// Remote hosts: own readings of refusals, before those of the protocol; the first that fits counts.
+    #[schemars(with = "Option<Vec<RefusalTable>>")]
+    pub refusals: Option<Spanned<Vec<Spanned<RefusalTable>>>>,
+    /// What all steps and subtasks that ask it share.
+    #[schemars(with = "Option<LimitsTable>")]
+    pub limits: Option<Spanned<LimitsTable>>,
+    /// Remote hosts: whether asking the same twice does no harm. If not, a row that it may have worked on is not sent again;
+    /// default it is sent again after a timeout, but never to two replicas at once.
+    #[schemars(with = "Option<bool>")]
+    pub idempotent: Option<Spanned<bool>>,
+    /// Remote hosts with `urls` and `idempotent`: slow requests get a second copy on another replica.
+    #[schemars(with = "Option<HedgeTable>")]
+    pub hedge: Option<Spanned<HedgeTable>>,
     /// Remote hosts with `latency`: address of the server's metrics in Prometheus text (Triton, vLLM, SGLang, TGI). What
     /// waits there bounds the limit.
     #[schemars(with = "Option<String>")]

@@ -50,6 +50,7 @@ pub(super) fn check(
         timeout: settings.timeout,
         on_error: settings.on_error,
         parallelism: settings.parallelism,
+        weight: settings.weight,
     };
     Ok((spec, schema))
 }

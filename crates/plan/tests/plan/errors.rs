@@ -175,6 +175,42 @@ fn event_time() {
     insta::assert_snapshot!(said.0);
 }
 
+/// The demo's job with its model at an address, and `more` in the model's table.
+fn remote(more: &str) -> String {
+    DIGITS.replacen("host = \"onnx\"\npath = \"digits.onnx\"", &format!("host = \"open_inference\"\n{more}"), 1)
+}
+
+#[test]
+fn how_models_are_asked() {
+    let mut said = Said::default();
+    let two = "urls = [\"http://a\", \"http://b\"]";
+    for more in [
+        "",
+        "url = \"http://a\"\nurls = [\"http://b\"]",
+        "urls = []",
+        "urls = [\"http://a\", \"http://a\"]",
+        "url = \"http://a\"\nreplicas = 2",
+        &format!("{two}\nlatency = \"1s\"\nmetrics = \"http://a/metrics\""),
+        &format!("{two}\nhedge = {{}}"),
+        &format!("{two}\nidempotent = false\nhedge = {{}}"),
+        "url = \"http://a\"\nidempotent = true\nhedge = {}",
+        &format!("{two}\nidempotent = true\nhedge = {{ after = \"p96\" }}"),
+        &format!("{two}\nidempotent = true\nhedge = {{ budget = 0.9 }}"),
+        "url = \"http://a\"\nlimits = { requests_per_second = 0 }",
+        "url = \"http://a\"\nlimits = { tokens_per_minute = 1000 }",
+        "url = \"http://a\"\nlimits = { requests = 5 }",
+        "url = \"http://a\"\nrequest_bytes = \"0B\"",
+        "url = \"http://a\"\nrefusals = [{ means = \"data\" }]",
+        "url = \"http://a\"\nrefusals = [{ status = 500, means = \"bad\" }]",
+        "url = \"http://a\"\nopen_inference = { inputs = { pixels = \"floats[3]\" } }",
+    ] {
+        said.case(more, &remote(more));
+    }
+    said.digits("path = \"digits.onnx\"", "path = \"digits.onnx\"\nca = \"ca.pem\"");
+    said.digits("model = \"digits\", ", "model = \"digits\", weight = 0, ");
+    insta::assert_snapshot!(said.0);
+}
+
 #[test]
 fn spans_are_the_words_that_are_wrong() {
     let error = plan(&job("[[step]]\nselect = [\"path || pth AS x\"]")).unwrap_err();

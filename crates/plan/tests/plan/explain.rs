@@ -19,3 +19,32 @@ fn a_plan_without_models_names_none() {
     let shown = explain(&plan(&job("")).unwrap().graph);
     assert!(!shown.contains("models"), "{shown}");
 }
+
+#[test]
+fn a_model_with_limits_and_replicas_reads_like_this() {
+    let model = r#"host = "open_inference"
+urls = ["https://a", "https://b"]
+latency = "200ms"
+idempotent = true
+hedge = { after = "80ms" }
+limits = { requests_per_second = 2.5, rows_per_second = 100, in_flight_bytes = "64MiB" }
+refusals = [{ status = 500, contains = "busy", means = "overload" }]
+ca = "ca.pem"
+request_bytes = "4MiB"
+"#;
+    let text = DIGITS.replacen("host = \"onnx\"\npath = \"digits.onnx\"\n", model, 1);
+    let told = explain(&plan(&text).unwrap().graph);
+    let models: Vec<&str> =
+        told.lines().skip_while(|line| *line != "models").take_while(|line| !line.is_empty()).collect();
+    assert_eq!(
+        models,
+        [
+            "models",
+            "  digits: digits of an Open Inference server at https://a, https://b",
+            "    as many requests in flight as it answers within 200ms, 99 in 100",
+            "    at most 2.5 requests a second, 100 rows a second, 64MiB in flight, whoever asks",
+            "    a second copy on another replica after 80ms, of at most 5 in 100 requests",
+            "    journal on: an answer is stored before it is used and never asked for twice",
+        ]
+    );
+}

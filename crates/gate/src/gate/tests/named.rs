@@ -267,3 +267,29 @@ fn ordered_rows_wait_for_a_retry_before_them() {
     answer_last(&mut world, How::Well);
     assert_eq!(world.rows[1].outcome, Some(Outcome::Answered(10)));
 }
+
+#[test]
+fn all_replicas_together_stay_within_the_limits() {
+    let mut settings = GateSettings::objective(millis(200));
+    settings.limits.calls_per_second = 100.0;
+    let fixed = || Box::new(crate::limiter::Fixed::new(1000, 1, 0.0)) as Box<dyn Limiter>;
+    let mut gate: Gate<u32, ()> = Gate::new(settings, vec![fixed(), fixed()]);
+    let (mut now, mut sent, mut actions) = (millis(0), 0, Vec::new());
+    gate.step(Event::Offer((0..500).map(Row::new).collect()), now, &mut actions);
+    while now < millis(1_000) {
+        let mut calls = Vec::new();
+        for action in actions.drain(..) {
+            match action {
+                Action::Send { call, .. } => calls.push(call),
+                Action::Wake(at) => now = now.max(at),
+                _ => {}
+            }
+        }
+        sent += calls.len();
+        for call in calls {
+            gate.step(Event::Answered { call, outcomes: vec![Ok(())] }, now, &mut actions);
+        }
+        gate.step(Event::Timer, now, &mut actions);
+    }
+    assert!((95..=105).contains(&sent), "{sent}");
+}

@@ -48,6 +48,8 @@ pub enum Reason {
     GaugeWaiting,
     /// The backend's gauges show calls put back for want of memory.
     GaugePreempted,
+    /// The backend's answers say that it is over its capacity.
+    Utilized,
     /// A cut cost throughput and did not lower latency: undone.
     CutFutile,
     /// The objective is missed, and cutting does not help; kept from starving.
@@ -157,6 +159,7 @@ impl fmt::Display for Reason {
             Self::Unused => "far less is in flight than allowed",
             Self::GaugeWaiting => "the backend's gauges show calls waiting inside it",
             Self::GaugePreempted => "the backend puts calls back for want of memory",
+            Self::Utilized => "the backend says that it is over its capacity",
             Self::CutFutile => "a cut cost throughput and did not lower latency: undone",
             Self::Missed => "rows miss the objective, and cutting does not help",
             Self::OutOfReach => "the objective is out of reach at any limit",

@@ -17,6 +17,10 @@ const CUT_SHARE: f64 = 0.5;
 const PREEMPTED_SHARE: f64 = 0.02;
 const PREEMPTED_KEEPS: f64 = 0.95;
 
+/// What is left of the limit, at least, when a backend says that it is over its capacity: its word is late, and is heard
+/// again with the next epoch.
+const OVER_KEEPS: f64 = 0.9;
+
 /// The last reading.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Reading {
@@ -24,6 +28,8 @@ pub(super) struct Reading {
     waiting_over: f64,
     preempted_total: f64,
     preempted_share: f64,
+    /// How far a backend said that it is over its capacity, 1 for not, and when.
+    over: Option<(f64, Seconds)>,
 }
 
 // === impl Reading ===
@@ -43,6 +49,13 @@ impl Reading {
         self.at = Some(now);
     }
 
+    /// The backend said how much of its capacity it uses.
+    pub(super) fn on_utilization(&mut self, now: Seconds, ratio: f64) {
+        if ratio.is_finite() {
+            self.over = Some((ratio.max(1.0), now));
+        }
+    }
+
     /// Calls waiting inside the backend that buy nothing; 0 without a fresh reading.
     pub(super) fn waiting_over(&self, now: Seconds) -> f64 {
         if self.fresh(now) { self.waiting_over } else { 0.0 }
@@ -54,6 +67,13 @@ impl Reading {
 
     /// Bounds the law's `proposed` limit, where `limit` is the present one.
     pub(super) fn bound(&self, now: Seconds, limit: f64, proposed: (f64, Reason)) -> (f64, Reason) {
+        let over = self.over.filter(|(_, at)| now - at < FRESH).map_or(1.0, |(over, _)| over);
+        let keeps = (1.0 / over).max(OVER_KEEPS) * limit;
+        let proposed = if over > 1.0 && keeps < proposed.0 { (keeps, Reason::Utilized) } else { proposed };
+        self.bound_by_gauges(now, limit, proposed)
+    }
+
+    fn bound_by_gauges(&self, now: Seconds, limit: f64, proposed: (f64, Reason)) -> (f64, Reason) {
         if !self.fresh(now) {
             return proposed;
         }

@@ -214,6 +214,11 @@ impl Limiter for Latch {
         self.reading.update(now, gauges);
     }
 
+    fn on_utilization(&mut self, now: Seconds, ratio: f64) {
+        let now = self.at(now);
+        self.reading.on_utilization(now, ratio);
+    }
+
     fn hint(&self) -> Option<Hint> {
         self.settled.map(|hint| Hint { rows_max: self.memory.rows_allowed(), ..hint })
     }

@@ -1,5 +1,6 @@
 //! What a user says of an address, and what may be used of it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use forebay_core::{Error, Kind, Result};
@@ -19,6 +20,8 @@ pub struct EndpointSettings {
     pub headers: Vec<(String, String)>,
     /// Longest wait for one answer, from the connection to the last byte.
     pub timeout: Duration,
+    /// PEM file with certificates of authorities that are trusted beside the system's.
+    pub ca: Option<PathBuf>,
     /// Bytes of one request.
     pub request_bytes_max: usize,
     /// Bytes of one answer.
@@ -37,6 +40,7 @@ impl EndpointSettings {
             credential: None,
             headers: Vec::new(),
             timeout: Duration::from_secs(60),
+            ca: None,
             request_bytes_max: 64 << 20,
             answer_bytes_max: 64 << 20,
             rules: Vec::new(),

@@ -166,8 +166,8 @@ impl OpenAi {
     fn count(&self, usage: Option<Usage>) {
         let usage = usage.unwrap_or_default();
         self.endpoint.watch().update(|seen| {
-            seen.prompt_tokens += usage.prompt_tokens;
-            seen.completion_tokens += usage.completion_tokens;
+            seen.tokens.prompt += usage.prompt_tokens;
+            seen.tokens.generated += usage.completion_tokens;
         });
     }
 

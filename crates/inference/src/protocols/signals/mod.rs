@@ -56,7 +56,8 @@ pub struct Rule {
 // === impl Rule ===
 
 impl Rule {
-    fn fits(&self, status: u16, body: &str) -> bool {
+    /// Whether it is about an answer of `status` and `body`.
+    pub(super) fn fits(&self, status: u16, body: &str) -> bool {
         self.status.is_none_or(|wanted| wanted == status)
             && self.contains.as_ref().is_none_or(|text| body.contains(text.as_str()))
     }

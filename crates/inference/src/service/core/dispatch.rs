@@ -68,7 +68,7 @@ impl Core {
                 self.refuse(
                     dispatch,
                     work,
-                    Failure { kind: Kind::Data, reason, class: Class::Answered, retry_after: None },
+                    Failure { kind: Kind::Data, reason, class: Class::Answered, retry_after: None, final_: true },
                     now,
                 );
             }
@@ -146,11 +146,12 @@ impl Core {
         {
             self.dispatches += 1;
             let dispatch = DispatchId(self.dispatches);
-            let replica = self.slots.take(dispatch).expect("a replica had room a moment ago");
+            let replica = self.slots.take(dispatch, work.replica).expect("a replica had room a moment ago");
             self.counters.calls += 1;
             self.counters.rows += work.batch.len() as u64;
             self.counters.first_sent.get_or_insert(now);
-            self.actions.push(Action::Dispatch { dispatch, replica, batch: work.batch.clone() });
+            let (submission, batch) = (work.submission, work.batch.clone());
+            self.actions.push(Action::Dispatch { dispatch, replica, submission, batch });
             self.running.insert(dispatch, Running { work, sent: now });
         }
     }

@@ -124,7 +124,8 @@ impl World {
                 self.pending.push(Pending::Append(dispatch, outcomes));
             }
             Action::AppendFailure { dispatch, ids, failure } => {
-                let outcome = Outcome::Failed { kind: failure.kind, reason: failure.reason, retry_after: None };
+                let outcome =
+                    Outcome::Failed { kind: failure.kind, reason: failure.reason, retry_after: None, final_: false };
                 let outcomes = ids.into_iter().map(|id| (id, outcome.clone())).collect();
                 self.pending.push(Pending::Append(dispatch, outcomes));
             }
@@ -188,7 +189,7 @@ impl World {
 }
 
 fn failure(kind: Kind) -> Failure {
-    Failure { kind, reason: "because".into(), class: Class::Answered, retry_after: None }
+    Failure { kind, reason: "because".into(), class: Class::Answered, retry_after: None, final_: false }
 }
 
 #[derive(Debug, Clone)]

@@ -63,7 +63,7 @@ fn rows(count: usize) -> RecordBatch {
 }
 
 fn failure(kind: Kind) -> Failure {
-    Failure { kind, reason: "because".into(), class: Class::Answered, retry_after: None }
+    Failure { kind, reason: "because".into(), class: Class::Answered, retry_after: None, final_: false }
 }
 
 fn outcome(outcome: &Outcome) -> String {
@@ -131,7 +131,7 @@ fn a_journalled_row_is_told_and_never_run() {
 fn a_submission_known_in_full_needs_no_replica() {
     let mut script = Script::with_journal();
     script.submit(&[7]);
-    let known = vec![Some(Outcome::Failed { kind: Kind::Data, reason: "bad".into(), retry_after: None })];
+    let known = vec![Some(Outcome::Failed { kind: Kind::Data, reason: "bad".into(), retry_after: None, final_: true })];
     let actions = script.step(Event::Known { submission: SubmissionId(1), known });
     assert_eq!(actions, ["release 1", "tell 1 data"]);
 }

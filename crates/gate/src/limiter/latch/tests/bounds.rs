@@ -182,3 +182,18 @@ fn gauges_bound_and_never_steer() {
     assert_eq!(reading.bound(1.0, 100.0, law), (78.5, Reason::GaugeWaiting), "pre-emptions of before do not count");
     assert_eq!(reading.bound(6.0, 100.0, law), law, "too old to be believed");
 }
+
+#[test]
+fn a_backend_that_says_it_is_over_its_capacity_gets_less_until_it_says_otherwise() {
+    let law = (110.0, Reason::UnderTarget);
+    let case = |ratio: f64, now: f64| {
+        let mut reading = Reading::default();
+        reading.on_utilization(0.0, ratio);
+        reading.bound(now, 100.0, law)
+    };
+    assert_eq!(case(0.8, 1.0), law);
+    assert_eq!(case(1.25, 1.0), (90.0, Reason::Utilized), "a tenth at a time");
+    assert!(case(1.02, 1.0).0 > 97.0);
+    assert_eq!(case(1.25, 6.0), law, "too old to be believed");
+    assert_eq!(case(f64::NAN, 1.0), law);
+}

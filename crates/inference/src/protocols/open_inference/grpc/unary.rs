@@ -68,7 +68,10 @@ fn prefix(length: usize) -> Option<Bytes> {
 
 fn refused(endpoint: &Endpoint, status: &GrpcStatus) -> Error {
     match of_grpc(status) {
-        Some(refusal) => endpoint.refused(refusal),
+        Some(mut refusal) => {
+            endpoint.reread(&mut refusal, &status.message);
+            endpoint.refused(refusal)
+        }
         None => endpoint.bad_answer("the call ended well without an answer"),
     }
 }

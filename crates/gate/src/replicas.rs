@@ -5,34 +5,56 @@
 
 use std::time::Duration;
 
-use super::settings::{Bug, GateSettings};
-use super::vocabulary::ReplicaId;
 use crate::breaker::{Breaker, State};
 use crate::chance::Chance;
 use crate::limiter::{Class, Limiter};
-use crate::permits::{Permits, Refused};
+use crate::permits::{Caps, Permits, Refused};
 
 /// A half-open call that did not end within this many objectives is given up: attempts time out at two.
 const PROBE_OBJECTIVES: u32 = 4;
 const PROBE_WAIT_MIN: Duration = Duration::from_secs(10);
 
+/// A replica, by its place among the limiters that the replicas were made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct ReplicaId(pub usize);
+
+/// How replicas are watched.
+#[derive(Debug, Clone, Copy)]
+pub struct ReplicaSettings {
+    /// Hard caps of each.
+    pub caps: Caps,
+    /// How long a call shall take: bounds the wait for a half-open breaker's one call.
+    pub objective: Duration,
+    /// Whether each of several replicas has a breaker.
+    pub breakers: bool,
+    /// Whether the model has one, above those.
+    pub model_breaker: bool,
+    /// Varies the breakers' pauses.
+    pub seed: u64,
+    /// A bug for tests to find: limits do not hold.
+    #[doc(hidden)]
+    pub loose: bool,
+}
+
 /// The replicas of one model.
 #[derive(Debug)]
-pub(super) struct Replicas {
+pub struct Replicas {
     replicas: Vec<Replica>,
     model: Option<Breaker>,
     eligible: Vec<usize>,
 }
 
+/// One replica.
 #[derive(Debug)]
-pub(super) struct Replica {
-    pub(super) permits: Permits,
+pub struct Replica {
+    /// Its shared limit.
+    pub permits: Permits,
     breaker: Option<Breaker>,
 }
 
 /// Who may be called now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Choice {
+pub enum Choice {
     /// This replica.
     Replica(ReplicaId),
     /// None; time alone will help at this moment, if at all.
@@ -42,59 +64,73 @@ pub(super) enum Choice {
 // === impl Replicas ===
 
 impl Replicas {
-    pub(super) fn new(settings: &GateSettings, limiters: Vec<Box<dyn Limiter>>) -> Self {
-        let probe_wait = settings.deadlines.objective.saturating_mul(PROBE_OBJECTIVES).max(PROBE_WAIT_MIN);
-        let breaker = |seed| settings.breakers.then(|| Breaker::new(seed, probe_wait));
+    /// One replica for each limiter.
+    pub fn new(settings: &ReplicaSettings, limiters: Vec<Box<dyn Limiter>>) -> Self {
+        let probe_wait = settings.objective.saturating_mul(PROBE_OBJECTIVES).max(PROBE_WAIT_MIN);
+        let breaker =
+            |wanted: bool, number: u64| wanted.then(|| Breaker::new(settings.seed.wrapping_add(number), probe_wait));
         // A lone replica is the model: one breaker is enough.
         let several = limiters.len() > 1;
-        let replicas = limiters.into_iter().zip(settings.seed + 1..).map(|(limiter, seed)| Replica {
-            permits: Permits::new(limiter, settings.caps).loosened(settings.has(Bug::LimitIgnored)),
-            breaker: breaker(seed).filter(|_| several),
+        let replicas = limiters.into_iter().zip(1..).map(|(limiter, number)| Replica {
+            permits: Permits::new(limiter, settings.caps).loosened(settings.loose),
+            breaker: breaker(settings.breakers && several, number),
         });
-        Self { replicas: replicas.collect(), model: breaker(settings.seed), eligible: Vec::new() }
+        Self { replicas: replicas.collect(), model: breaker(settings.model_breaker, 0), eligible: Vec::new() }
     }
 
-    pub(super) fn get(&self, replica: ReplicaId) -> &Replica {
+    /// The replica of that place.
+    ///
+    /// # Panics
+    /// Without such a replica.
+    pub fn get(&self, replica: ReplicaId) -> &Replica {
         &self.replicas[replica.0]
     }
 
-    pub(super) fn get_mut(&mut self, replica: ReplicaId) -> &mut Replica {
+    /// As [`Replicas::get`], to change.
+    ///
+    /// # Panics
+    /// Without such a replica.
+    pub fn get_mut(&mut self, replica: ReplicaId) -> &mut Replica {
         &mut self.replicas[replica.0]
     }
 
-    pub(super) fn find_mut(&mut self, replica: ReplicaId) -> Option<&mut Replica> {
+    /// The replica of that place, if there is one.
+    pub fn find_mut(&mut self, replica: ReplicaId) -> Option<&mut Replica> {
         self.replicas.get_mut(replica.0)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Replica> {
+    /// All, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &Replica> {
         self.replicas.iter()
     }
 
-    pub(super) fn on_time(&mut self, now: Duration, waiting: bool) {
+    /// Time passed; see [`Permits::on_time`].
+    pub fn on_time(&mut self, now: Duration, waiting: bool) {
         self.replicas.iter_mut().for_each(|replica| replica.permits.on_time(now, waiting));
     }
 
-    pub(super) fn next_tick(&self) -> Option<Duration> {
+    /// See [`Permits::next_tick`].
+    pub fn next_tick(&self) -> Option<Duration> {
         self.replicas.iter().map(|replica| replica.permits.next_tick()).min()
     }
 
     /// Calls in flight, all replicas together.
-    pub(super) fn calls(&self) -> usize {
+    pub fn calls(&self) -> usize {
         self.replicas.iter().map(|replica| replica.permits.calls()).sum()
     }
 
     /// The state of the model's breaker.
-    pub(super) fn state(&self, now: Duration) -> State {
+    pub fn state(&self, now: Duration) -> State {
         self.model.as_ref().map_or(State::Closed, |model| model.state(now))
     }
 
     /// When the model's breaker lets the next call through, if that is not now.
-    pub(super) fn asks_at(&self) -> Option<Duration> {
+    pub fn asks_at(&self) -> Option<Duration> {
         self.model.as_ref().and_then(Breaker::allows_at)
     }
 
     /// The replica for the next call. Asks nothing of breakers yet: see [`Replicas::admit`].
-    pub(super) fn choose(&mut self, now: Duration, chance: &mut Chance) -> Choice {
+    pub fn choose(&mut self, now: Duration, chance: &mut Chance) -> Choice {
         if let Err(at) = may_ask(self.model.as_ref(), now) {
             return Choice::None(Some(at));
         }
@@ -119,35 +155,35 @@ impl Replicas {
         let first = chance.below(count);
         let second = if count > 1 { (first + 1 + chance.below(count - 1)) % count } else { first };
         let (first, second) = (self.eligible[first], self.eligible[second]);
-        let better = self.replicas[second].permits.free_ratio() > self.replicas[first].permits.free_ratio();
+        let better = self.replicas[second].is_freer(&self.replicas[first]);
         Choice::Replica(ReplicaId(if better { second } else { first }))
     }
 
     /// The replica with the largest free share for a second copy of a call of `rows`; never `but`, one at its limit, or
     /// one that is paced.
-    pub(super) fn idlest(&mut self, but: ReplicaId, rows: usize, now: Duration) -> Option<ReplicaId> {
+    pub fn idlest(&mut self, but: ReplicaId, rows: usize, now: Duration) -> Option<ReplicaId> {
         if self.state(now) != State::Closed {
             return None;
         }
-        let mut best = None;
-        for (place, replica) in self.replicas.iter_mut().enumerate() {
+        let mut best: Option<usize> = None;
+        for place in (0..self.replicas.len()).filter(|place| *place != but.0) {
+            let replica = &mut self.replicas[place];
             let closed = replica.breaker.as_ref().is_none_or(|breaker| breaker.state(now) == State::Closed);
-            let free = replica.permits.free_ratio();
             let knobs = replica.permits.knobs();
-            let unfit = knobs.pace.is_finite() || knobs.rows_max < rows;
-            if place == but.0 || !closed || unfit || free <= 0.0 || replica.room(now).is_err() {
+            let unfit = knobs.pace.is_finite() || knobs.rows_max < rows || replica.permits.free_ratio() <= 0.0;
+            if !closed || unfit || replica.room(now).is_err() {
                 continue;
             }
-            if best.is_none_or(|(most, _)| free > most) {
-                best = Some((free, ReplicaId(place)));
+            if best.is_none_or(|best| self.replicas[place].is_freer(&self.replicas[best])) {
+                best = Some(place);
             }
         }
-        best.map(|(_, replica)| replica)
+        best.map(ReplicaId)
     }
 
     /// Asks both breakers for one call to `replica`, which then has to be made. `Some(true)` if it is the one call of a
     /// half-open breaker.
-    pub(super) fn admit(&mut self, replica: ReplicaId, now: Duration) -> Option<bool> {
+    pub fn admit(&mut self, replica: ReplicaId, now: Duration) -> Option<bool> {
         let mut asks = self.state(now) == State::HalfOpen;
         if self.model.as_mut().is_some_and(|model| !model.allows(now)) {
             return None;
@@ -162,7 +198,7 @@ impl Replicas {
     }
 
     /// A call to `replica` ended.
-    pub(super) fn on_end(&mut self, replica: ReplicaId, sent: Duration, now: Duration, class: Class) {
+    pub fn on_end(&mut self, replica: ReplicaId, sent: Duration, now: Duration, class: Class) {
         let ok = match class {
             Class::Answered | Class::Throttled => true,
             Class::Overloaded | Class::Down | Class::Timeout => false,
@@ -178,6 +214,12 @@ impl Replicas {
 // === impl Replica ===
 
 impl Replica {
+    /// A larger share of its limit is free, or as large a share of one that is not bounded with fewer calls in flight.
+    fn is_freer(&self, other: &Self) -> bool {
+        let (own, others) = (self.permits.free_ratio(), other.permits.free_ratio());
+        own > others || (own >= others && self.permits.calls() < other.permits.calls())
+    }
+
     fn room(&mut self, now: Duration) -> Result<(), Option<Duration>> {
         may_ask(self.breaker.as_ref(), now).map_err(Some)?;
         self.permits.room(now).map_err(|refused| match refused {
