@@ -11,7 +11,6 @@ use forebay_core::element::Epoch;
 use forebay_core::env::Env;
 use forebay_core::{Error, Kind, Result};
 use forebay_gate::limiter::Hint;
-use forebay_inference::hosts::Host;
 use forebay_inference::journal::{Damage, Journal, JournalSettings};
 use forebay_inference::service::{Service, ServiceSettings};
 use forebay_plan::graph::{JobGraph, StepAction};

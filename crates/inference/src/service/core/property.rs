@@ -59,7 +59,7 @@ impl World {
         let submission = SubmissionId(self.asked.len() as u64);
         self.asked.insert(submission, ids.clone());
         let rows = rows(&ids);
-        self.step(Event::Submit { submission, batch: RequestBatch { ids, rows } })
+        self.step(Event::Submit { submission, batch: RequestBatch { ids, rows }, replica: None })
     }
 
     /// Lets the pending work number `which` end; `how` draws the result, 0 is the good one.
@@ -117,7 +117,7 @@ impl World {
                 }
             }
             Action::Lookup { submission, ids } => self.pending.push(Pending::Lookup(submission, ids)),
-            Action::Dispatch { dispatch, replica, batch } => self.check_call(dispatch, replica, batch)?,
+            Action::Dispatch { dispatch, replica, batch, .. } => self.check_call(dispatch, replica, batch)?,
             Action::Append { dispatch, ids, rows } => {
                 let outcome = |place| Outcome::Answered { rows: rows.clone(), place };
                 let outcomes = ids.into_iter().enumerate().map(|(place, id)| (id, outcome(place))).collect();

@@ -33,7 +33,7 @@ impl Script {
     fn submit(&mut self, ids: &[u128]) -> Vec<String> {
         self.submissions += 1;
         let batch = RequestBatch { ids: ids.iter().map(|id| RequestId(*id)).collect(), rows: rows(ids.len()) };
-        self.step(Event::Submit { submission: SubmissionId(self.submissions), batch })
+        self.step(Event::Submit { submission: SubmissionId(self.submissions), batch, replica: None })
     }
 
     fn unknown(&mut self, submission: u64, count: usize) -> Vec<String> {
