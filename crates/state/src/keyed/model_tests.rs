@@ -299,7 +299,7 @@ fn run(seed: u64, bug: Option<StateBug>, reached: &mut BTreeSet<&'static str>) -
 }
 
 fn run_with(seed: u64, settings: StateSettings, reached: &mut BTreeSet<&'static str>) -> Check {
-    let mut world = World::new(seed, settings, seed / 8 % 2 == 0);
+    let mut world = World::new(seed, settings, (seed / 8).is_multiple_of(2));
     for _ in 0..STEPS {
         world.step()?;
     }

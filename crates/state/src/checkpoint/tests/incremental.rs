@@ -181,6 +181,25 @@ fn checkpoints_that_build_on_each_other_are_restored_at_any_parallelism() {
 }
 
 #[test]
+fn no_order_of_notices_lets_go_of_what_a_later_snapshot_needs() {
+    // Two subtasks, five barriers, each notice at once or one barrier late, a restart in between or not: all of them.
+    for pattern in 0u64..1 << 11 {
+        let disk = MemoryDisk::new();
+        let hears = |epoch: u64, subtask: usize| pattern >> ((epoch * 2 + subtask as u64) % 10) & 1 == 1;
+        block_on(async {
+            let mut job = Job::start(Process::new(&disk, 1), Resume::Fresh, 2).await.unwrap();
+            job.epochs(3, hears).await.unwrap();
+            if pattern >> 10 == 1 {
+                job = Job::start(Process::new(&disk, 2), Resume::Latest, 2).await.unwrap();
+            }
+            job.epochs(2, hears).await.unwrap();
+            assert_eq!(job.process.folder.verify(None).await.unwrap(), [], "pattern {pattern:b}");
+            Job::start(Process::new(&disk, 3), Resume::Latest, 3).await.unwrap();
+        });
+    }
+}
+
+#[test]
 fn what_nothing_builds_on_is_removed_and_no_more() {
     let disk = MemoryDisk::new();
     block_on(async {
