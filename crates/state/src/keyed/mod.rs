@@ -43,7 +43,6 @@
 mod bytes;
 mod chain;
 mod fjall_spill;
-
 mod part;
 mod sections;
 mod settings;

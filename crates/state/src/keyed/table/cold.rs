@@ -17,7 +17,8 @@ use super::super::space::Space;
 use super::super::spill::SpillTable;
 use super::super::value::StateValue;
 use super::StateTable;
-use super::bytes::{address, address_range, read_address, read_cold};
+use super::address::{address, address_range, read_address};
+use super::bytes::read_cold;
 use forebay_core::keys::Key;
 use forebay_core::time::EventTime;
 

@@ -6,39 +6,28 @@
 //!
 //! Nothing here reads a clock: expiry follows the watermark that [`StateTable::advance`] is told.
 
+mod address;
 mod bytes;
 pub(super) mod cold;
+mod part;
+mod spec;
 mod ttl;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Range, RangeBounds};
-use std::time::Duration;
 
 use forebay_core::key_group::KeyGroup;
 use forebay_core::operator::Identity;
 use forebay_core::time::EventTime;
 use forebay_core::{Error, Kind, Result};
 
-use super::part::{Change, Changed, Head, Part, PartKind};
 use super::settings::StateBug;
 use super::slots::{GroupSlots, Slot, Spilled, space_range};
 use super::space::Space;
 use super::value::StateValue;
 use cold::Cold;
 use forebay_core::keys::Key;
+pub use spec::TableSpec;
 use ttl::Ttl;
-
-/// Reads a value that an older release wrote.
-type Decode<V> = fn(&[u8]) -> Result<V>;
-
-/// How a table is named and kept.
-#[derive(Debug, Clone)]
-pub struct TableSpec<V> {
-    pub(super) name: &'static str,
-    pub(super) version: u16,
-    pub(super) ttl: Option<Duration>,
-    pub(super) older: Vec<(u16, Decode<V>)>,
-}
 
 /// State of one operator in one subtask: `(key, space) -> V`.
 ///
@@ -55,31 +44,6 @@ pub struct StateTable<V> {
     ttl: Option<Ttl>,
     cold: Option<Cold>,
     bug: Option<StateBug>,
-}
-
-// === impl TableSpec ===
-
-impl<V> TableSpec<V> {
-    /// A table `name`, unique in its operator, whose values have schema `version`. A new version says that older bytes need
-    /// [`TableSpec::reads`], also where the codec kept its name.
-    pub fn new(name: &'static str, version: u16) -> Self {
-        Self { name, version, ttl: None, older: Vec::new() }
-    }
-
-    /// Entries expire: one whose last write is at event time `t` is gone once the watermark is **after** `t + ttl`. See
-    /// [`StateTable::insert_at`] for what counts as the time of a write.
-    #[must_use]
-    pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.ttl = Some(ttl);
-        self
-    }
-
-    /// Reads values that an older release wrote under schema `version`; they are written back as the present one.
-    #[must_use]
-    pub fn reads(mut self, version: u16, decode: fn(&[u8]) -> Result<V>) -> Self {
-        self.older.push((version, decode));
-        self
-    }
 }
 
 // === impl StateTable ===
@@ -338,43 +302,5 @@ impl<V> Slot<V> {
         if self.spilled == Spilled::Same {
             self.spilled = Spilled::Stale;
         }
-    }
-}
-
-impl<V: StateValue> Part for StateTable<V> {
-    fn head(&self) -> Head {
-        Head { kind: PartKind::Table, name: self.spec.name, version: self.spec.version, codec: V::CODEC }
-    }
-
-    fn take_changed(&mut self) -> Changed {
-        self.interval += 1;
-        let groups = self.owned.clone().map(KeyGroup).zip(&mut self.slots);
-        let changed = groups.map(|(group, slots)| (group, slots.changed.take()));
-        let changed = changed.filter(|(_, changed)| !changed.is_empty());
-        let at = |(key, space)| (EventTime(0), key, space);
-        changed.map(|(group, changed)| (group, changed.into_iter().map(at).collect())).collect()
-    }
-
-    fn watermark(&self, group: KeyGroup) -> Option<EventTime> {
-        let watermark = self.place_of(group).map(|place| self.clock(place));
-        watermark.filter(|micros| *micros != i64::MIN).map(EventTime)
-    }
-
-    fn keeps_time(&self, group: KeyGroup) -> bool {
-        self.ttl.is_some() && self.place_of(group).is_some_and(|place| !self.slots[place].is_empty())
-    }
-
-    fn put_all(&mut self, groups: &BTreeSet<KeyGroup>) -> Result<BTreeMap<KeyGroup, Vec<u8>>> {
-        let mut records = BTreeMap::new();
-        for group in groups {
-            let mut out = Vec::new();
-            self.put_all_records(*group, &mut out)?;
-            records.insert(*group, out);
-        }
-        Ok(records)
-    }
-
-    fn put_changed(&mut self, group: KeyGroup, changed: &[Change], out: &mut Vec<u8>) -> Result<()> {
-        self.put_changed_records(group, changed, out)
     }
 }
