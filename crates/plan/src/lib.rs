@@ -19,6 +19,7 @@ pub mod graph;
 pub mod job_file;
 pub mod logical;
 mod nearest;
+pub mod nexmark;
 pub mod remote;
 pub mod spec;
 
