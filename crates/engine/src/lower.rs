@@ -222,7 +222,7 @@ impl Maker<'_> {
 
     fn reader(&self, source: &SourceSpec, schema: &SchemaRef) -> Result<ReadSpec> {
         let mut make = match &source.nexmark {
-            Some(made) => nexmark::readers(source, made),
+            Some(made) => nexmark::readers(source, made, schema),
             None => self.file_reader(source, schema)?,
         };
         if let Some(watermark) = &source.watermark {

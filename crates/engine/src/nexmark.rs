@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use forebay_connectors::nexmark::{NexmarkEnumerator, NexmarkReader, NexmarkSettings, Stream};
 use forebay_core::Result;
 use forebay_core::source::Reader;
@@ -39,11 +40,11 @@ pub fn enumerator(source: &SourceSpec, spec: &NexmarkSpec, key_groups: u16) -> N
     NexmarkEnumerator::new(source.uid.clone(), settings(spec), key_groups)
 }
 
-/// What makes the readers of `source`, which is `spec`.
-pub fn readers(source: &SourceSpec, spec: &NexmarkSpec) -> MakeReader {
-    let (settings, batch_rows) = (Arc::new(settings(spec)), source.batch_rows);
+/// What makes the readers of `source`, which is `spec`, for rows of `schema`.
+pub fn readers(source: &SourceSpec, spec: &NexmarkSpec, schema: &SchemaRef) -> MakeReader {
+    let (settings, schema, batch_rows) = (settings(spec), Arc::clone(schema), source.batch_rows);
     Box::new(move |_| {
-        let reader = NexmarkReader::new((*settings).clone(), batch_rows)?;
+        let reader = NexmarkReader::new(settings.clone(), Arc::clone(&schema), batch_rows)?;
         Ok(Box::new(reader) as Box<dyn Reader>) as Result<_>
     })
 }

@@ -1,11 +1,11 @@
 //! Auctions: most are of the hot seller; each closes after about the time in which as many open as are in flight.
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use forebay_core::Result;
 
 use super::chance::{Chance, extra_length, letters, lower, upper, words};
-use super::columns::{self, Texts};
+use super::columns;
 use super::numbers::{self, FIRST_ID, HOT_EVERY, Numbers};
 use super::{NexmarkSettings, person};
 
@@ -42,34 +42,50 @@ pub(super) fn schema() -> SchemaRef {
     ])
 }
 
-pub(super) fn rows(settings: &NexmarkSettings, chance: &Chance, auctions: &[u64]) -> Result<RecordBatch> {
+/// The columns of `schema` of the auctions with these numbers.
+pub(super) fn rows(
+    settings: &NexmarkSettings,
+    chance: &Chance,
+    schema: &SchemaRef,
+    auctions: &[u64],
+) -> Result<RecordBatch> {
     let times = Numbers::new(settings);
-    let text = |place, length| {
-        let mut texts = Texts::new(auctions.len(), length as usize);
-        for number in auctions {
-            words(chance.draw(*number, place), length, &mut texts.bytes);
-            texts.end();
-        }
-        texts
-    };
-    let (item, description) = (text(ITEM, ITEM_LENGTH), text(DESCRIPTION, DESCRIPTION_LENGTH));
-    let extra = extra(settings, chance, auctions, [&item, &description])?;
-    let initial = |number| chance.price(chance.draw(number, INITIAL_BID));
-    let columns = vec![
-        columns::integers(auctions, |number| (FIRST_ID + numbers::last_auction(number).unwrap_or(0)) as i64),
-        item.finish()?,
-        description.finish()?,
-        columns::integers(auctions, initial),
-        columns::integers(auctions, |number| initial(number) + chance.price(chance.draw(number, RESERVE))),
-        columns::times(auctions, |number| times.millis(number)),
-        columns::times(auctions, |number| expires(settings, chance, &times, number)),
-        columns::integers(auctions, |number| seller(settings, chance, number)),
-        columns::integers(auctions, |number| {
-            (FIRST_CATEGORY + upper(chance.draw(number, CATEGORY), CATEGORIES)) as i64
+    let price = |number, place| chance.price(chance.draw(number, place));
+    let integers = |value: &dyn Fn(u64) -> i64| Ok(columns::integers(auctions, value));
+    columns::rows(schema, |column| match column {
+        "id" => integers(&|number| (FIRST_ID + numbers::last_auction(number).unwrap_or(0)) as i64),
+        "item_name" => columns::texts(auctions, 12, |number, out| item(chance, number, out)),
+        "description" => columns::texts(auctions, 52, |number, out| description(chance, number, out)),
+        "initial_bid" => integers(&|number| price(number, INITIAL_BID)),
+        "reserve" => integers(&|number| price(number, INITIAL_BID) + price(number, RESERVE)),
+        "date_time" => Ok(columns::times(auctions, |number| times.millis(number))),
+        "expires" => Ok(columns::times(auctions, |number| expires(settings, chance, &times, number))),
+        "seller" => integers(&|number| seller(settings, chance, number)),
+        "category" => integers(&|number| (FIRST_CATEGORY + upper(chance.draw(number, CATEGORY), CATEGORIES)) as i64),
+        "extra" => columns::texts(auctions, settings.auction_bytes as usize, |number, out| {
+            let draw = chance.draw(number, EXTRA);
+            letters(draw, extra_length(draw, used(chance, number, out), settings.auction_bytes), out);
         }),
-        extra,
-    ];
-    columns::rows(schema(), columns)
+        other => Err(columns::unknown(other)),
+    })
+}
+
+fn item(chance: &Chance, number: u64, out: &mut Vec<u8>) {
+    words(chance.draw(number, ITEM), ITEM_LENGTH, out);
+}
+
+fn description(chance: &Chance, number: u64, out: &mut Vec<u8>) {
+    words(chance.draw(number, DESCRIPTION), DESCRIPTION_LENGTH, out);
+}
+
+/// Bytes of an auction without `extra`; the end of `scratch` is written to and left as it was.
+fn used(chance: &Chance, number: u64, scratch: &mut Vec<u8>) -> u64 {
+    let start = scratch.len();
+    item(chance, number, scratch);
+    description(chance, number, scratch);
+    let texts = scratch.len() - start;
+    scratch.truncate(start);
+    USED + texts as u64
 }
 
 /// The hot seller is the first of its hundred people.
@@ -86,15 +102,4 @@ fn expires(settings: &NexmarkSettings, chance: &Chance, times: &Numbers, number:
     let later = number + numbers::rows_of_auctions(u64::from(settings.auctions_in_flight));
     let (now, later) = (times.millis(number), times.millis(later));
     now + 1 + upper(chance.draw(number, OPEN), ((later - now) * 2).clamp(1, 1 << 32))
-}
-
-fn extra(settings: &NexmarkSettings, chance: &Chance, auctions: &[u64], texts: [&Texts; 2]) -> Result<ArrayRef> {
-    let mut extra = Texts::new(auctions.len(), settings.auction_bytes as usize);
-    for (row, number) in auctions.iter().enumerate() {
-        let draw = chance.draw(*number, EXTRA);
-        let used = USED + texts.iter().map(|text| text.length(row)).sum::<u64>();
-        letters(draw, extra_length(draw, used, settings.auction_bytes), &mut extra.bytes);
-        extra.end();
-    }
-    extra.finish()
 }

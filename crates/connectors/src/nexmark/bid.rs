@@ -1,11 +1,11 @@
 //! Bids: most are for the hot auction and by the hot bidder; half come through one of four channels.
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use forebay_core::Result;
 
 use super::chance::{Chance, extra_length, letters, lower, upper};
-use super::columns::{self, Texts};
+use super::columns;
 use super::numbers::{self, FIRST_ID, HOT_EVERY, Numbers};
 use super::{NexmarkSettings, person};
 
@@ -36,6 +36,7 @@ pub(super) fn schema() -> SchemaRef {
 
 /// Makes bids.
 pub(super) struct Bids {
+    /// Name and address of each channel, the hot ones first.
     channels: Vec<(String, String)>,
 }
 
@@ -51,34 +52,39 @@ impl Bids {
         Self { channels: hot.chain(other).collect() }
     }
 
-    pub fn rows(&self, settings: &NexmarkSettings, chance: &Chance, bids: &[u64]) -> Result<RecordBatch> {
+    /// The columns of `schema` of the bids with these numbers.
+    pub fn rows(
+        &self,
+        settings: &NexmarkSettings,
+        chance: &Chance,
+        schema: &SchemaRef,
+        bids: &[u64],
+    ) -> Result<RecordBatch> {
         let times = Numbers::new(settings);
-        let (channels, urls) = self.channels(chance, bids)?;
-        let columns = vec![
-            columns::integers(bids, |number| auction(settings, chance, number)),
-            columns::integers(bids, |number| bidder(settings, chance, number)),
-            columns::integers(bids, |number| chance.price(chance.draw(number, PRICE))),
-            channels,
-            urls,
-            columns::times(bids, |number| times.millis(number)),
-            extra(settings, chance, bids)?,
-        ];
-        columns::rows(schema(), columns)
+        columns::rows(schema, |column| match column {
+            "auction" => Ok(columns::integers(bids, |number| auction(settings, chance, number))),
+            "bidder" => Ok(columns::integers(bids, |number| bidder(settings, chance, number))),
+            "price" => Ok(columns::integers(bids, |number| chance.price(chance.draw(number, PRICE)))),
+            "channel" => columns::texts(bids, 10, |number, out| {
+                out.extend_from_slice(self.channel(chance, number).0.as_bytes());
+            }),
+            "url" => columns::texts(bids, 72, |number, out| {
+                out.extend_from_slice(self.channel(chance, number).1.as_bytes());
+            }),
+            "date_time" => Ok(columns::times(bids, |number| times.millis(number))),
+            "extra" => columns::texts(bids, settings.bid_bytes as usize, |number, out| {
+                let draw = chance.draw(number, EXTRA);
+                letters(draw, extra_length(draw, USED, settings.bid_bytes), out);
+            }),
+            other => Err(columns::unknown(other)),
+        })
     }
 
-    fn channels(&self, chance: &Chance, bids: &[u64]) -> Result<(ArrayRef, ArrayRef)> {
-        let (mut names, mut urls) = (Texts::new(bids.len(), 10), Texts::new(bids.len(), 72));
-        for number in bids {
-            let draw = chance.draw(*number, CHANNEL);
-            let hot = lower(draw, 2) > 0;
-            let place = if hot { upper(draw, 4) } else { 4 + upper(draw, u64::from(CHANNELS)) };
-            let (name, url) = &self.channels[place as usize];
-            names.bytes.extend_from_slice(name.as_bytes());
-            urls.bytes.extend_from_slice(url.as_bytes());
-            names.end();
-            urls.end();
-        }
-        Ok((names.finish()?, urls.finish()?))
+    fn channel(&self, chance: &Chance, number: u64) -> &(String, String) {
+        let draw = chance.draw(number, CHANNEL);
+        let hot = lower(draw, 2) > 0;
+        let place = if hot { upper(draw, 4) } else { 4 + upper(draw, u64::from(CHANNELS)) };
+        &self.channels[place as usize]
     }
 }
 
@@ -101,16 +107,6 @@ fn bidder(settings: &NexmarkSettings, chance: &Chance, number: u64) -> i64 {
     } else {
         person::any(settings, draw, number)
     }
-}
-
-fn extra(settings: &NexmarkSettings, chance: &Chance, bids: &[u64]) -> Result<ArrayRef> {
-    let mut texts = Texts::new(bids.len(), settings.bid_bytes as usize);
-    for number in bids {
-        let draw = chance.draw(*number, EXTRA);
-        letters(draw, extra_length(draw, USED, settings.bid_bytes), &mut texts.bytes);
-        texts.end();
-    }
-    texts.finish()
 }
 
 /// An address in three random folders.

@@ -1,4 +1,5 @@
-//! Columns built value by value without a builder's bookkeeping: none of them has nulls.
+//! Columns built value by value without a builder's bookkeeping: none of them has nulls. Only those that are wanted are
+//! made, each on its own: a column never depends on another having been made.
 
 use std::sync::Arc;
 
@@ -6,13 +7,6 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicr
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use forebay_core::{Error, Kind, Result};
-
-/// A text column under construction.
-pub(super) struct Texts {
-    /// Bytes of all values; whoever appends a value calls [`Texts::end`] after it.
-    pub bytes: Vec<u8>,
-    ends: Vec<i32>,
-}
 
 /// A schema of columns without nulls.
 pub(super) fn schema(columns: &[(&str, DataType)]) -> SchemaRef {
@@ -36,37 +30,28 @@ pub(super) fn times(numbers: &[u64], millis: impl Fn(u64) -> u64) -> ArrayRef {
     Arc::new(TimestampMicrosecondArray::from_iter_values(micros))
 }
 
-/// The columns as rows of `schema`.
-pub(super) fn rows(schema: SchemaRef, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
-    RecordBatch::try_new(schema, columns)
+/// One text a row, of about `bytes` each.
+pub(super) fn texts(numbers: &[u64], bytes: usize, write: impl Fn(u64, &mut Vec<u8>)) -> Result<ArrayRef> {
+    let mut ends = Vec::with_capacity(numbers.len() + 1);
+    ends.push(0);
+    let mut values = Vec::with_capacity(numbers.len() * bytes);
+    for number in numbers {
+        write(*number, &mut values);
+        ends.push(values.len() as i32);
+    }
+    let column = StringArray::try_new(OffsetBuffer::new(ScalarBuffer::from(ends)), values.into(), None)
+        .map_err(|source| Error::new(Kind::Internal, "build nexmark column").source(source))?;
+    Ok(Arc::new(column))
+}
+
+/// Rows of `schema`, whose columns `make` makes by name.
+pub(super) fn rows(schema: &SchemaRef, make: impl Fn(&str) -> Result<ArrayRef>) -> Result<RecordBatch> {
+    let columns = schema.fields().iter().map(|field| make(field.name())).collect::<Result<_>>()?;
+    RecordBatch::try_new(Arc::clone(schema), columns)
         .map_err(|source| Error::new(Kind::Internal, "build nexmark rows").source(source))
 }
 
-// === impl Texts ===
-
-impl Texts {
-    /// An empty column with room for `rows` values of about `bytes` each.
-    pub fn new(rows: usize, bytes: usize) -> Self {
-        let mut ends = Vec::with_capacity(rows + 1);
-        ends.push(0);
-        Self { bytes: Vec::with_capacity(rows * bytes), ends }
-    }
-
-    /// The value is complete.
-    pub fn end(&mut self) {
-        self.ends.push(self.bytes.len() as i32);
-    }
-
-    /// Bytes of the value at `row`.
-    pub fn length(&self, row: usize) -> u64 {
-        (self.ends[row + 1] - self.ends[row]) as u64
-    }
-
-    /// The finished column.
-    pub fn finish(self) -> Result<ArrayRef> {
-        let ends = OffsetBuffer::new(ScalarBuffer::from(self.ends));
-        let column = StringArray::try_new(ends, self.bytes.into(), None)
-            .map_err(|source| Error::new(Kind::Internal, "build nexmark column").source(source))?;
-        Ok(Arc::new(column))
-    }
+/// The error for a column that the stream does not have.
+pub(super) fn unknown(name: &str) -> Error {
+    Error::new(Kind::Invalid, "make nexmark column").with("column", name)
 }

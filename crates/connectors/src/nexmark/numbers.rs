@@ -22,6 +22,8 @@ const START_MILLIS: u64 = 1_436_918_400_000;
 #[derive(Debug, Clone)]
 pub(super) struct Numbers {
     rate: u64,
+    /// 2^64 / `rate`, rounded up: a multiplication by it is a division that is at most one too large.
+    reciprocal: u64,
     group: u64,
 }
 
@@ -29,7 +31,9 @@ pub(super) struct Numbers {
 
 impl Numbers {
     pub fn new(settings: &NexmarkSettings) -> Self {
-        Self { rate: u64::from(settings.rate), group: u64::from(settings.out_of_order) }
+        let rate = u64::from(settings.rate);
+        let reciprocal = if rate == 1 { u64::MAX } else { u64::MAX / rate + 1 };
+        Self { rate, reciprocal, group: u64::from(settings.out_of_order) }
     }
 
     /// The number that is read at `place`.
@@ -42,7 +46,15 @@ impl Numbers {
 
     /// Event time in milliseconds since 1970.
     pub fn millis(&self, number: u64) -> u64 {
-        START_MILLIS + number * 1000 / self.rate
+        let dividend = number * 1000;
+        let quotient = ((u128::from(dividend) * u128::from(self.reciprocal)) >> 64) as u64;
+        // At rate 1 the reciprocal does not fit, and the quotient is one too small instead.
+        START_MILLIS
+            + match quotient * self.rate {
+                product if product > dividend => quotient - 1,
+                product if dividend - product >= self.rate => quotient + 1,
+                _ => quotient,
+            }
     }
 }
 

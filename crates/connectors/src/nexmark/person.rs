@@ -1,12 +1,12 @@
 //! People: names, cities and states of short lists, so that queries find results in little data.
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use forebay_core::Result;
 
 use super::NexmarkSettings;
 use super::chance::{Chance, extra_length, letters, lower, upper};
-use super::columns::{self, Texts};
+use super::columns;
 use super::numbers::{self, FIRST_ID, Numbers};
 
 const NAME: u64 = 0;
@@ -46,63 +46,68 @@ pub(super) fn any(settings: &NexmarkSettings, draw: u64, number: u64) -> i64 {
     (FIRST_ID + first + upper(draw, count)) as i64
 }
 
-pub(super) fn rows(settings: &NexmarkSettings, chance: &Chance, people: &[u64]) -> Result<RecordBatch> {
+/// The columns of `schema` of the people with these numbers.
+pub(super) fn rows(
+    settings: &NexmarkSettings,
+    chance: &Chance,
+    schema: &SchemaRef,
+    people: &[u64],
+) -> Result<RecordBatch> {
     let times = Numbers::new(settings);
-    let mut texts: [Texts; 5] = std::array::from_fn(|_| Texts::new(people.len(), 16));
-    for number in people {
-        write(chance, *number, &mut texts);
-    }
-    let extra = extra(settings, chance, people, &texts)?;
-    let [name, email, card, city, state] = texts;
-    let columns = vec![
-        columns::integers(people, |number| (FIRST_ID + numbers::last_person(number)) as i64),
-        name.finish()?,
-        email.finish()?,
-        card.finish()?,
-        city.finish()?,
-        state.finish()?,
-        columns::times(people, |number| times.millis(number)),
-        extra,
-    ];
-    columns::rows(schema(), columns)
+    columns::rows(schema, |column| match column {
+        "id" => Ok(columns::integers(people, |number| (FIRST_ID + numbers::last_person(number)) as i64)),
+        "name" => columns::texts(people, 16, |number, out| name(chance, number, out)),
+        "email_address" => columns::texts(people, 16, |number, out| email(chance, number, out)),
+        "credit_card" => columns::texts(people, 19, |number, out| card(chance, number, out)),
+        "city" => columns::texts(people, 8, |number, out| out.extend_from_slice(pick(chance, number, CITY, &CITIES))),
+        "state" => columns::texts(people, 2, |number, out| out.extend_from_slice(pick(chance, number, STATE, &STATES))),
+        "date_time" => Ok(columns::times(people, |number| times.millis(number))),
+        "extra" => columns::texts(people, settings.person_bytes as usize, |number, out| {
+            let draw = chance.draw(number, EXTRA);
+            letters(draw, extra_length(draw, used(chance, number, out), settings.person_bytes), out);
+        }),
+        other => Err(columns::unknown(other)),
+    })
 }
 
-/// Appends name, address, card, city and state of one person.
-fn write(chance: &Chance, number: u64, [name, email, card, city, state]: &mut [Texts; 5]) {
-    let pick = |draw: u64, list: &[&'static str]| list[upper(draw, list.len() as u64) as usize];
-    let draw = chance.draw(number, NAME);
-    name.bytes.extend_from_slice(pick(draw, &FIRST_NAMES).as_bytes());
-    name.bytes.push(b' ');
-    name.bytes.extend_from_slice(LAST_NAMES[lower(draw, LAST_NAMES.len() as u64) as usize].as_bytes());
+fn pick(chance: &Chance, number: u64, place: u64, list: &[&'static str]) -> &'static [u8] {
+    list[upper(chance.draw(number, place), list.len() as u64) as usize].as_bytes()
+}
 
+fn name(chance: &Chance, number: u64, out: &mut Vec<u8>) {
+    let last = lower(chance.draw(number, NAME), LAST_NAMES.len() as u64);
+    out.extend_from_slice(pick(chance, number, NAME, &FIRST_NAMES));
+    out.push(b' ');
+    out.extend_from_slice(LAST_NAMES[last as usize].as_bytes());
+}
+
+fn email(chance: &Chance, number: u64, out: &mut Vec<u8>) {
     let (user, host) = (chance.draw(number, EMAIL), chance.draw(number, EMAIL_HOST));
-    letters(user, 3 + upper(user, 4) as usize, &mut email.bytes);
-    email.bytes.push(b'@');
-    letters(host, 3 + upper(host, 2) as usize, &mut email.bytes);
-    email.bytes.extend_from_slice(b".com");
+    letters(user, 3 + upper(user, 4) as usize, out);
+    out.push(b'@');
+    letters(host, 3 + upper(host, 2) as usize, out);
+    out.extend_from_slice(b".com");
+}
 
+/// Four groups of four digits.
+fn card(chance: &Chance, number: u64, out: &mut Vec<u8>) {
     let (start, end) = (chance.draw(number, CARD), chance.draw(number, CARD_END));
     let groups = [upper(start, 10_000), lower(start, 10_000), upper(end, 10_000), lower(end, 10_000)];
     for (place, group) in groups.into_iter().enumerate() {
         if place > 0 {
-            card.bytes.push(b' ');
+            out.push(b' ');
         }
-        card.bytes.extend([1000, 100, 10, 1].map(|unit| b'0' + (group / unit % 10) as u8));
-    }
-    city.bytes.extend_from_slice(pick(chance.draw(number, CITY), &CITIES).as_bytes());
-    state.bytes.extend_from_slice(pick(chance.draw(number, STATE), &STATES).as_bytes());
-    for text in [name, email, card, city, state] {
-        text.end();
+        out.extend([1000, 100, 10, 1].map(|unit| b'0' + (group / unit % 10) as u8));
     }
 }
 
-fn extra(settings: &NexmarkSettings, chance: &Chance, people: &[u64], texts: &[Texts; 5]) -> Result<ArrayRef> {
-    let mut extra = Texts::new(people.len(), settings.person_bytes as usize);
-    for (row, number) in people.iter().enumerate() {
-        let draw = chance.draw(*number, EXTRA);
-        let used = USED + texts.iter().map(|text| text.length(row)).sum::<u64>();
-        letters(draw, extra_length(draw, used, settings.person_bytes), &mut extra.bytes);
-        extra.end();
-    }
-    extra.finish()
+/// Bytes of a person without `extra`; the end of `scratch` is written to and left as it was.
+fn used(chance: &Chance, number: u64, scratch: &mut Vec<u8>) -> u64 {
+    let start = scratch.len();
+    name(chance, number, scratch);
+    email(chance, number, scratch);
+    card(chance, number, scratch);
+    let texts = scratch.len() - start + pick(chance, number, CITY, &CITIES).len() + 2;
+    scratch.truncate(start);
+    USED + texts as u64
 }

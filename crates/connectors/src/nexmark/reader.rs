@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::{Field, SchemaRef};
 use forebay_core::element::Epoch;
 use forebay_core::key_group::KeyGroup;
 use forebay_core::operator::{Context, Frozen, Restored, Snapshot};
@@ -15,7 +16,7 @@ use super::bid::Bids;
 use super::chance::Chance;
 use super::numbers::{self, Numbers};
 use super::position::{self, Places};
-use super::{NexmarkSettings, Stream, auction, enumerator, person};
+use super::{NexmarkSettings, Stream, auction, columns, enumerator, person};
 
 /// Places in a row that belong to one split. A multiple of a round, so that every split has the same share of each stream;
 /// as many as make a batch or more of bids, so that few batches are of several splits.
@@ -24,6 +25,7 @@ const BLOCK: u64 = 100 * numbers::ROUND;
 /// Makes the rows of one stream, for one subtask. The id of a row counts its place among all three streams.
 pub struct NexmarkReader {
     settings: NexmarkSettings,
+    schema: SchemaRef,
     batch_rows: usize,
     numbers: Numbers,
     chance: Chance,
@@ -50,12 +52,19 @@ struct Chosen {
 // === impl NexmarkReader ===
 
 impl NexmarkReader {
-    /// A reader of batches of at most `batch_rows`.
+    /// A reader of batches of at most `batch_rows`. `schema` is the stream's or a choice of its columns in any order; no
+    /// others are made.
     ///
     /// # Errors
-    /// `Invalid` for settings that no row can be made of.
-    pub fn new(settings: NexmarkSettings, batch_rows: usize) -> Result<Self> {
+    /// `Invalid` for settings that no row can be made of, and for a column that the stream does not have.
+    pub fn new(settings: NexmarkSettings, schema: SchemaRef, batch_rows: usize) -> Result<Self> {
         settings.check()?;
+        let all = settings.stream.schema();
+        let known =
+            |field: &Field| all.field_with_name(field.name()).is_ok_and(|of| of.data_type() == field.data_type());
+        if let Some(other) = schema.fields().iter().find(|field| !known(field)) {
+            return Err(columns::unknown(other.name()));
+        }
         let chance = Chance::new(settings.seed);
         Ok(Self {
             batch_rows: batch_rows.max(1),
@@ -63,6 +72,7 @@ impl NexmarkReader {
             bids: (settings.stream == Stream::Bid).then(|| Bids::new(&chance)),
             chance,
             settings,
+            schema,
             waiting: BinaryHeap::new(),
             places: BTreeMap::new(),
         })
@@ -103,9 +113,9 @@ impl NexmarkReader {
 
     fn rows(&self, numbers: &[u64]) -> Result<RecordBatch> {
         match (self.settings.stream, &self.bids) {
-            (Stream::Bid, Some(bids)) => bids.rows(&self.settings, &self.chance, numbers),
-            (Stream::Person, _) => person::rows(&self.settings, &self.chance, numbers),
-            (Stream::Auction, _) => auction::rows(&self.settings, &self.chance, numbers),
+            (Stream::Bid, Some(bids)) => bids.rows(&self.settings, &self.chance, &self.schema, numbers),
+            (Stream::Person, _) => person::rows(&self.settings, &self.chance, &self.schema, numbers),
+            (Stream::Auction, _) => auction::rows(&self.settings, &self.chance, &self.schema, numbers),
             (Stream::Bid, None) => Err(Error::new(Kind::Internal, "make bids").source("no channels")),
         }
     }

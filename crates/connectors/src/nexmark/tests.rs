@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::concat_batches;
-use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Field, Int64Type, TimestampMicrosecondType};
 use bytes::Bytes;
 use forebay_core::Kind;
 use forebay_core::element::Epoch;
@@ -35,7 +35,7 @@ fn open(settings: &NexmarkSettings, (subtask, parallelism): (u16, u16), state: &
     let mine = |group: KeyGroup| owned.contains(&group.0);
     let splits = splits(settings).into_iter().filter(|split| mine(split.id.key_group(GROUPS))).collect();
     let groups = state.iter().filter(|(group, _)| mine(*group)).cloned().collect();
-    let mut reader = NexmarkReader::new(settings.clone(), 100)?;
+    let mut reader = NexmarkReader::new(settings.clone(), settings.stream.schema(), 100)?;
     reader.open(context, splits, Restored { epoch: None, groups })?;
     Ok(reader)
 }
@@ -258,6 +258,24 @@ fn more_rows_continue_a_stream_that_was_at_its_end() {
 }
 
 #[test]
+fn chosen_columns_are_what_they_are_among_all() {
+    for kind in [Stream::Person, Stream::Auction, Stream::Bid] {
+        let (settings, all) = (stream(kind, 10_000), all(&stream(kind, 10_000)));
+        for place in 0..kind.schema().fields().len() {
+            let chosen = Arc::new(kind.schema().project(&[place]).unwrap());
+            let mut reader = NexmarkReader::new(settings.clone(), Arc::clone(&chosen), 1 << 20).unwrap();
+            let identity = Identity { uid: "source".into(), subtask: 0, parallelism: 1, groups: GROUPS, attempt: 1 };
+            let context =
+                Context { identity, env: Arc::new(ManualEnv::new(0)), waker: std::task::Waker::noop().clone() };
+            reader.open(context, splits(&settings), Restored::default()).unwrap();
+            assert_eq!(next(&mut reader).unwrap().rows(), &all.project(&[place]).unwrap());
+        }
+        let other = Arc::new(arrow::datatypes::Schema::new(vec![Field::new("other", DataType::Int64, false)]));
+        assert_eq!(NexmarkReader::new(settings, other, 1).err().map(|error| error.kind()), Some(Kind::Invalid));
+    }
+}
+
+#[test]
 fn settings_that_no_row_can_be_made_of_are_refused() {
     let good = stream(Stream::Bid, 1);
     let bad = [
@@ -280,7 +298,8 @@ fn state_of_other_settings_or_broken_state_is_refused() {
     let state = snapshot(&mut open(&settings, (0, 1), &Vec::new()).unwrap());
     let broken = state.iter().map(|(group, bytes)| (*group, bytes.slice(..bytes.len() - 1))).collect();
     assert_eq!(open(&settings, (0, 1), &broken).err().map(|error| error.kind()), Some(Kind::Corrupt));
-    let mut reader = NexmarkReader::new(NexmarkSettings { seed: 9, ..settings.clone() }, 10).unwrap();
+    let mut reader =
+        NexmarkReader::new(NexmarkSettings { seed: 9, ..settings.clone() }, settings.stream.schema(), 10).unwrap();
     let identity = Identity { uid: "source".into(), subtask: 0, parallelism: 1, groups: GROUPS, attempt: 1 };
     let context = Context { identity, env: Arc::new(ManualEnv::new(0)), waker: std::task::Waker::noop().clone() };
     let error = reader.open(context, splits(&settings), Restored::default()).unwrap_err();

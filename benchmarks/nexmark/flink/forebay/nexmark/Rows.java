@@ -1,6 +1,9 @@
 package forebay.nexmark;
 
 import java.io.Serializable;
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
+import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import org.apache.flink.table.data.GenericRowData;
 import org.apache.flink.table.data.RowData;
@@ -15,6 +18,8 @@ import org.apache.flink.table.data.binary.BinaryStringData;
  */
 final class Rows implements Serializable {
     private static final long STEP = 0x9e3779b97f4a7c15L;
+    private static final long EVEN = 0x00ff00ff00ff00ffL;
+    private static final VarHandle LONGS = MethodHandles.byteArrayViewVarHandle(long[].class, ByteOrder.LITTLE_ENDIAN);
     private static final int ROUND = 50;
     private static final long STRIDE = 953;
     private static final long FIRST_ID = 1000;
@@ -32,8 +37,10 @@ final class Rows implements Serializable {
     private static final StringData[] STATES = texts("AZ", "CA", "ID", "OR", "WA", "WY");
 
     /** What the rows are like; the defaults are those of Forebay's source. */
-    static final class Settings implements Serializable {
+    static final class Settings implements Cloneable, Serializable {
         String stream = "bid";
+        /** Places of the columns that are made. */
+        int[] columns = {};
         long rows = 0;
         long seed = 0;
         long rate = 10_000;
@@ -46,10 +53,20 @@ final class Rows implements Serializable {
         long hotSellers = 4;
         long activePeople = 1000;
         long auctionsInFlight = 100;
+
+        /** The same settings, of whose columns others may be chosen. */
+        Settings copy() {
+            try {
+                return (Settings) clone();
+            } catch (CloneNotSupportedException error) {
+                throw new AssertionError(error);
+            }
+        }
     }
 
     private final Settings settings;
     private final int kind;
+    private final int[] columns;
     private final long start;
     private final double[][] prices = new double[3][256];
     private final StringData[] channels;
@@ -63,6 +80,7 @@ final class Rows implements Serializable {
             case "bid" -> 2;
             default -> throw new IllegalArgumentException("stream " + settings.stream);
         };
+        this.columns = settings.columns;
         this.start = mix(settings.seed);
         for (int scale = 0; scale < 3; scale++) {
             prices[scale][0] = 1.0;
@@ -89,9 +107,14 @@ final class Rows implements Serializable {
         return kind == (place < 1 ? 0 : place < 4 ? 1 : 2);
     }
 
-    /** The row `number`. */
+    /** The wanted columns of the row `number`. */
     RowData row(long number) {
-        return kind == 0 ? person(number) : kind == 1 ? auction(number) : bid(number);
+        GenericRowData row = new GenericRowData(columns.length);
+        for (int place = 0; place < columns.length; place++) {
+            int column = columns[place];
+            row.setField(place, kind == 0 ? person(column, number) : kind == 1 ? auction(column, number) : bid(column, number));
+        }
+        return row;
     }
 
     // === chance ===
@@ -119,22 +142,26 @@ final class Rows implements Serializable {
         return (long) (value * 100.0 + 0.5);
     }
 
-    private static void letters(long draw, int length, byte[] out, int from) {
-        long state = draw;
-        int place = 0;
-        while (place < length) {
-            state += STEP;
-            long word = mix(state);
-            for (int end = Math.min(place + 8, length); place < end; place++, word >>>= 8) {
-                out[from + place] = (byte) ('a' + (((int) word & 255) * 26 >> 8));
-            }
-        }
-    }
-
     private static byte[] letters(long draw, int length) {
         byte[] out = new byte[length];
-        letters(draw, length, out, 0);
+        long state = draw;
+        int place = 0;
+        for (; place + 8 <= length; place += 8) {
+            state += STEP;
+            LONGS.set(out, place, eightLetters(mix(state)));
+        }
+        state += STEP;
+        for (long word = eightLetters(mix(state)); place < length; place++, word >>>= 8) {
+            out[place] = (byte) word;
+        }
         return out;
+    }
+
+    /** Each byte `b` as the letter 'a' + b * 26 / 256, four bytes in one multiplication. */
+    private static long eightLetters(long bytes) {
+        long even = (((bytes & EVEN) * 26) >>> 8) & EVEN;
+        long odd = (((bytes >>> 8) & EVEN) * 26) & ~EVEN;
+        return (even | odd) + 0x6161616161616161L;
     }
 
     private static byte[] words(long draw, long lengthMax) {
@@ -191,30 +218,37 @@ final class Rows implements Serializable {
 
     // === rows ===
 
-    private RowData bid(long number) {
-        GenericRowData row = new GenericRowData(7);
+    private Object bid(int column, long number) {
+        return switch (column) {
+            case 0 -> bidAuction(number);
+            case 1 -> bidder(number);
+            case 2 -> price(draw(number, 2));
+            case 3 -> channels[channel(number)];
+            case 4 -> urls[channel(number)];
+            case 5 -> TimestampData.fromEpochMillis(millis(number));
+            default -> extra(draw(number, 4), 32, settings.bidBytes);
+        };
+    }
+
+    private long bidAuction(long number) {
         long draw = draw(number, 0);
         long last = Math.max(lastAuction(number), 0);
         if (lower(draw, settings.hotAuctions) > 0) {
-            row.setField(0, FIRST_ID + last / HOT_EVERY * HOT_EVERY);
-        } else {
-            long first = Math.max(last - settings.auctionsInFlight, 0);
-            row.setField(0, FIRST_ID + first + upper(draw, last - first + 1 + LEAD));
+            return FIRST_ID + last / HOT_EVERY * HOT_EVERY;
         }
-        draw = draw(number, 1);
-        if (lower(draw, settings.hotBidders) > 0) {
-            row.setField(1, FIRST_ID + number / ROUND / HOT_EVERY * HOT_EVERY + 1);
-        } else {
-            row.setField(1, anyPerson(draw, number));
-        }
-        row.setField(2, price(draw(number, 2)));
-        draw = draw(number, 3);
-        int channel = (int) (lower(draw, 2) > 0 ? upper(draw, 4) : 4 + upper(draw, CHANNELS));
-        row.setField(3, channels[channel]);
-        row.setField(4, urls[channel]);
-        row.setField(5, TimestampData.fromEpochMillis(millis(number)));
-        row.setField(6, extra(draw(number, 4), 32, settings.bidBytes));
-        return row;
+        long first = Math.max(last - settings.auctionsInFlight, 0);
+        return FIRST_ID + first + upper(draw, last - first + 1 + LEAD);
+    }
+
+    private long bidder(long number) {
+        long draw = draw(number, 1);
+        boolean hot = lower(draw, settings.hotBidders) > 0;
+        return hot ? FIRST_ID + number / ROUND / HOT_EVERY * HOT_EVERY + 1 : anyPerson(draw, number);
+    }
+
+    private int channel(long number) {
+        long draw = draw(number, 3);
+        return (int) (lower(draw, 2) > 0 ? upper(draw, 4) : 4 + upper(draw, CHANNELS));
     }
 
     private void fillChannels() {
@@ -243,52 +277,77 @@ final class Rows implements Serializable {
                 + folders.substring(10) + "/item.htm?query=1";
     }
 
-    private RowData auction(long number) {
-        GenericRowData row = new GenericRowData(10);
-        byte[] item = words(draw(number, 5), 20);
-        byte[] description = words(draw(number, 6), 100);
-        long initial = price(draw(number, 2));
-        long now = millis(number);
-        long later = millis(number + settings.auctionsInFlight * ROUND / 3);
-        long seller = draw(number, 0);
-        row.setField(0, FIRST_ID + Math.max(lastAuction(number), 0));
-        row.setField(1, text(item));
-        row.setField(2, text(description));
-        row.setField(3, initial);
-        row.setField(4, initial + price(draw(number, 3)));
-        row.setField(5, TimestampData.fromEpochMillis(now));
-        long open = Math.min(Math.max((later - now) * 2, 1), 1L << 32);
-        row.setField(6, TimestampData.fromEpochMillis(now + 1 + upper(draw(number, 4), open)));
-        row.setField(7, lower(seller, settings.hotSellers) > 0
-                ? FIRST_ID + number / ROUND / HOT_EVERY * HOT_EVERY
-                : anyPerson(seller, number));
-        row.setField(8, 10 + upper(draw(number, 1), 5));
-        row.setField(9, extra(draw(number, 7), 48 + item.length + description.length, settings.auctionBytes));
-        return row;
+    private Object auction(int column, long number) {
+        return switch (column) {
+            case 0 -> FIRST_ID + Math.max(lastAuction(number), 0);
+            case 1 -> text(item(number));
+            case 2 -> text(description(number));
+            case 3 -> price(draw(number, 2));
+            case 4 -> price(draw(number, 2)) + price(draw(number, 3));
+            case 5 -> TimestampData.fromEpochMillis(millis(number));
+            case 6 -> TimestampData.fromEpochMillis(expires(number));
+            case 7 -> seller(number);
+            case 8 -> 10 + upper(draw(number, 1), 5);
+            default -> extra(
+                    draw(number, 7), 48 + item(number).length + description(number).length, settings.auctionBytes);
+        };
     }
 
-    private RowData person(long number) {
-        GenericRowData row = new GenericRowData(8);
+    private byte[] item(long number) {
+        return words(draw(number, 5), 20);
+    }
+
+    private byte[] description(long number) {
+        return words(draw(number, 6), 100);
+    }
+
+    private long expires(long number) {
+        long now = millis(number);
+        long later = millis(number + settings.auctionsInFlight * ROUND / 3);
+        return now + 1 + upper(draw(number, 4), Math.min(Math.max((later - now) * 2, 1), 1L << 32));
+    }
+
+    private long seller(long number) {
         long draw = draw(number, 0);
-        byte[] name = join(
-                FIRST_NAMES[(int) upper(draw, FIRST_NAMES.length)], " ", LAST_NAMES[(int) lower(draw, LAST_NAMES.length)], "");
+        boolean hot = lower(draw, settings.hotSellers) > 0;
+        return hot ? FIRST_ID + number / ROUND / HOT_EVERY * HOT_EVERY : anyPerson(draw, number);
+    }
+
+    private Object person(int column, long number) {
+        return switch (column) {
+            case 0 -> FIRST_ID + number / ROUND;
+            case 1 -> text(name(number));
+            case 2 -> text(email(number));
+            case 3 -> text(card(draw(number, 3), draw(number, 4)));
+            case 4 -> city(number);
+            case 5 -> state(number);
+            case 6 -> TimestampData.fromEpochMillis(millis(number));
+            default -> extra(draw(number, 7), personUsed(number), settings.personBytes);
+        };
+    }
+
+    private byte[] name(long number) {
+        long draw = draw(number, 0);
+        byte[] first = FIRST_NAMES[(int) upper(draw, FIRST_NAMES.length)];
+        return join(first, " ", LAST_NAMES[(int) lower(draw, LAST_NAMES.length)], "");
+    }
+
+    private byte[] email(long number) {
         long user = draw(number, 1);
         long host = draw(number, 2);
-        byte[] email = join(letters(user, 3 + (int) upper(user, 4)), "@", letters(host, 3 + (int) upper(host, 2)), ".com");
-        byte[] card = card(draw(number, 3), draw(number, 4));
-        StringData city = CITIES[(int) upper(draw(number, 5), CITIES.length)];
-        StringData state = STATES[(int) upper(draw(number, 6), STATES.length)];
-        int used = 8 + name.length + email.length + card.length
-                + ((BinaryStringData) city).getSizeInBytes() + ((BinaryStringData) state).getSizeInBytes();
-        row.setField(0, FIRST_ID + number / ROUND);
-        row.setField(1, text(name));
-        row.setField(2, text(email));
-        row.setField(3, text(card));
-        row.setField(4, city);
-        row.setField(5, state);
-        row.setField(6, TimestampData.fromEpochMillis(millis(number)));
-        row.setField(7, extra(draw(number, 7), used, settings.personBytes));
-        return row;
+        return join(letters(user, 3 + (int) upper(user, 4)), "@", letters(host, 3 + (int) upper(host, 2)), ".com");
+    }
+
+    private StringData city(long number) {
+        return CITIES[(int) upper(draw(number, 5), CITIES.length)];
+    }
+
+    private StringData state(long number) {
+        return STATES[(int) upper(draw(number, 6), STATES.length)];
+    }
+
+    private int personUsed(long number) {
+        return 8 + name(number).length + email(number).length + 19 + ((BinaryStringData) city(number)).getSizeInBytes() + 2;
     }
 
     private static byte[] card(long start, long end) {

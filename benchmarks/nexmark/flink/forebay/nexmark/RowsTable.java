@@ -8,8 +8,10 @@ import org.apache.flink.table.connector.ChangelogMode;
 import org.apache.flink.table.connector.source.DynamicTableSource;
 import org.apache.flink.table.connector.source.ScanTableSource;
 import org.apache.flink.table.connector.source.SourceProvider;
+import org.apache.flink.table.connector.source.abilities.SupportsProjectionPushDown;
 import org.apache.flink.table.factories.DynamicTableSourceFactory;
 import org.apache.flink.table.factories.FactoryUtil;
+import org.apache.flink.table.types.DataType;
 
 /** The SQL connector `nexmark`: options `stream`, `rows`, `seed`, `rate` and `out-of-order`, as in Forebay's job file. */
 public final class RowsTable implements DynamicTableSourceFactory {
@@ -45,10 +47,28 @@ public final class RowsTable implements DynamicTableSourceFactory {
         settings.seed = options.get(SEED);
         settings.rate = options.get(RATE);
         settings.outOfOrder = options.get(OUT_OF_ORDER);
+        int columns = DataType.getFieldCount(context.getPhysicalRowDataType());
+        settings.columns = java.util.stream.IntStream.range(0, columns).toArray();
         return new Table(settings);
     }
 
-    private record Table(Rows.Settings settings) implements ScanTableSource {
+    private static final class Table implements ScanTableSource, SupportsProjectionPushDown {
+        private final Rows.Settings settings;
+
+        Table(Rows.Settings settings) {
+            this.settings = settings;
+        }
+
+        @Override
+        public boolean supportsNestedProjection() {
+            return false;
+        }
+
+        @Override
+        public void applyProjection(int[][] projected, DataType type) {
+            settings.columns = java.util.Arrays.stream(projected).mapToInt(path -> path[0]).toArray();
+        }
+
         @Override
         public ChangelogMode getChangelogMode() {
             return ChangelogMode.insertOnly();
@@ -61,7 +81,7 @@ public final class RowsTable implements DynamicTableSourceFactory {
 
         @Override
         public DynamicTableSource copy() {
-            return new Table(settings);
+            return new Table(settings.copy());
         }
 
         @Override
