@@ -17,10 +17,12 @@ mod gates;
 pub mod lower;
 pub mod model;
 pub mod models;
+mod nexmark;
 pub mod outside;
 pub mod prepare;
 pub mod remote;
 pub mod run;
+mod sink;
 pub mod watch;
 
 pub use outside::{Local, Outside, Planted};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use forebay_connectors::files::{FilesEnumerator, ReaderSettings, read_table, reader};
-use forebay_connectors::sinks::files::{FileSink, FileSinkSettings, SinkFormat as FileSinkFormat};
+use forebay_connectors::sinks::files::FileSink;
 use forebay_core::keys::KeyColumns;
 use forebay_core::operator::Operator;
 use forebay_core::sink::Committer;
@@ -30,8 +30,10 @@ use forebay_runtime::time::{Alignment, Splits, TimeSettings, TimedReader};
 use forebay_state::checkpoint::Committers;
 
 use crate::model::ServiceModel;
+use crate::nexmark;
 use crate::outside::{Outside, Planted};
 use crate::prepare::{files, source_format, table_format};
+use crate::sink::{Sink, files_sink};
 
 /// Most rows of a lookup table: it is held whole in memory by every subtask.
 const TABLE_ROWS_MAX: usize = 5_000_000;
@@ -50,7 +52,7 @@ pub struct Parts {
 
 /// The sinks of a job, opened and checked.
 pub struct Sinks {
-    by_uid: BTreeMap<String, FileSink>,
+    by_uid: BTreeMap<String, Sink>,
     dead_letters: FileSink,
     dead_letters_uid: String,
 }
@@ -66,17 +68,17 @@ impl Sinks {
         let mut by_uid = BTreeMap::new();
         for step in graph.tasks.iter().flat_map(|task| &task.steps) {
             if let StepAction::Sink(spec) = &step.action {
-                by_uid.insert(spec.uid.clone(), open_sink(spec, &step.output, outside)?);
+                by_uid.insert(spec.uid.clone(), Sink::open(spec, &step.output, outside)?);
             }
         }
         let letters = &graph.dead_letters;
-        let dead_letters = open_sink(letters, &dead_letter::schema(), outside)?;
+        let dead_letters = files_sink(letters, &dead_letter::schema(), outside)?;
         Ok(Self { by_uid, dead_letters, dead_letters_uid: letters.uid.clone() })
     }
 
     /// The committers by sink uid.
     pub fn committers(&self) -> Committers {
-        let main = self.by_uid.iter().map(|(uid, sink)| (uid.clone(), Arc::new(sink.committer()) as _));
+        let main = self.by_uid.iter().map(|(uid, sink)| (uid.clone(), sink.committer()));
         let letters: Arc<dyn Committer> = Arc::new(self.dead_letters.committer());
         main.chain([(self.dead_letters_uid.clone(), letters)]).collect()
     }
@@ -91,7 +93,7 @@ impl Sinks {
     /// # Errors
     /// `Invalid`, naming the folder.
     pub async fn check_fresh(&self) -> Result<()> {
-        for sink in self.by_uid.values().chain([&self.dead_letters]) {
+        for sink in self.by_uid.values().filter_map(Sink::files).chain([&self.dead_letters]) {
             sink.committer().check_fresh().await?;
         }
         Ok(())
@@ -102,23 +104,14 @@ impl Sinks {
     }
 }
 
-fn open_sink(spec: &SinkSpec, schema: &SchemaRef, outside: &dyn Outside) -> Result<FileSink> {
-    let format = match spec.format {
-        spec::SinkFormat::Parquet => FileSinkFormat::Parquet,
-        spec::SinkFormat::Jsonl => FileSinkFormat::JsonLines,
-    };
-    let mut settings = FileSinkSettings::new(format);
-    settings.file_bytes_max = usize::try_from(spec.file_bytes).unwrap_or(usize::MAX);
-    let sink = FileSink::new(outside.store(&spec.path)?, Arc::clone(schema), settings);
-    let sink = sink.map_err(|error| Error::new(error.kind(), "set up sink").with("sink", &spec.uid).source(error))?;
-    Ok(sink.with_bug(outside.planted().sink))
-}
-
-/// The splits of `source`, listed now.
+/// The splits of `source` in a job of `key_groups`, listed now.
 ///
 /// # Errors
 /// `Invalid` if nothing matches; those of the store.
-pub async fn list_splits(source: &SourceSpec, outside: &dyn Outside) -> Result<Vec<Split>> {
+pub async fn list_splits(source: &SourceSpec, key_groups: u16, outside: &dyn Outside) -> Result<Vec<Split>> {
+    if let Some(made) = &source.nexmark {
+        return nexmark::enumerator(source, made, key_groups).splits().await;
+    }
     let (store, pattern) = files(outside, &source.path)?;
     FilesEnumerator::new(source.uid.clone(), store, pattern).splits().await
 }
@@ -228,18 +221,25 @@ impl Maker<'_> {
     }
 
     fn reader(&self, source: &SourceSpec, schema: &SchemaRef) -> Result<ReadSpec> {
-        let (store, _) = files(self.outside, &source.path)?;
-        let settings = ReaderSettings { batch_rows: Some(source.batch_rows), ..ReaderSettings::default() };
-        let (format, rows) = (source_format(source.format), Arc::clone(schema));
-        let mut make: MakeReader = Box::new(move |_| {
-            let reader = reader(format, Arc::clone(&store), Arc::clone(&rows), settings.clone())?;
-            Ok(Box::new(reader) as Box<dyn Reader>)
-        });
+        let mut make = match &source.nexmark {
+            Some(made) => nexmark::readers(source, made, schema),
+            None => self.file_reader(source, schema)?,
+        };
         if let Some(watermark) = &source.watermark {
             make = with_watermarks(make, watermark, schema, &self.alignment)?;
         }
         let splits = self.parts.splits.get(&source.uid).cloned().ok_or_else(|| missing("splits", &source.uid))?;
         Ok(ReadSpec { uid: source.uid.clone(), reader: make, splits })
+    }
+
+    fn file_reader(&self, source: &SourceSpec, schema: &SchemaRef) -> Result<MakeReader> {
+        let (store, _) = files(self.outside, &source.path)?;
+        let settings = ReaderSettings { batch_rows: Some(source.batch_rows), ..ReaderSettings::default() };
+        let (format, rows) = (source_format(source.format)?, Arc::clone(schema));
+        Ok(Box::new(move |_| {
+            let reader = reader(format, Arc::clone(&store), Arc::clone(&rows), settings.clone())?;
+            Ok(Box::new(reader) as Box<dyn Reader>)
+        }))
     }
 
     fn operator(&self, step: &Step) -> Result<MakeOperator> {
@@ -271,7 +271,7 @@ impl Maker<'_> {
             }
             StepAction::Sink(sink) => {
                 let sink = self.sinks.by_uid.get(&sink.uid).cloned().ok_or_else(|| missing("sink", &sink.uid))?;
-                Ok(Box::new(move |_| Ok(Box::new(sink.writer()))))
+                Ok(Box::new(move |_| Ok(sink.writer())))
             }
         }
     }

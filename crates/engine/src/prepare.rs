@@ -12,6 +12,7 @@ use forebay_inference::hosts::{Host, Signature, Slot};
 use forebay_plan::spec::{SourceFormat, TableFormat};
 use forebay_plan::{Facts, JobFile, JobFileError, Needs, Plan, build, needs};
 
+use crate::nexmark;
 use crate::outside::{Outside, hosts};
 
 /// A job planned against what is really there.
@@ -69,7 +70,11 @@ pub async fn prepare(job: &JobFile, outside: &dyn Outside) -> Result<Prepared, P
 async fn facts(needs: &Needs, hosts: &BTreeMap<String, Arc<dyn Host>>, outside: &dyn Outside) -> Result<Facts> {
     let mut sources = BTreeMap::new();
     for (uid, source) in &needs.sources {
-        sources.insert(uid.clone(), schema(outside, source_format(source.format), &source.path).await?);
+        let schema = match &source.nexmark {
+            Some(made) => nexmark::settings(made).stream.schema(),
+            None => schema(outside, source_format(source.format)?, &source.path).await?,
+        };
+        sources.insert(uid.clone(), schema);
     }
     let mut tables = BTreeMap::new();
     for (step, table) in &needs.tables {
@@ -103,14 +108,18 @@ pub fn files(outside: &dyn Outside, path: &str) -> Result<(Arc<dyn Store>, FileP
     Ok((outside.store(pattern.root())?, pattern))
 }
 
-/// The connectors' name of a source's format.
-pub fn source_format(format: SourceFormat) -> FileFormat {
-    match format {
+/// The connectors' name of the format of a source that reads files.
+///
+/// # Errors
+/// `Internal` for a source that does not.
+pub fn source_format(format: SourceFormat) -> Result<FileFormat> {
+    Ok(match format {
         SourceFormat::Images => FileFormat::Images,
         SourceFormat::Parquet => FileFormat::Parquet,
         SourceFormat::Jsonl => FileFormat::JsonLines,
         SourceFormat::Csv => FileFormat::Csv,
-    }
+        SourceFormat::Nexmark => return Err(Error::new(Kind::Internal, "read files").with("format", format)),
+    })
 }
 
 /// The connectors' name of a table's format.

@@ -238,7 +238,7 @@ impl<'a> Job<'a> {
         let kept = match self.folder.read_once(&name).await? {
             Some(kept) => kept,
             None => {
-                let listed = serde_json::to_vec(&list_splits(source, self.outside).await?)
+                let listed = serde_json::to_vec(&list_splits(source, self.graph.key_groups, self.outside).await?)
                     .map_err(|source| Error::new(Kind::Internal, "encode splits").source(source))?;
                 self.folder.write_once(&name, Bytes::from(listed)).await?
             }

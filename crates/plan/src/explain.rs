@@ -15,7 +15,9 @@ use humantime::format_duration;
 use crate::graph::{Edge, EdgeKind, Head, JobGraph, Step, StepAction, Task};
 use crate::job_file::units::size_text;
 use crate::remote::ProtocolSpec;
-use crate::spec::{Changes, Host, InferSpec, Limit, LookupJoinSpec, ModelSpec, SinkSpec, SourceSpec, WatermarkSpec};
+use crate::spec::{
+    Changes, Host, InferSpec, Limit, LookupJoinSpec, ModelSpec, SinkFormat, SinkSpec, SourceSpec, WatermarkSpec,
+};
 
 /// The plan as `forebay plan` prints it.
 pub fn explain(graph: &JobGraph) -> String {
@@ -40,6 +42,10 @@ fn write_graph(out: &mut String, graph: &JobGraph) -> Result {
     writeln!(out, "\nguarantees")?;
     for committer in &graph.committers {
         writeln!(out, "  {}: {}", committer.sink.uid, committer.guarantee)?;
+        if committer.sink.format == SinkFormat::Blackhole {
+            writeln!(out, "    every row is dropped, and counted again when it is read again")?;
+            continue;
+        }
         writeln!(
             out,
             "    {} files in {}, visible once their checkpoint is published",
@@ -60,8 +66,9 @@ fn write_task(out: &mut String, task: &Task) -> Result {
 }
 
 fn write_source(out: &mut String, source: &SourceSpec, schema: &Schema) -> Result {
-    let SourceSpec { uid, format, path, batch_rows, watermark, .. } = source;
-    writeln!(out, "    {uid}: read {format} from {path}, batches of at most {batch_rows} rows")?;
+    let SourceSpec { uid, format, batch_rows, watermark, .. } = source;
+    let place = source.place();
+    writeln!(out, "    {uid}: read {format} from {place}, batches of at most {batch_rows} rows")?;
     if let Some(watermark) = watermark {
         write_watermark(out, watermark)?;
     }
@@ -133,6 +140,9 @@ fn write_join(out: &mut String, uid: &str, join: &LookupJoinSpec, input: &Schema
 }
 
 fn write_sink(out: &mut String, uid: &str, sink: &SinkSpec) -> Result {
+    if sink.format == SinkFormat::Blackhole {
+        return writeln!(out, "    {uid}: drop every row");
+    }
     write!(out, "    {uid}: write {} to {}, files of about {}", sink.format, sink.path, size_text(sink.file_bytes))?;
     match &sink.kinds {
         Some(kinds) => writeln!(out, ", what each row does in {kinds}"),

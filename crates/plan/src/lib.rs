@@ -19,6 +19,7 @@ pub mod graph;
 pub mod job_file;
 pub mod logical;
 mod nearest;
+pub mod nexmark;
 pub mod remote;
 pub mod spec;
 
@@ -45,6 +46,15 @@ pub struct Plan {
 /// `Invalid`, pointing at the place in the job file, for whatever the user must change: a column, function, model, type
 /// or shape that does not fit. `Internal` if the facts lack something that [`needs`] asked for.
 pub fn build(job: &JobFile, facts: &Facts, functions: &[Arc<dyn RowFunction>]) -> Result<Plan, JobFileError> {
+    let plan = lay(job, facts, functions)?;
+    // The second time without columns that nothing uses; errors and their hints name all.
+    match graph::narrowed(&plan.graph, facts) {
+        Some(narrower) => lay(job, &narrower, functions),
+        None => Ok(plan),
+    }
+}
+
+fn lay(job: &JobFile, facts: &Facts, functions: &[Arc<dyn RowFunction>]) -> Result<Plan, JobFileError> {
     let laid = logical::build(job, facts, functions)?;
     let graph = graph::build(job, facts, &laid)?;
     Ok(Plan { logical: laid.plans(), graph })

@@ -10,10 +10,12 @@ use std::time::Duration;
 use arrow::datatypes::SchemaRef;
 use forebay_core::model::ModelSignature;
 use forebay_core::on_error::OnError;
+use forebay_core::sink::Guarantee;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::asking::{HedgeSpec, LimitsSpec};
+use crate::nexmark::NexmarkSpec;
 use crate::remote::RemoteSpec;
 
 /// How the bytes of a source or a table become rows.
@@ -28,6 +30,8 @@ pub enum SourceFormat {
     Jsonl,
     /// Comma-separated values, the first line names the columns.
     Csv,
+    /// A stream of the Nexmark benchmark, made on the spot.
+    Nexmark,
 }
 
 /// How the rows of a lookup table are stored.
@@ -50,6 +54,8 @@ pub enum SinkFormat {
     Parquet,
     /// One JSON object a line.
     Jsonl,
+    /// Nothing: every row is dropped.
+    Blackhole,
 }
 
 /// In which order rows leave the inference step.
@@ -80,8 +86,10 @@ pub struct SourceSpec {
     pub uid: String,
     /// How bytes become rows.
     pub format: SourceFormat,
-    /// Local path or URL; may hold a glob.
+    /// Local path or URL; may hold a glob. Empty where rows are made on the spot.
     pub path: String,
+    /// What is made, of the format `nexmark` only.
+    pub nexmark: Option<NexmarkSpec>,
     /// Most rows in one batch.
     pub batch_rows: usize,
     /// How many readers.
@@ -241,7 +249,7 @@ pub struct SinkSpec {
     pub uid: String,
     /// How rows become bytes.
     pub format: SinkFormat,
-    /// Local folder or URL prefix.
+    /// Local folder or URL prefix; empty of a sink that drops rows.
     pub path: String,
     /// A file is closed at the next batch once it has this many bytes.
     pub file_bytes: u64,
@@ -251,6 +259,30 @@ pub struct SinkSpec {
 
 /// Signatures of models by name.
 pub type Signatures = BTreeMap<String, ModelSignature>;
+
+// === impl SourceSpec ===
+
+impl SourceSpec {
+    /// Where its rows come from, for people.
+    pub fn place(&self) -> String {
+        match &self.nexmark {
+            Some(made) => format!("stream {} of {} rows", made.stream, made.rows),
+            None => self.path.clone(),
+        }
+    }
+}
+
+// === impl SinkFormat ===
+
+impl SinkFormat {
+    /// What a sink of this format promises.
+    pub fn guarantee(self) -> Guarantee {
+        match self {
+            Self::Parquet | Self::Jsonl => Guarantee::Transactional,
+            Self::Blackhole => Guarantee::AtLeastOnce,
+        }
+    }
+}
 
 // === names as the job file writes them ===
 
@@ -264,8 +296,8 @@ macro_rules! shown_as {
     };
 }
 
-shown_as!(SourceFormat { Images => "images", Parquet => "parquet", Jsonl => "jsonl", Csv => "csv" });
+shown_as!(SourceFormat { Images => "images", Parquet => "parquet", Jsonl => "jsonl", Csv => "csv", Nexmark => "nexmark" });
 shown_as!(TableFormat { Parquet => "parquet", Jsonl => "jsonl", Csv => "csv" });
-shown_as!(SinkFormat { Parquet => "parquet", Jsonl => "jsonl" });
+shown_as!(SinkFormat { Parquet => "parquet", Jsonl => "jsonl", Blackhole => "blackhole" });
 shown_as!(Order { Unordered => "unordered", Ordered => "ordered" });
 shown_as!(JoinHow { Left => "left", Inner => "inner" });

@@ -3,4 +3,5 @@
 //! Each is a writer (an operator that emits nothing) and a committer that publishes what writers staged once a
 //! checkpoint names it.
 
+pub mod blackhole;
 pub mod files;

@@ -9,8 +9,6 @@
 
 use std::collections::BTreeMap;
 
-use forebay_core::sink::Guarantee;
-
 use super::lower::{Part, What};
 use super::{Committer, Edge, EdgeKind, Head, ModelService, Step, StepAction, Task};
 use crate::facts::Facts;
@@ -130,7 +128,7 @@ pub(super) fn committers(job: &JobFile) -> Vec<Committer> {
     let committer = |sink: &crate::spec::SinkSpec| Committer {
         id: format!("committer-{}", sink.uid),
         sink: sink.clone(),
-        guarantee: Guarantee::Transactional,
+        guarantee: sink.format.guarantee(),
     };
     job.sinks.iter().map(|sink| &sink.spec).chain([&job.dead_letters]).map(committer).collect()
 }

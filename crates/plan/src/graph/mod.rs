@@ -10,6 +10,7 @@ mod cut;
 mod hash;
 mod lower;
 mod regions;
+mod used;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,6 +30,8 @@ use crate::logical::{Laid, internal};
 use crate::spec::{Changes, InferSpec, LookupJoinSpec, ModelSpec, SinkSpec, SourceSpec};
 
 pub use hash::PlanHash;
+
+pub(crate) use used::narrowed;
 
 use cut::Cut;
 

@@ -4,6 +4,7 @@
 //! `logical`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::num::NonZeroU16;
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use super::units::DurationText;
 use super::{
     JobFile, JobFileError, JobText, SinkDecl, SourceDecl, StepDecl, StreamRef, check_model, check_step, defaults, links,
 };
-use crate::spec::{SinkSpec, SourceSpec, WatermarkSpec};
+use crate::spec::{SinkFormat, SinkSpec, SourceFormat, SourceSpec, WatermarkSpec};
 
 /// Uid of the dead-letter output.
 pub(super) const DEAD_LETTERS_UID: &str = "dead-letters";
@@ -133,18 +134,47 @@ impl Checker {
         let section = table.span();
         let table = table.into_inner();
         let uid = table.uid.unwrap_or_else(|| Spanned::new(section, name));
+        let made = table.format == SourceFormat::Nexmark;
+        let path = self.place(&table.format, made, &uid, table.path)?;
+        let nexmark = match table.nexmark {
+            Some(given) if !made => {
+                return Err(self.error(given.span(), format!("a source of format {} has no nexmark", table.format)));
+            }
+            None if made => {
+                let help = "for example nexmark = { stream = \"bid\", rows = 1000000 }";
+                return Err(self.error(uid.span(), "the format nexmark needs its table").with_help(help));
+            }
+            given => given.map(|given| given.get_ref().spec()),
+        };
         let batch_rows = table.batch_rows.map_or(defaults::source_batch_rows(table.format), |rows| rows.get() as usize);
         let watermark = table.watermark.map(|watermark| self.watermark(watermark.into_inner())).transpose()?;
         let (watermark, time_span) = watermark.unzip();
         let spec = SourceSpec {
             uid: self.name("uid", &uid)?,
             format: table.format,
-            path: self.filled("path", table.path)?,
+            path,
+            nexmark,
             batch_rows,
             parallelism: self.parallelism(table.parallelism.as_ref())?,
             watermark,
         };
         Ok(SourceDecl { spec, span: uid.span(), time_span: time_span.unwrap_or_default() })
+    }
+
+    /// The path of the source or sink `uid` of `format`, empty of one that has none.
+    fn place(
+        &self,
+        format: &dyn fmt::Display,
+        placeless: bool,
+        uid: &Spanned<String>,
+        path: Option<Spanned<String>>,
+    ) -> Result<String> {
+        match path {
+            Some(path) if placeless => Err(self.error(path.span(), format!("the format {format} has no path"))),
+            Some(path) => self.filled("path", path),
+            None if placeless => Ok(String::new()),
+            None => Err(self.error(uid.span(), format!("the format {format} needs a path"))),
+        }
     }
 
     fn watermark(&self, table: WatermarkTable) -> Result<(WatermarkSpec, Range<usize>)> {
@@ -168,7 +198,7 @@ impl Checker {
         let spec = SinkSpec {
             uid: self.name("uid", &uid)?,
             format: table.format,
-            path: self.filled("path", table.path)?,
+            path: self.place(&table.format, table.format == SinkFormat::Blackhole, &uid, table.path)?,
             file_bytes: table.file_bytes.0,
             kinds: table.kinds.map(|kinds| self.filled("kinds", kinds)).transpose()?,
         };
@@ -180,13 +210,20 @@ impl Checker {
     fn dead_letters(&self, table: Option<Spanned<DeadLettersTable>>, sinks: &[SinkDecl]) -> Result<SinkSpec> {
         let span = table.as_ref().map_or(0..0, Spanned::span);
         let (given, format) = table.map(Spanned::into_inner).map_or((None, defaults::jsonl()), |t| (t.path, t.format));
+        if format == SinkFormat::Blackhole {
+            return Err(self.error(span, "dead letters cannot be dropped").with_help("accepted: jsonl, parquet"));
+        }
         let default = format!("{}/_dead_letters", sinks.first().map_or("", |sink| folder(&sink.spec.path)));
         let (path, span) = match (given, sinks) {
             (Some(path), _) => {
                 let span = path.span();
                 (self.filled("path", path)?, span)
             }
-            (None, [_]) => (default.clone(), span),
+            (None, [sink]) if !sink.spec.path.is_empty() => (default.clone(), span),
+            (None, [_]) => {
+                let error = self.error(span, "a job whose rows are dropped has to say where its dead letters go");
+                return Err(error.with_help("[dead_letters] with path, for example \"dead_letters\""));
+            }
             (None, _) => {
                 let error = self.error(span, "a job with several sinks has to say where its dead letters go");
                 return Err(error.with_help(format!("[dead_letters] with path, for example \"{default}\"")));
@@ -213,7 +250,8 @@ impl Checker {
             }
         }
         let mut folders = BTreeSet::new();
-        match sinks.iter().find(|sink| !folders.insert(folder(&sink.spec.path))) {
+        let mut written = sinks.iter().filter(|sink| !sink.spec.path.is_empty());
+        match written.find(|sink| !folders.insert(folder(&sink.spec.path))) {
             Some(sink) => Err(self
                 .error(sink.span.clone(), format!("another sink writes to {} too", sink.spec.path))
                 .with_help("give each sink a folder of its own")),

@@ -89,7 +89,12 @@ pub(super) fn jsonl() -> SinkFormat {
     SinkFormat::Jsonl
 }
 
-/// Images are large, so few of them fill a batch; other rows are small.
+/// Images are large, so few of them fill a batch; other rows are small. Rows made on the spot wait for no file, so that a
+/// batch of any size costs the same for each row.
 pub(super) fn source_batch_rows(format: SourceFormat) -> usize {
-    if format == SourceFormat::Images { 32 } else { 1024 }
+    match format {
+        SourceFormat::Images => 32,
+        SourceFormat::Nexmark => 4096,
+        SourceFormat::Parquet | SourceFormat::Jsonl | SourceFormat::Csv => 1024,
+    }
 }

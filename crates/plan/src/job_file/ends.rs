@@ -11,6 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::defaults;
+use super::nexmark::NexmarkTable;
 use super::units::{DurationText, SizeText};
 use crate::spec::{SinkFormat, SourceFormat};
 
@@ -26,10 +27,13 @@ pub struct SourceTable {
     pub uid: Option<Spanned<String>>,
     /// How bytes become rows.
     pub format: SourceFormat,
-    /// Local path or object store URL; may hold a glob.
-    #[schemars(with = "String")]
-    pub path: Spanned<String>,
-    /// Most rows in one batch; default 32 for images, 1024 otherwise.
+    /// Local path or object store URL; may hold a glob. Required of every format but `nexmark`.
+    #[schemars(with = "Option<String>")]
+    pub path: Option<Spanned<String>>,
+    /// What the format `nexmark` makes.
+    #[schemars(with = "Option<NexmarkTable>")]
+    pub nexmark: Option<Spanned<NexmarkTable>>,
+    /// Most rows in one batch; default 32 for images, 4096 for nexmark, 1024 otherwise.
     pub batch_rows: Option<NonZeroU32>,
     /// How many readers; default the job's parallelism.
     #[schemars(with = "Option<NonZeroU16>")]
@@ -69,9 +73,9 @@ pub struct SinkTable {
     pub from: Option<Spanned<String>>,
     /// How rows become bytes.
     pub format: SinkFormat,
-    /// Local folder or object store URL.
-    #[schemars(with = "String")]
-    pub path: Spanned<String>,
+    /// Local folder or object store URL. Required of every format but `blackhole`.
+    #[schemars(with = "Option<String>")]
+    pub path: Option<Spanned<String>>,
     /// A file is closed once it has this many bytes.
     #[serde(default = "defaults::file_bytes")]
     pub file_bytes: SizeText,

@@ -16,6 +16,7 @@ mod ends;
 mod environment;
 mod error;
 mod links;
+mod nexmark;
 mod remote;
 mod tables;
 pub(crate) mod units;

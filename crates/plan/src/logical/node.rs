@@ -167,7 +167,7 @@ impl UserDefinedLogicalNodeCore for PlanNode {
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match &self.kind {
-            NodeKind::Source(source) => write!(f, "Source: {} {} from {}", source.uid, source.format, source.path),
+            NodeKind::Source(source) => write!(f, "Source: {} {} from {}", source.uid, source.format, source.place()),
             NodeKind::Call(call) => write!(f, "Call: {} AS {}", call.text, call.output.name()),
             NodeKind::Infer(infer) => write!(f, "Infer: {} asks {}", infer.uid, infer.model),
             NodeKind::LookupJoin(join) => write!(f, "LookupJoin: {} {} {}", join.uid, join.how, join.table.path),

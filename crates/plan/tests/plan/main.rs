@@ -7,5 +7,6 @@ mod explain;
 mod graphs;
 mod hoisting;
 mod layout;
+mod made;
 mod reference;
 mod support;

@@ -52,10 +52,16 @@ pub fn facts() -> Facts {
         Field::new("n", DataType::Int64, true),
     ]));
     let source = Arc::new(source);
-    let sources =
-        [("source", &source), ("images", &source), ("photos", &source), ("clicks", &clicks), ("views", &views)];
+    let bids = Arc::new(Schema::new(vec![
+        Field::new("auction", DataType::Int64, false),
+        Field::new("price", DataType::Int64, false),
+        Field::new("date_time", DataType::Timestamp(TimeUnit::Microsecond, None), false),
+        Field::new("extra", DataType::Utf8, false),
+    ]));
+    let files = [("source", &source), ("images", &source), ("photos", &source), ("clicks", &clicks), ("views", &views)];
+    let sources = files.into_iter().chain([("bids", &bids)]);
     Facts {
-        sources: sources.into_iter().map(|(uid, schema)| (uid.to_string(), Arc::clone(schema))).collect(),
+        sources: sources.map(|(uid, schema)| (uid.to_string(), Arc::clone(schema))).collect(),
         tables: (1..=5).map(|step| (step, Arc::clone(&labels))).collect(),
         signatures: BTreeMap::from([("digits".to_string(), digits)]),
     }

@@ -66,11 +66,19 @@ impl TimedReader {
         let Some(times) = column.as_primitive_opt::<TimestampMicrosecondType>() else {
             return Err(Error::new(Kind::Internal, "read event time").with("type", column.data_type()));
         };
-        for (place, id) in batch.ids().iter().enumerate() {
-            if times.is_valid(place) {
-                self.clock.see(id.split, EventTime(times.value(place)));
+        // Rows of a split come in runs: the clock is asked once a run.
+        let mut run: Option<(SplitId, i64)> = None;
+        for (place, id) in batch.ids().iter().enumerate().filter(|(place, _)| times.is_valid(*place)) {
+            let time = times.value(place);
+            match &mut run {
+                Some((split, latest)) if *split == id.split => *latest = time.max(*latest),
+                _ => {
+                    let before = run.replace((id.split, time));
+                    before.into_iter().for_each(|(split, latest)| self.clock.see(split, EventTime(latest)));
+                }
             }
         }
+        run.into_iter().for_each(|(split, latest)| self.clock.see(split, EventTime(latest)));
         if let Some(member) = &self.member {
             member.advance(self.clock.now());
         }
