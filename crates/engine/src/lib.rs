@@ -22,6 +22,7 @@ pub mod prepare;
 pub mod remote;
 pub mod run;
 pub mod watch;
+mod window;
 
 pub use outside::{Local, Outside, Planted};
 pub use prepare::{Prepared, prepare};

@@ -21,6 +21,7 @@ pub mod logical;
 mod nearest;
 pub mod remote;
 pub mod spec;
+pub mod window;
 
 use std::sync::Arc;
 

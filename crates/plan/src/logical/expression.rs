@@ -40,6 +40,19 @@ impl Site<'_> {
         Ok(expr)
     }
 
+    /// A call of an aggregate function over the columns of `schema`, with or without a name.
+    pub fn parse_aggregate(&self, schema: &DFSchema) -> Result<Expr> {
+        let sql = self.sql.get_ref();
+        let expr = self.state.create_logical_expr(sql, schema).map_err(|error| self.explained(&error, schema))?;
+        let call = if let Expr::Alias(alias) = &expr { alias.expr.as_ref() } else { &expr };
+        if let Expr::AggregateFunction(call) = call {
+            let sorts = call.params.order_by.iter().map(|sort| &sort.expr);
+            let parts = call.params.args.iter().chain(call.params.filter.as_deref()).chain(sorts);
+            parts.into_iter().try_for_each(|part| self.refuse_what_streams_cannot_do(part))?;
+        }
+        Ok(expr)
+    }
+
     /// An error about the whole expression.
     pub fn error(&self, message: impl AsRef<str>) -> JobFileError {
         self.text.error(self.sql.span(), format!("step {}: {}", self.number, message.as_ref()))
@@ -78,7 +91,8 @@ impl Site<'_> {
     }
 
     fn missing_function(&self, name: &str) -> JobFileError {
-        let known = self.state.udfs();
+        let mut known = self.state.udfs();
+        known.extend(self.state.udafs());
         let ours = self.state.scalar_functions().values().filter_map(|udf| Some(RowUdf::of(udf)?.usage()));
         let mut usages: Vec<&str> = ours.collect();
         usages.sort_unstable();

@@ -9,3 +9,4 @@ mod hoisting;
 mod layout;
 mod reference;
 mod support;
+mod windows;
