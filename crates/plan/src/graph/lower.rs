@@ -39,6 +39,17 @@ pub(super) fn parts(laid: &Laid) -> Result<Vec<Part>> {
     laid.nodes.iter().map(part).collect()
 }
 
+/// An aggregate without its name. Where DataFusion rewrote the call and named it after its text (`count(*)`), that text.
+fn call_text(expr: &Expr) -> String {
+    match expr {
+        Expr::Alias(outer) => match outer.expr.as_ref() {
+            Expr::Alias(inner) => inner.name.clone(),
+            call => sql_text(call),
+        },
+        call => sql_text(call),
+    }
+}
+
 struct Lower<'a> {
     state: &'a SessionState,
     node: &'a LogicalPlan,
@@ -98,7 +109,7 @@ impl Lower<'_> {
         for (expr, field) in node.aggregates.iter().zip(self.node.schema().fields().iter().skip(first)) {
             let lowered = window::lower(self.state, expr, input)?;
             window::same_type(field, lowered.aggregate.field().data_type())?;
-            let text = sql_text(expr);
+            let text = format!("{} AS {}", call_text(expr), field.name());
             aggregates.push(WindowAggregate { function: lowered.aggregate, filter: lowered.filter, text });
         }
         Ok(StepAction::Window(WindowStep { spec: node.spec.clone(), aggregates }))

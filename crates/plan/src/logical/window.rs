@@ -15,7 +15,7 @@ use forebay_core::keys::can_be_key;
 use forebay_core::time::event_time_place;
 use toml::Spanned;
 
-use super::expression::Site;
+use super::expression::{Site, named};
 use super::session::RowUdf;
 use super::{Result, coerce, event_time, internal};
 use crate::job_file::{JobFile, StepDecl, WindowDecl};
@@ -99,21 +99,32 @@ impl WindowSite<'_> {
     /// One aggregate, types coerced, and its column.
     fn aggregate(&self, sql: &Spanned<String>) -> Result<(Expr, FieldRef)> {
         let site = self.site(sql);
-        let explained = |error: &DataFusionError| site.explained(error, self.input);
         let parsed = site.parse_aggregate(self.input)?;
-        let Expr::Alias(alias) = &parsed else {
+        let name = match &parsed {
+            // Without AS, DataFusion may name a call after its text.
+            Expr::Alias(alias) if !alias.name.contains('(') => Some(&alias.name),
+            _ => None,
+        };
+        let Expr::AggregateFunction(call) = named(&parsed) else {
+            let help = "aggregate here, and compute with the results in a with step behind";
+            return Err(site.error("an aggregate is one call of one aggregate function").with_help(help));
+        };
+        let Some(name) = name else {
             return Err(site
                 .error("the aggregate has no name")
                 .with_help(format!("write \"{} AS NAME\"", sql.get_ref())));
         };
-        if !matches!(alias.expr.as_ref(), Expr::AggregateFunction(_)) {
-            let help = "aggregate here, and compute with the results in a with step behind";
-            return Err(site.error("an aggregate is one call of one aggregate function").with_help(help));
-        }
         if calls_row_function(&parsed).map_err(|error| internal(self.job, &error))? {
             let help = "call the function in a with step before and aggregate its column";
             return Err(site.error("a row function cannot stand inside an aggregate").with_help(help));
         }
+        let explained = |error: &DataFusionError| {
+            if error.to_string().contains("failed to match any signature") {
+                let message = format!("{} does not take arguments of these types", call.func.name());
+                return site.error(message).with_help("cast them: function(CAST(column AS BIGINT))");
+            }
+            site.explained(error, self.input)
+        };
         let expr = coerce(parsed.clone(), self.input).map_err(|error| explained(&error))?;
         let lowered = lower(self.state, &expr, self.input).map_err(|error| explained(&error))?;
         lowered.aggregate.create_accumulator().map_err(|error| explained(&error))?;
@@ -124,7 +135,7 @@ impl WindowSite<'_> {
         }
         let (_, field) = expr.to_field(self.input).map_err(|error| explained(&error))?;
         let kind = lowered.aggregate.field().data_type().clone();
-        Ok((expr, Arc::new(Field::new(&alias.name, kind, field.is_nullable()))))
+        Ok((expr, Arc::new(Field::new(name, kind, field.is_nullable()))))
     }
 
     fn site<'b>(&'b self, sql: &'b Spanned<String>) -> Site<'b> {
