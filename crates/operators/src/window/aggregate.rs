@@ -158,19 +158,17 @@ impl Taken {
     /// The whole numbers of those of `rows` that count and are not null.
     pub fn ints<'a>(&'a self, rows: &'a [u32]) -> impl Iterator<Item = i64> + 'a {
         let values = if let Values::Ints(values) = &self.values { Some(values) } else { None };
-        let valid = values
+        values
             .into_iter()
-            .flat_map(|values| self.counted(rows).filter(|row| values.is_valid(*row)).map(|row| values.value(row)));
-        valid
+            .flat_map(|values| self.counted(rows).filter(|row| values.is_valid(*row)).map(|row| values.value(row)))
     }
 
     /// The floats of those of `rows` that count and are not null.
     pub fn floats<'a>(&'a self, rows: &'a [u32]) -> impl Iterator<Item = f64> + 'a {
         let values = if let Values::Floats(values) = &self.values { Some(values) } else { None };
-        let valid = values
+        values
             .into_iter()
-            .flat_map(|values| self.counted(rows).filter(|row| values.is_valid(*row)).map(|row| values.value(row)));
-        valid
+            .flat_map(|values| self.counted(rows).filter(|row| values.is_valid(*row)).map(|row| values.value(row)))
     }
 
     /// The arguments of those of `rows` that count.

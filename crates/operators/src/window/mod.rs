@@ -13,6 +13,7 @@ mod cell;
 mod clock;
 mod given;
 mod group;
+mod opened;
 mod pane;
 mod scalars;
 mod sessions;
@@ -32,7 +33,7 @@ use forebay_core::operator::{Context, Drained, Frozen, Operator, Out, Restored, 
 use forebay_core::row_kind::RowKind;
 use forebay_core::time::EventTime;
 use forebay_core::{Batch, Error, Kind, Result};
-use forebay_state::keyed::{KeyedState, Space, StateSettings, StateTable, TableSpec, Timer, Timers};
+use forebay_state::keyed::{KeyedState, Space, StateSettings, TableSpec, Timer};
 
 pub use aggregate::Aggregate;
 pub use shape::Shape;
@@ -42,7 +43,8 @@ use cell::Aggregates;
 use clock::Clock;
 use given::Results;
 use group::{Group, Grouped};
-use pane::{Given, Pane, print_of};
+use opened::{Opened, fires, give, spans_of};
+use pane::{Pane, print_of};
 use shape::Span;
 
 /// Side output of rows that came too late.
@@ -95,17 +97,6 @@ pub struct Window {
     /// The watermark whose timers are being worked off.
     firing: Option<EventTime>,
     opened: Option<Opened>,
-}
-
-/// What there is from `open` on.
-struct Opened {
-    uid: String,
-    groups: u16,
-    state: KeyedState,
-    panes: StateTable<Pane>,
-    ends: Timers,
-    clock: Clock,
-    results: Results,
 }
 
 // === impl Window ===
@@ -306,89 +297,4 @@ impl Prints {
     fn of(&self, row: u32) -> u64 {
         self.0[row as usize]
     }
-}
-
-// === impl Opened ===
-
-impl Opened {
-    /// Sets the timers of a new window.
-    fn set_timers(
-        &mut self,
-        key: &Key,
-        span: Span,
-        watermark: EventTime,
-        lateness: i64,
-        bug: Option<WindowBug>,
-    ) -> Result<()> {
-        let space = Space::of_time(span.end);
-        if span.last() > watermark {
-            self.ends.set(fires(span, bug), key, &space)?;
-        }
-        if lateness > 0 {
-            self.ends.set(gone(span, lateness), key, &space)?;
-        }
-        Ok(())
-    }
-
-    /// Makes the windows `stored` of a key one, which is `span`. Results that they gave are taken back.
-    fn join(
-        &mut self,
-        key: &Key,
-        span: Span,
-        stored: &[Span],
-        aggregates: &[Aggregate],
-        lateness: i64,
-        bug: Option<WindowBug>,
-    ) -> Result<()> {
-        let mut joined: Option<Pane> = None;
-        for old in stored {
-            let space = Space::of_time(old.end);
-            self.ends.remove(fires(*old, bug), key, &space);
-            self.ends.remove(gone(*old, lateness), key, &space);
-            let Some(mut pane) = self.panes.remove(key, &space)? else { continue };
-            if let Some(given) = pane.live(aggregates)?.given.take() {
-                self.results.push(RowKind::Delete, key, *old, given);
-            }
-            match &mut joined {
-                None => joined = Some(pane),
-                Some(_) if bug == Some(WindowBug::MergeOne) => {}
-                Some(first) => first.merge(pane, aggregates)?,
-            }
-        }
-        if let Some(mut pane) = joined {
-            pane.start = span.start;
-            self.panes.insert(key, &Space::of_time(span.end), pane)?;
-            let watermark = self.clock.of(key, self.groups);
-            self.set_timers(key, span, watermark, lateness, bug)?;
-        }
-        Ok(())
-    }
-}
-
-/// The windows of `key` in state.
-fn spans_of(panes: &mut StateTable<Pane>, key: &Key) -> Result<Vec<Span>> {
-    let found = panes.scan(key)?;
-    Ok(found.filter_map(|(space, pane)| Some(Span { start: pane.start, end: space.time()? })).collect())
-}
-
-/// The result that `pane` gave before, and the one that it gives now. With `keep` it may go on.
-fn give(pane: &mut Pane, aggregates: &[Aggregate], keep: bool) -> Result<(Option<Given>, Given)> {
-    let print = pane.print;
-    let live = pane.live(aggregates)?;
-    let cells = live.cells.iter_mut().zip(aggregates);
-    let values = cells.map(|(cell, aggregate)| cell.evaluate(aggregate, keep)).collect::<Result<_>>()?;
-    let given = Given { print, values };
-    let before = if keep { live.given.replace(given.clone()) } else { None };
-    Ok((before, given))
-}
-
-/// The watermark at which a window is complete.
-fn fires(span: Span, bug: Option<WindowBug>) -> EventTime {
-    let early = if bug == Some(WindowBug::FireEarly) { 1 } else { 0 };
-    EventTime(span.last().0 - early)
-}
-
-/// The watermark at which nothing can be added to a window any more.
-fn gone(span: Span, lateness: i64) -> EventTime {
-    EventTime(span.last().0.saturating_add(lateness))
 }
