@@ -159,7 +159,7 @@ fn shapes() -> impl Strategy<Value = Shape> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn windows_give_what_a_naive_oracle_gives(shape in shapes(), lateness in prop_oneof![Just(0), 1i64..20], acts in acts()) {
