@@ -5,6 +5,8 @@
 //! length-prefixed. Two rows have the same key exactly when their bytes are equal; all nulls are equal to each other, all NaN
 //! are, and -0.0 is 0.0. The order of bytes is not the order of values.
 
+mod decode;
+
 use std::borrow::Borrow;
 use std::fmt;
 
@@ -19,6 +21,8 @@ use arrow::datatypes::{
 use crate::error::{Error, Kind, Result};
 use crate::hash::hash64;
 use crate::key_group::KeyGroup;
+
+pub use decode::columns_of;
 
 const NULL: u8 = 0;
 const VALUE: u8 = 1;

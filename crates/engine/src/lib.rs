@@ -24,6 +24,7 @@ pub mod remote;
 pub mod run;
 mod sink;
 pub mod watch;
+mod window;
 
 pub use outside::{Local, Outside, Planted};
 pub use prepare::{Prepared, prepare};

@@ -23,6 +23,7 @@ use forebay_operators::lookup_join::{JoinKind, LookupJoin};
 use forebay_operators::project::Project;
 use forebay_operators::stateless::Stateless;
 use forebay_operators::union::Union;
+use forebay_operators::window::Window;
 use forebay_plan::graph::{Edge, EdgeKind, Head, JobGraph, Step, StepAction, Task};
 use forebay_plan::spec::{self, InferSpec, JoinHow, LookupJoinSpec, SinkSpec, SourceSpec, WatermarkSpec};
 use forebay_runtime::build::{EdgeSpec, EdgeWay, MakeOperator, MakeReader, SourceSpec as ReadSpec, TaskSpec};
@@ -268,6 +269,10 @@ impl Maker<'_> {
             StepAction::Union { streams } => {
                 let streams = streams.clone();
                 Ok(Box::new(move |_| Ok(Box::new(Union::new(&streams, Arc::clone(&output))))))
+            }
+            StepAction::Window(step_of) => {
+                let settings = crate::window::settings(step_of, step)?;
+                Ok(Box::new(move |_| Ok(Box::new(Window::new(settings.clone())))))
             }
             StepAction::Sink(sink) => {
                 let sink = self.sinks.by_uid.get(&sink.uid).cloned().ok_or_else(|| missing("sink", &sink.uid))?;

@@ -3,6 +3,7 @@
 //! - [`filter`], [`project`], [`call`], [`lookup_join`], [`kinds`]: stateless, a batch in and at most a batch out, on the
 //!   common frame [`stateless`].
 //! - [`union`]: several streams as one.
+//! - [`window`]: aggregates of a key's rows by event time, with keyed state.
 //! - [`inference`]: rows to a model and back, without ever blocking its subtask.
 //!
 //! Nothing here does I/O, reads a clock or knows a host.
@@ -15,6 +16,7 @@ pub mod lookup_join;
 pub mod project;
 pub mod stateless;
 pub mod union;
+pub mod window;
 
 mod expression;
 #[cfg(test)]

@@ -12,7 +12,7 @@ use forebay_core::types::tensor::{FIXED_SHAPE_TENSOR, TensorType};
 use forebay_core::types::{IMAGE, OBJECT_REF, extension_name};
 use humantime::format_duration;
 
-use crate::graph::{Edge, EdgeKind, Head, JobGraph, Step, StepAction, Task};
+use crate::graph::{Edge, EdgeKind, Head, JobGraph, Step, StepAction, Task, WindowStep};
 use crate::job_file::units::size_text;
 use crate::remote::ProtocolSpec;
 use crate::spec::{
@@ -102,6 +102,7 @@ fn write_step(out: &mut String, step: &Step) -> Result {
         StepAction::Infer(infer) => write_infer(out, uid, infer, step.input())?,
         StepAction::LookupJoin(join) => write_join(out, uid, join, step.input())?,
         StepAction::Union { streams } => writeln!(out, "    {uid}: the rows of {}", streams.join(" and "))?,
+        StepAction::Window(window) => write_window(out, uid, window, step.input())?,
         StepAction::Sink(sink) => return write_sink(out, uid, sink),
     }
     let updates = if step.changes == Changes::Updates { "updates of " } else { "" };
@@ -139,6 +140,24 @@ fn write_join(out: &mut String, uid: &str, join: &LookupJoinSpec, input: &Schema
     writeln!(out, "    {uid}: {} join with {} {} on {}", join.how, table.format, table.path, keys.join(" and "))
 }
 
+fn write_window(out: &mut String, uid: &str, window: &WindowStep, input: &Schema) -> Result {
+    let spec = &window.spec;
+    let keys: Vec<&str> = spec.keys.iter().map(|place| input.field(*place).name().as_str()).collect();
+    let by =
+        if keys.is_empty() { "of all rows, in one subtask".to_string() } else { format!("by {}", keys.join(", ")) };
+    let aggregates: Vec<&str> = window.aggregates.iter().map(|aggregate| aggregate.text.as_str()).collect();
+    writeln!(out, "    {uid}: {} {by}: {}", spec.shape, aggregates.join(", "))?;
+    match spec.allowed_lateness {
+        lateness if lateness.is_zero() => {
+            writeln!(out, "      rows behind the watermark of all their windows are late")
+        }
+        lateness => {
+            let lateness = format_duration(lateness);
+            writeln!(out, "      rows up to {lateness} behind the watermark change results, later ones are late")
+        }
+    }
+}
+
 fn write_sink(out: &mut String, uid: &str, sink: &SinkSpec) -> Result {
     if sink.format == SinkFormat::Blackhole {
         return writeln!(out, "    {uid}: drop every row");
@@ -163,7 +182,12 @@ fn write_edge(out: &mut String, graph: &JobGraph, edge: &Edge) -> Result {
         EdgeKind::Keyed(columns) => {
             let schema = graph.task(&edge.to).and_then(|task| task.inputs().get(usize::from(edge.to_port)));
             let name = |place: &usize| schema.map_or("", |schema| schema.field(*place).name().as_str());
-            writeln!(out, "exchange by {}", columns.iter().map(name).collect::<Vec<_>>().join(", "))
+            match columns.as_slice() {
+                [] => writeln!(out, "all rows to one subtask"),
+                columns => {
+                    writeln!(out, "exchange by {}", columns.iter().map(name).collect::<Vec<_>>().join(", "))
+                }
+            }
         }
         EdgeKind::Call => writeln!(out, "call"),
         EdgeKind::Durable => writeln!(out, "durable, through the checkpoint"),

@@ -22,6 +22,7 @@ mod nearest;
 pub mod nexmark;
 pub mod remote;
 pub mod spec;
+pub mod window;
 
 use std::sync::Arc;
 

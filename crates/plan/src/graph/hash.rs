@@ -100,6 +100,10 @@ fn kind(action: &StepAction) -> String {
         StepAction::Infer(infer) => format!("infer {}", infer.model),
         StepAction::LookupJoin(join) => format!("lookup join {}", join.how),
         StepAction::Union { streams } => format!("union {}", streams.join(" ")),
+        StepAction::Window(window) => {
+            let texts: Vec<&str> = window.aggregates.iter().map(|aggregate| aggregate.text.as_str()).collect();
+            format!("window {:?} {:?} {}", window.spec.shape, window.spec.allowed_lateness, texts.join(", "))
+        }
         StepAction::Sink(sink) => format!("sink {}", sink.format),
     }
 }

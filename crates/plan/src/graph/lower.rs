@@ -8,10 +8,10 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_expr::PhysicalExpr;
 
-use super::{CallSpec, ProjectedColumn, Step, StepAction};
+use super::{CallSpec, ProjectedColumn, Step, StepAction, WindowAggregate, WindowStep};
 use crate::logical::hoist::sql_text;
-use crate::logical::node::{NodeKind, PlanNode};
-use crate::logical::{Laid, Node, Output};
+use crate::logical::node::{NodeKind, PlanNode, WindowNode};
+use crate::logical::{Laid, Node, Output, window};
 use crate::spec::SourceSpec;
 
 /// A source or step, before it has a task.
@@ -37,6 +37,17 @@ pub(super) fn parts(laid: &Laid) -> Result<Vec<Part>> {
         Ok(Part { what, inputs: node.inputs.clone() })
     };
     laid.nodes.iter().map(part).collect()
+}
+
+/// An aggregate without its name. Where DataFusion rewrote the call and named it after its text (`count(*)`), that text.
+fn call_text(expr: &Expr) -> String {
+    match expr {
+        Expr::Alias(outer) => match outer.expr.as_ref() {
+            Expr::Alias(inner) => inner.name.clone(),
+            call => sql_text(call),
+        },
+        call => sql_text(call),
+    }
 }
 
 struct Lower<'a> {
@@ -87,8 +98,21 @@ impl Lower<'_> {
             NodeKind::Infer(infer) => StepAction::Infer(infer.clone()),
             NodeKind::LookupJoin(join) => StepAction::LookupJoin(join.clone()),
             NodeKind::Union(streams) => StepAction::Union { streams: streams.clone() },
+            NodeKind::Window(window) => self.window(window, input)?,
             NodeKind::Sink(sink) => StepAction::Sink(sink.clone()),
         })
+    }
+
+    fn window(&self, node: &WindowNode, input: &DFSchema) -> Result<StepAction> {
+        let first = node.spec.keys.len() + window::TIMES.len();
+        let mut aggregates = Vec::with_capacity(node.aggregates.len());
+        for (expr, field) in node.aggregates.iter().zip(self.node.schema().fields().iter().skip(first)) {
+            let lowered = window::lower(self.state, expr, input)?;
+            window::same_type(field, lowered.aggregate.field().data_type())?;
+            let text = format!("{} AS {}", call_text(expr), field.name());
+            aggregates.push(WindowAggregate { function: lowered.aggregate, filter: lowered.filter, text });
+        }
+        Ok(StepAction::Window(WindowStep { spec: node.spec.clone(), aggregates }))
     }
 
     /// The projection and its schema without the table-wide metadata that DataFusion may add.

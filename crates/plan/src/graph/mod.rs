@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use forebay_core::function::BoundFunction;
 use forebay_core::model::ModelSignature;
 use forebay_core::on_error::OnError;
@@ -28,6 +29,7 @@ use crate::job_file::{JobFile, JobFileError};
 use crate::logical::node::Side;
 use crate::logical::{Laid, internal};
 use crate::spec::{Changes, InferSpec, LookupJoinSpec, ModelSpec, SinkSpec, SourceSpec};
+use crate::window::WindowSpec;
 
 pub use hash::PlanHash;
 
@@ -128,8 +130,31 @@ pub enum StepAction {
         /// Names of the streams, by input port; the new ids hang on them.
         streams: Vec<String>,
     },
+    /// Aggregates rows by key and event time; the columns that come out are the key, start, end and event time of the
+    /// window, and the aggregates.
+    Window(WindowStep),
     /// Stages rows for its committer.
     Sink(SinkSpec),
+}
+
+/// A window step.
+#[derive(Debug, Clone)]
+pub struct WindowStep {
+    /// Its settings.
+    pub spec: WindowSpec,
+    /// What it computes, in the order of the last columns of the output schema.
+    pub aggregates: Vec<WindowAggregate>,
+}
+
+/// An aggregate of a window step.
+#[derive(Debug, Clone)]
+pub struct WindowAggregate {
+    /// Over the input schema.
+    pub function: Arc<AggregateFunctionExpr>,
+    /// The rows that it is about; all without.
+    pub filter: Option<Arc<dyn PhysicalExpr>>,
+    /// The aggregate as SQL, for people.
+    pub text: String,
 }
 
 /// One column of a projection.
@@ -236,6 +261,7 @@ impl StepAction {
         match self {
             Self::Filter { .. } | Self::Project { .. } | Self::Call(_) | Self::Infer(_) | Self::LookupJoin(_) => None,
             Self::Union { .. } | Self::Sink(_) => None,
+            Self::Window(window) => Some(vec![window.spec.keys.clone()]),
         }
     }
 }

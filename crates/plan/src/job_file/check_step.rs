@@ -10,14 +10,14 @@ use toml::Spanned;
 
 use super::check::Checker;
 use super::tables::{InferTable, JoinTable, StepTable};
-use super::{Action, InferDecl, InferSettings, JobFileError, JoinDecl, StepDecl, defaults};
+use super::{Action, InferDecl, InferSettings, JobFileError, JoinDecl, StepDecl, defaults, window};
 use crate::nearest::{listed, nearest};
 use crate::spec::{Limit, ModelSpec, TableSpec};
 
 type Result<T> = std::result::Result<T, JobFileError>;
 type Models = BTreeMap<String, Spanned<ModelSpec>>;
 
-const ACTIONS: [&str; 6] = ["filter", "select", "with", "infer", "join", "union"];
+const ACTIONS: [&str; 7] = ["filter", "select", "with", "infer", "join", "union", "window"];
 
 /// Checks all steps in order; what they read is still open. Beside each step what its `from` says.
 pub(super) fn steps(
@@ -54,9 +54,15 @@ fn step(
         Action::Join(join(checker, table)?)
     } else if let Some(streams) = table.union {
         Action::Union(union(checker, streams, from.as_ref())?)
+    } else if let Some(table) = table.window {
+        Action::Window(window::check(checker, number, table)?)
     } else {
         return Err(checker.error(span, format!("step {number} does nothing")));
     };
+    if action.keeps_state() && given.is_none() {
+        let error = checker.error(span, format!("step {number} keeps state, which is found by its uid"));
+        return Err(error.with_help("give the step a uid: uid = \"NAME\""));
+    }
     let uid = given.unwrap_or(uid);
     Ok((StepDecl { number, uid, span, inputs: Vec::new(), action }, from))
 }
@@ -101,6 +107,7 @@ fn one_action(checker: &Checker, number: usize, span: &Range<usize>, table: &Ste
         table.infer.is_some(),
         table.join.is_some(),
         table.union.is_some(),
+        table.window.is_some(),
     ];
     let named: Vec<&str> = ACTIONS.iter().zip(given).filter(|(_, given)| *given).map(|(name, _)| *name).collect();
     if named.len() == 1 {
@@ -119,8 +126,9 @@ fn row_errors(checker: &Checker, table: &StepTable) -> Result<OnError> {
         Some(given) if table.join.is_some() => Err(checker
             .error(given.span(), "on_error beside join says nothing")
             .with_help("how = \"left\" or \"inner\" says what happens to rows without a match")),
-        Some(given) if table.union.is_some() => {
-            Err(checker.error(given.span(), "on_error beside union says nothing").with_help("remove it"))
+        Some(given) if table.union.is_some() || table.window.is_some() => {
+            let step = if table.union.is_some() { "union" } else { "window" };
+            Err(checker.error(given.span(), format!("on_error beside {step} says nothing")).with_help("remove it"))
         }
         Some(given) => Ok(*given.get_ref()),
         None => Ok(OnError::default()),

@@ -20,6 +20,7 @@ mod nexmark;
 mod remote;
 mod tables;
 pub(crate) mod units;
+mod window;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
@@ -33,6 +34,7 @@ use toml::Spanned;
 use crate::spec::{JoinHow, Limit, ModelSpec, Order, SinkSpec, SourceSpec, TableSpec};
 
 pub use error::{JobFileError, JobText};
+pub use window::WindowDecl;
 
 /// A job file that was read and checked on its own, before any fact about the outside is known.
 #[derive(Debug, Clone)]
@@ -124,6 +126,8 @@ pub enum Action {
     Join(JoinDecl),
     /// Puts several streams into one.
     Union(Vec<Spanned<String>>),
+    /// Aggregates rows by key and event time.
+    Window(WindowDecl),
 }
 
 /// An inference step as declared.
@@ -213,7 +217,13 @@ impl Action {
             Self::Filter(..) | Self::Select(..) | Self::With(..) | Self::Infer(_) | Self::Join(_) | Self::Union(_) => {
                 &[]
             }
+            Self::Window(_) => &["late"],
         }
+    }
+
+    /// Whether it keeps state that a restart must find again.
+    pub fn keeps_state(&self) -> bool {
+        matches!(self, Self::Window(_))
     }
 }
 

@@ -16,6 +16,7 @@ use super::defaults;
 use super::ends::{self, DeadLettersTable, SinkTable, SourceTable};
 use super::remote::{HttpJsonTable, OpenAiTable, OpenInferenceTable};
 use super::units::{DurationText, SizeText};
+use super::window::WindowTable;
 use crate::spec::{JoinHow, Order, TableFormat};
 
 /// A Forebay job: sources, steps, models, sinks.
@@ -57,15 +58,15 @@ pub struct JobTable {
     pub dead_letters: Option<Spanned<DeadLettersTable>>,
 }
 
-/// One step: exactly one of `filter`, `select`, `with`, `infer`, `join` and `union`.
+/// One step: exactly one of `filter`, `select`, `with`, `infer`, `join`, `union` and `window`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [
     {"required": ["filter"]}, {"required": ["select"]}, {"required": ["with"]}, {"required": ["infer"]}, {"required": ["join"]},
-    {"required": ["union"]},
+    {"required": ["union"]}, {"required": ["window"]},
 ]))]
 pub struct StepTable {
-    /// Stable name, to be read by others; default `step-N`, of an `infer` step the model's name.
+    /// Stable name, to be read by others; default `step-N`, of an `infer` step the model's name; a step with state must have one.
     #[schemars(with = "Option<String>")]
     pub uid: Option<Spanned<String>>,
     /// Uid of the source or step whose rows come in; default the step before, for the first step the only source.
@@ -89,6 +90,9 @@ pub struct StepTable {
     /// Puts the rows of these sources and steps into one stream; their columns must be the same.
     #[schemars(with = "Option<Vec<String>>")]
     pub union: Option<Spanned<Vec<Spanned<String>>>>,
+    /// Computes aggregates of the rows of a key by event time.
+    #[schemars(with = "Option<WindowTable>")]
+    pub window: Option<Spanned<WindowTable>>,
     /// What happens to a row that a function in `filter`, `select` or `with` cannot process; default `dead_letter`.
     #[schemars(with = "Option<OnErrorText>")]
     pub on_error: Option<Spanned<OnError>>,

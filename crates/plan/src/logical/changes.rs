@@ -17,6 +17,13 @@ pub(super) struct Refusal {
 pub(super) fn given(action: &Action, inputs: &[Changes]) -> Result<Changes, Refusal> {
     let taken = inputs.iter().copied().max().unwrap_or_default();
     match action {
+        Action::Window(_) if taken == Changes::Updates => Err(Refusal {
+            why: "aggregates rows that are taken back later",
+            help: "a window takes streams that only add rows; put it before the step that makes updates",
+        }),
+        // A late row replaces a result that was given.
+        Action::Window(window) if !window.allowed_lateness.is_zero() => Ok(Changes::Updates),
+        Action::Window(_) => Ok(Changes::Append),
         // Each row for itself: what a row does to the result is what it did before.
         Action::Filter(..) | Action::Select(..) | Action::With(..) | Action::Join(_) | Action::Union(_) => Ok(taken),
         Action::Infer(infer) if taken == Changes::Updates && infer.settings.order == Order::Unordered => Err(Refusal {

@@ -64,6 +64,11 @@ fn event_time_type(format: SourceFormat, found: &DataType) -> Option<DataType> {
     }
 }
 
+/// `field` as the event time of its stream.
+pub(super) fn marked(field: Field) -> FieldRef {
+    Arc::new(field.with_metadata(HashMap::from([mark()])))
+}
+
 fn mark() -> (String, String) {
     (EVENT_TIME.to_string(), "true".to_string())
 }

@@ -40,6 +40,18 @@ impl Site<'_> {
         Ok(expr)
     }
 
+    /// A call of an aggregate function over the columns of `schema`, with or without a name.
+    pub fn parse_aggregate(&self, schema: &DFSchema) -> Result<Expr> {
+        let sql = self.sql.get_ref();
+        let expr = self.state.create_logical_expr(sql, schema).map_err(|error| self.explained(&error, schema))?;
+        if let Expr::AggregateFunction(call) = named(&expr) {
+            let sorts = call.params.order_by.iter().map(|sort| &sort.expr);
+            let parts = call.params.args.iter().chain(call.params.filter.as_deref()).chain(sorts);
+            parts.into_iter().try_for_each(|part| self.refuse_what_streams_cannot_do(part))?;
+        }
+        Ok(expr)
+    }
+
     /// An error about the whole expression.
     pub fn error(&self, message: impl AsRef<str>) -> JobFileError {
         self.text.error(self.sql.span(), format!("step {}: {}", self.number, message.as_ref()))
@@ -78,7 +90,8 @@ impl Site<'_> {
     }
 
     fn missing_function(&self, name: &str) -> JobFileError {
-        let known = self.state.udfs();
+        let mut known = self.state.udfs();
+        known.extend(self.state.udafs());
         let ours = self.state.scalar_functions().values().filter_map(|udf| Some(RowUdf::of(udf)?.usage()));
         let mut usages: Vec<&str> = ours.collect();
         usages.sort_unstable();
@@ -130,6 +143,11 @@ pub(super) fn columns_help(name: &str, schema: &DFSchema) -> String {
     let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
     let near = nearest(name, names.iter().copied()).map(|near| format!("did you mean \"{near}\"? "));
     format!("{}columns here: {}", near.unwrap_or_default(), names.join(", "))
+}
+
+/// What stands behind the names of `expr`; DataFusion gives `count(*)` one of its own.
+pub(super) fn named(expr: &Expr) -> &Expr {
+    if let Expr::Alias(alias) = expr { named(&alias.expr) } else { expr }
 }
 
 /// The text of a literal argument, if `expr` is one.

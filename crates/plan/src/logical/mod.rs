@@ -14,6 +14,7 @@ mod join;
 pub mod node;
 mod session;
 mod union;
+pub(crate) mod window;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,11 +31,11 @@ use forebay_core::on_error::OnError;
 use toml::Spanned;
 
 use crate::facts::Facts;
-use crate::job_file::{Action, JobFile, JobFileError, SinkDecl, SourceDecl, StepDecl, StreamRef};
+use crate::job_file::{Action, JobFile, JobFileError, SinkDecl, SourceDecl, StepDecl, StreamRef, WindowDecl};
 use crate::spec::Changes;
 use expression::Site;
 use hoist::Hoist;
-use node::{NodeKind, PlanNode};
+use node::{NodeKind, PlanNode, WindowNode};
 
 type Result<T, E = JobFileError> = std::result::Result<T, E>;
 
@@ -179,9 +180,32 @@ impl Builder<'_> {
                 let streams = step.inputs.iter().map(StreamRef::name).collect();
                 self.over(NodeKind::Union(streams), &step.uid, schema)
             }
+            Action::Window(decl) => self.window(step, decl),
         }?;
         self.nodes.last_mut().into_iter().for_each(|node| node.changes = changes);
         self.publish(&step.uid)
+    }
+
+    /// The key first, where it is computed, then the window over it.
+    fn window(&mut self, step: &StepDecl, decl: &WindowDecl) -> Result<()> {
+        let before = self.input()?.schema().as_ref().clone();
+        let mut keys = Vec::new();
+        let mut computed = false;
+        for sql in &decl.by {
+            let site = Site { text: &self.job.text, state: &self.state, number: step.number, sql };
+            let parsed = site.parse(&before)?;
+            computed |= !matches!(parsed, Expr::Column(_));
+            keys.push(output_name(&site, &parsed)?);
+        }
+        if computed {
+            let with = StepDecl { uid: format!("{}.by", step.uid), ..step.clone() };
+            self.project(&with, &decl.by, OnError::default(), true)?;
+        }
+        let input = self.input()?.schema().as_ref().clone();
+        let site = window::WindowSite { job: self.job, state: &self.state, step, decl, input: &input };
+        let (spec, aggregates, schema) = site.check(&keys)?;
+        let node = WindowNode { spec, aggregates, input: Arc::clone(input.inner()) };
+        self.over(NodeKind::Window(node), &step.uid, schema)
     }
 
     /// Makes `streams` the inputs of the next node.

@@ -1,4 +1,4 @@
-//! Our nodes in a DataFusion plan: source, row-function call, inference, lookup join, union, side output, sink.
+//! Our nodes in a DataFusion plan: source, row-function call, inference, lookup join, union, window, side output, sink.
 //!
 //! Filters and projections are DataFusion's own nodes. One extension type holds all of ours, so that the boilerplate of
 //! the trait exists once.
@@ -15,6 +15,7 @@ use forebay_core::function::BoundFunction;
 use forebay_core::on_error::OnError;
 
 use crate::spec::{Changes, InferSpec, LookupJoinSpec, SinkSpec, SourceSpec};
+use crate::window::WindowSpec;
 
 /// One of our nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -40,6 +41,8 @@ pub enum NodeKind {
     LookupJoin(LookupJoinSpec),
     /// Puts the rows of several streams, named here by input port, into one.
     Union(Vec<String>),
+    /// Aggregates rows by key and event time.
+    Window(WindowNode),
     /// A side output of its input: stands in the plan of who reads it, and is no step.
     Side {
         /// Uid of the step that gives it.
@@ -49,6 +52,17 @@ pub enum NodeKind {
     },
     /// Writes rows.
     Sink(SinkSpec),
+}
+
+/// A window step.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct WindowNode {
+    /// Its settings.
+    pub spec: WindowSpec,
+    /// What it computes, in the order of the last columns.
+    pub aggregates: Vec<Expr>,
+    /// The rows that come in; those that come too late leave by its side output.
+    pub input: SchemaRef,
 }
 
 /// A side output: rows that leave a step beside its own.
@@ -109,6 +123,10 @@ impl NodeKind {
     pub fn sides(&self) -> Vec<Side> {
         match self {
             Self::Source(_) | Self::Call(_) | Self::Infer(_) | Self::LookupJoin(_) => Vec::new(),
+            Self::Window(window) => {
+                let (name, schema) = ("late".to_string(), Arc::clone(&window.input));
+                vec![Side { name, schema, changes: Changes::Append }]
+            }
             Self::Union(_) | Self::Side { .. } | Self::Sink(_) => Vec::new(),
         }
     }
@@ -145,6 +163,7 @@ impl UserDefinedLogicalNodeCore for PlanNode {
             NodeKind::Infer(_) => "Infer",
             NodeKind::LookupJoin(_) => "LookupJoin",
             NodeKind::Union(_) => "Union",
+            NodeKind::Window(_) => "Window",
             NodeKind::Side { .. } => "Side",
             NodeKind::Sink(_) => "Sink",
         }
@@ -161,6 +180,7 @@ impl UserDefinedLogicalNodeCore for PlanNode {
     fn expressions(&self) -> Vec<Expr> {
         match &self.kind {
             NodeKind::Call(call) => call.arguments.clone(),
+            NodeKind::Window(window) => window.aggregates.clone(),
             _ => Vec::new(),
         }
     }
@@ -172,6 +192,7 @@ impl UserDefinedLogicalNodeCore for PlanNode {
             NodeKind::Infer(infer) => write!(f, "Infer: {} asks {}", infer.uid, infer.model),
             NodeKind::LookupJoin(join) => write!(f, "LookupJoin: {} {} {}", join.uid, join.how, join.table.path),
             NodeKind::Union(streams) => write!(f, "Union: {}", streams.join(", ")),
+            NodeKind::Window(window) => write!(f, "Window: {} {}", window.spec.uid, window.spec.shape),
             NodeKind::Side { uid, name } => write!(f, "Side: {uid}.{name}"),
             NodeKind::Sink(sink) => write!(f, "Sink: {} {} to {}", sink.uid, sink.format, sink.path),
         }
@@ -183,6 +204,7 @@ impl UserDefinedLogicalNodeCore for PlanNode {
         }
         let kind = match &self.kind {
             NodeKind::Call(call) => NodeKind::Call(CallNode { arguments: exprs, ..call.clone() }),
+            NodeKind::Window(window) => NodeKind::Window(WindowNode { aggregates: exprs, ..window.clone() }),
             other => other.clone(),
         };
         Ok(Self { kind, inputs, schema: Arc::clone(&self.schema) })

@@ -10,3 +10,4 @@ mod layout;
 mod made;
 mod reference;
 mod support;
+mod windows;

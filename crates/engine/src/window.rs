@@ -1,0 +1,44 @@
+//! From a planned window step to the operator that runs it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_core::Result;
+use forebay_core::keys::KeyColumns;
+use forebay_operators::window::{Aggregate, Shape, WindowSettings};
+use forebay_plan::graph::{Step, WindowStep};
+use forebay_plan::window::WindowShape;
+use forebay_state::keyed::StateSettings;
+
+/// The settings of the operator of `step`, which does `window`.
+///
+/// # Errors
+/// `Invalid` for a key or an aggregate that cannot be run.
+pub fn settings(window: &WindowStep, step: &Step) -> Result<WindowSettings> {
+    let (spec, input) = (&window.spec, step.input());
+    let aggregate = |planned: &forebay_plan::graph::WindowAggregate| {
+        Aggregate::new(Arc::clone(&planned.function), planned.filter.clone(), input)
+    };
+    Ok(WindowSettings {
+        shape: shape(spec.shape),
+        keys: KeyColumns::new(spec.keys.clone(), input)?,
+        time: spec.time,
+        lateness: micros(spec.allowed_lateness),
+        aggregates: window.aggregates.iter().map(aggregate).collect::<Result<_>>()?,
+        output: Arc::clone(&step.output),
+        state: StateSettings::default(),
+        bug: None,
+    })
+}
+
+fn shape(shape: WindowShape) -> Shape {
+    match shape {
+        WindowShape::Tumble(size) => Shape::Tumble { size: micros(size) },
+        WindowShape::Slide { size, every } => Shape::Slide { size: micros(size), every: micros(every) },
+        WindowShape::Session(gap) => Shape::Session { gap: micros(gap) },
+    }
+}
+
+fn micros(length: Duration) -> i64 {
+    i64::try_from(length.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,300 @@
+//! Windows: aggregates of the rows of a key by event time, in tumbling, sliding and session windows.
+//!
+//! A window is complete when the watermark reaches its last moment, and then gives one row. With allowed lateness it stays
+//! that much longer: a row that comes late changes it, and the new result replaces the one before (`-U`, `+U`; a session
+//! that grew is another window: `-D`, `+I`). A row that is too late for all its windows leaves by the side output `late`.
+//!
+//! State is one pane for each key and window, by key group, with a timer at its end; the watermark is part of it. A batch is
+//! grouped by key and window first, so each pane is found once a batch. Results leave in order of time, then key, a bounded
+//! number at each `poll`. Sums of floats depend on the order in which rows come, everything else that is exact does not.
+
+mod aggregate;
+mod cell;
+mod clock;
+mod given;
+mod group;
+mod opened;
+mod pane;
+mod scalars;
+mod sessions;
+mod shape;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, BooleanArray, TimestampMicrosecondArray};
+use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
+use forebay_core::dead_letter::{DeadLetter, describe_row};
+use forebay_core::element::Epoch;
+use forebay_core::keys::{Key, KeyColumns};
+use forebay_core::operator::{Context, Drained, Frozen, Operator, Out, Restored, Room};
+use forebay_core::row_kind::RowKind;
+use forebay_core::time::EventTime;
+use forebay_core::{Batch, Error, Kind, Result};
+use forebay_state::keyed::{KeyedState, Space, StateSettings, TableSpec, Timer};
+
+pub use aggregate::Aggregate;
+pub use shape::Shape;
+
+use aggregate::Taken;
+use cell::Aggregates;
+use clock::Clock;
+use given::Results;
+use group::{Group, Grouped};
+use opened::{Opened, fires, give, spans_of};
+use pane::{Pane, print_of};
+use shape::Span;
+
+/// Side output of rows that came too late.
+const LATE: u8 = 1;
+
+/// Results given out at one `poll`: a batch of common size, made in well under 10 ms.
+const RESULTS_MAX: usize = 1024;
+
+/// What a window step computes.
+#[derive(Clone)]
+pub struct WindowSettings {
+    /// How time is cut.
+    pub shape: Shape,
+    /// Places of the key columns; without any, all rows have one key.
+    pub keys: KeyColumns,
+    /// Place of the event time, a timestamp in microseconds.
+    pub time: usize,
+    /// How much longer than the watermark a window takes rows, in microseconds.
+    pub lateness: i64,
+    /// What is computed of each window.
+    pub aggregates: Vec<Aggregate>,
+    /// The keys, `window_start`, `window_end`, `window_time`, the aggregates.
+    pub output: SchemaRef,
+    /// How state is kept.
+    pub state: StateSettings,
+    /// A planted bug.
+    #[doc(hidden)]
+    pub bug: Option<WindowBug>,
+}
+
+/// Mistakes that tests plant to see that their checks find them. Never set in production.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WindowBug {
+    /// A window fires one moment before its last.
+    FireEarly,
+    /// A restart forgets the watermark.
+    ForgetClock,
+    /// A session takes over only the first of the windows that it joins.
+    MergeOne,
+    /// A late row gives a new result and does not take back the old one.
+    KeepOld,
+}
+
+/// See the module.
+pub struct Window {
+    settings: WindowSettings,
+    aggregates: Aggregates,
+    outs: VecDeque<Out>,
+    /// The watermark whose timers are being worked off.
+    firing: Option<EventTime>,
+    opened: Option<Opened>,
+}
+
+// === impl Window ===
+
+impl Window {
+    /// A window step.
+    pub fn new(settings: WindowSettings) -> Self {
+        let aggregates = settings.aggregates.clone().into();
+        Self { settings, aggregates, outs: VecDeque::new(), firing: None, opened: None }
+    }
+
+    fn opened(&mut self) -> &mut Opened {
+        self.opened.as_mut().expect("open comes first")
+    }
+
+    /// The rows that have an event time; the others are dead letters.
+    fn timed(&mut self, batch: Batch) -> Result<(Batch, TimestampMicrosecondArray)> {
+        let times =
+            |batch: &Batch| batch.rows().column(self.settings.time).as_primitive::<TimestampMicrosecondType>().clone();
+        let found = times(&batch);
+        if found.null_count() == 0 {
+            return Ok((batch, found));
+        }
+        let dead = |place: usize| DeadLetter {
+            row: batch.ids()[place],
+            operator: self.opened.as_ref().map_or_else(String::new, |opened| opened.uid.clone()),
+            kind: Kind::Data,
+            reason: "the row has no event time".to_string(),
+            attempts: 0,
+            input: describe_row(&batch, place),
+        };
+        let letters = (0..batch.len()).filter(|place| found.is_null(*place)).map(dead).collect();
+        self.outs.push_back(Out::DeadLetters(letters));
+        let keep: BooleanArray = (0..batch.len()).map(|place| Some(found.is_valid(place))).collect();
+        let batch = batch.filter(&keep)?;
+        let found = times(&batch);
+        Ok((batch, found))
+    }
+
+    /// The rows by key and window.
+    fn grouped(&mut self, batch: &Batch, times: &[i64]) -> Result<Grouped> {
+        let keys = self.settings.keys.keys(batch.rows())?;
+        let (shape, lateness) = (self.settings.shape, self.settings.lateness);
+        let Opened { clock, groups, panes, .. } = self.opened();
+        let (mut grouped, of_row) = Grouped::of_keys(keys, |key| clock.of(key, *groups));
+        if let Shape::Session { .. } = shape {
+            grouped.assign_sessions(shape, lateness, times, &of_row, |key| spans_of(panes, key))?;
+        } else {
+            grouped.assign(shape, lateness, times, &of_row);
+        }
+        Ok(grouped)
+    }
+
+    /// Adds the rows of `group` to its pane, and gives the new result if the window was complete already.
+    fn update(&mut self, group: &Group, key: &Key, watermark: EventTime, ids: &Prints, taken: &[Taken]) -> Result<()> {
+        let (span, lateness, bug) = (group.span, self.settings.lateness, self.settings.bug);
+        let aggregates = Arc::clone(&self.aggregates);
+        let opened = self.opened();
+        if !group.stored.is_empty() && group.stored != [span] {
+            opened.join(key, span, &group.stored, &aggregates, lateness, bug)?;
+        }
+        let space = Space::of_time(span.end);
+        if opened.panes.get_mut(key, &space)?.is_none() {
+            opened.panes.insert(key, &space, Pane::new(span.start, &aggregates)?)?;
+            opened.set_timers(key, span, watermark, lateness, bug)?;
+        }
+        let Some(pane) = opened.panes.get_mut(key, &space)? else { return Ok(()) };
+        pane.print = group.rows.iter().fold(pane.print, |print, row| print.wrapping_add(ids.of(*row)));
+        let cells = &mut pane.live(&aggregates)?.cells;
+        for ((cell, aggregate), taken) in cells.iter_mut().zip(aggregates.iter()).zip(taken) {
+            cell.update(aggregate, taken, &group.rows)?;
+        }
+        if span.last() <= watermark {
+            let (before, after) = give(pane, &aggregates, true)?;
+            if let Some(before) = before.filter(|_| bug != Some(WindowBug::KeepOld)) {
+                opened.results.push(RowKind::UpdateBefore, key, span, before);
+                opened.results.push(RowKind::UpdateAfter, key, span, after);
+            } else {
+                opened.results.push(RowKind::Insert, key, span, after);
+            }
+        }
+        Ok(())
+    }
+
+    /// A timer is due: the window is complete, or nothing can be added to it any more.
+    fn on_due(&mut self, timer: &Timer) -> Result<()> {
+        let Some(end) = timer.space.time() else { return Ok(()) };
+        let (lateness, bug) = (self.settings.lateness, self.settings.bug);
+        let aggregates = Arc::clone(&self.aggregates);
+        let opened = self.opened();
+        let start = opened.panes.get(&timer.key, &timer.space)?.map(|pane| pane.start);
+        let Some(start) = start else { return Ok(()) };
+        let span = Span { start, end };
+        if timer.time == fires(span, bug) {
+            let Some(pane) = opened.panes.get_mut(&timer.key, &timer.space)? else { return Ok(()) };
+            let (_, given) = give(pane, &aggregates, lateness > 0)?;
+            opened.results.push(RowKind::Insert, &timer.key, span, given);
+        }
+        if timer.time.0 >= span.last().0.saturating_add(lateness) || lateness == 0 {
+            opened.panes.remove(&timer.key, &timer.space)?;
+        }
+        Ok(())
+    }
+
+    /// Works off due timers until a batch is full or none is left.
+    fn fire(&mut self, watermark: EventTime) -> Result<()> {
+        while self.opened().results.len() < RESULTS_MAX {
+            let Some(timer) = self.opened().ends.due(watermark) else {
+                self.flush()?;
+                self.opened().clock.advance(watermark);
+                self.firing = None;
+                self.outs.push_back(Out::Watermark(watermark));
+                return Ok(());
+            };
+            self.on_due(&timer)?;
+        }
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let batch = self.opened().results.take()?;
+        self.outs.extend(batch.map(Out::Batch));
+        Ok(())
+    }
+}
+
+impl Operator for Window {
+    fn open(&mut self, context: Context, restored: Restored) -> Result<()> {
+        let identity = &context.identity;
+        let mut state = KeyedState::open(identity, self.settings.state.clone(), restored)?;
+        let panes = state.table(TableSpec::new("panes", 1))?;
+        let ends = state.timers("ends")?;
+        let clock = Clock::open(&mut state, "clock", identity, self.settings.bug)?;
+        state.opened()?;
+        let keys = self.settings.keys.places().len();
+        let results = Results::new(&identity.uid, Arc::clone(&self.settings.output), keys);
+        let (uid, groups) = (identity.uid.clone(), identity.groups);
+        self.opened = Some(Opened { uid, groups, state, panes, ends, clock, results });
+        Ok(())
+    }
+
+    fn room(&self) -> Room {
+        if self.outs.is_empty() && self.firing.is_none() { Room::Room } else { Room::Full }
+    }
+
+    fn on_batch(&mut self, batch: Batch) -> Result<()> {
+        if batch.kinds().is_some() {
+            return Err(Error::new(Kind::Internal, "aggregate rows").source("updates came to a window"));
+        }
+        let (batch, times) = self.timed(batch)?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let grouped = self.grouped(&batch, times.values())?;
+        let taken = self.settings.aggregates.iter().map(|aggregate| aggregate.take(&batch));
+        let taken: Vec<Taken> = taken.collect::<Result<_>>()?;
+        let prints = Prints(batch.ids().iter().map(|id| print_of(*id)).collect());
+        for group in &grouped.groups {
+            self.update(group, &grouped.keys[group.key], grouped.watermarks[group.key], &prints, &taken)?;
+        }
+        if !grouped.late.is_empty() {
+            self.outs.push_back(Out::Side(LATE, batch.take(&grouped.late)?));
+        }
+        self.flush()
+    }
+
+    fn on_watermark(&mut self, watermark: EventTime) -> Result<()> {
+        self.firing = self.firing.max(Some(watermark));
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Result<Option<Out>> {
+        if let (true, Some(watermark)) = (self.outs.is_empty(), self.firing) {
+            self.fire(watermark)?;
+        }
+        Ok(self.outs.pop_front())
+    }
+
+    fn snapshot(&mut self, epoch: Epoch) -> Result<Frozen> {
+        let Opened { state, panes, ends, clock, .. } = self.opened();
+        let snapshot = state.snapshot(epoch, &mut [panes, ends, clock.part()?])?;
+        Ok(Box::pin(async move { Ok(snapshot) }))
+    }
+
+    fn on_checkpoint_complete(&mut self, epoch: Epoch) {
+        self.opened().state.on_checkpoint_complete(epoch);
+    }
+
+    fn drain(&mut self) -> Result<Drained> {
+        Ok(if self.outs.is_empty() && self.firing.is_none() { Drained::Done } else { Drained::Pending })
+    }
+}
+
+/// What the rows of a batch add to the prints of their windows.
+struct Prints(Vec<u64>);
+
+impl Prints {
+    fn of(&self, row: u32) -> u64 {
+        self.0[row as usize]
+    }
+}

@@ -1,0 +1,158 @@
+//! What is kept of one window of one key.
+//!
+//! A pane that came back from a checkpoint stays bytes until it is needed, because only the operator knows the aggregates
+//! that read them.
+
+use std::cell::RefCell;
+
+use arrow::datatypes::DataType;
+use datafusion::scalar::ScalarValue;
+use forebay_core::Result;
+use forebay_core::row::RowId;
+use forebay_core::time::EventTime;
+use forebay_state::keyed::StateValue;
+
+use super::aggregate::Aggregate;
+use super::cell::Cell;
+use super::scalars::{bytes, corrupt, number, put, take};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Pane {
+    /// Where the window starts.
+    pub start: EventTime,
+    /// Sum of the prints of the rows in it: the same for the same rows in whatever order they came.
+    pub print: u64,
+    body: RefCell<Body>,
+}
+
+#[derive(Debug)]
+enum Body {
+    Stored(Vec<u8>),
+    Live(Live),
+}
+
+/// The part of a pane that holds values.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub cells: Vec<Cell>,
+    /// What was given out last, if rows may still change it.
+    pub given: Option<Given>,
+}
+
+/// A result that was given out.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Given {
+    /// The print of the rows in it.
+    pub print: u64,
+    /// The aggregates.
+    pub values: Vec<ScalarValue>,
+}
+
+// === impl Pane ===
+
+impl Pane {
+    /// A window without rows.
+    pub fn new(start: EventTime, aggregates: &[Aggregate]) -> Result<Self> {
+        let cells = aggregates.iter().map(Cell::new).collect::<Result<_>>()?;
+        Ok(Self { start, print: 0, body: RefCell::new(Body::Live(Live { cells, given: None })) })
+    }
+
+    /// The values, read if they are still bytes.
+    pub fn live(&mut self, aggregates: &[Aggregate]) -> Result<&mut Live> {
+        let body = self.body.get_mut();
+        if let Body::Stored(stored) = body {
+            *body = Body::Live(Live::decode(stored, aggregates)?);
+        }
+        match body {
+            Body::Live(live) => Ok(live),
+            Body::Stored(_) => Err(corrupt("it was not read")),
+        }
+    }
+
+    /// Takes in the rows of `other`, a window of the same key.
+    pub fn merge(&mut self, mut other: Self, aggregates: &[Aggregate]) -> Result<()> {
+        self.print = self.print.wrapping_add(other.print);
+        let theirs = std::mem::take(&mut other.live(aggregates)?.cells);
+        let ours = &mut self.live(aggregates)?.cells;
+        for ((cell, more), aggregate) in ours.iter_mut().zip(theirs).zip(aggregates) {
+            cell.merge(aggregate, more)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a row adds to the print of its window.
+pub(super) fn print_of(id: RowId) -> u64 {
+    let mixed = (id.split.0 ^ id.ordinal.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    (mixed ^ (mixed >> 32)).wrapping_mul(0xc4ce_b9fe_1a85_ec53) ^ id.split.0.rotate_left(32)
+}
+
+impl StateValue for Pane {
+    const CODEC: &'static str = "window-pane-1";
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.start.0.to_le_bytes());
+        out.extend_from_slice(&self.print.to_le_bytes());
+        match &mut *self.body.borrow_mut() {
+            Body::Stored(stored) => out.extend_from_slice(stored),
+            Body::Live(live) => live.encode(out).expect("accumulators give their state, and Arrow writes any value"),
+        }
+    }
+
+    fn decode(mut bytes: &[u8]) -> Result<Self> {
+        let start = EventTime(number(&mut bytes)? as i64);
+        let print = number(&mut bytes)?;
+        Ok(Self { start, print, body: RefCell::new(Body::Stored(bytes.to_vec())) })
+    }
+
+    fn size_bytes(&self) -> usize {
+        let body = match &*self.body.borrow() {
+            Body::Stored(stored) => stored.len(),
+            Body::Live(live) => live.cells.iter().map(Cell::size_bytes).sum(),
+        };
+        size_of::<Self>() + body
+    }
+}
+
+// === impl Live ===
+
+impl Live {
+    fn encode(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        match &self.given {
+            None => out.push(0),
+            Some(given) => {
+                out.push(1);
+                out.extend_from_slice(&given.print.to_le_bytes());
+                given.values.iter().try_for_each(|value| put(value, out))?;
+            }
+        }
+        for cell in &mut self.cells {
+            let state = cell.state()?;
+            state.iter().try_for_each(|value| put(value, out))?;
+        }
+        Ok(())
+    }
+
+    fn decode(mut stored: &[u8], aggregates: &[Aggregate]) -> Result<Self> {
+        let rest = &mut stored;
+        let given = match bytes(rest, 1)? {
+            [0] => None,
+            _ => {
+                let print = number(rest)?;
+                let field = |aggregate: &Aggregate| take(rest, aggregate.function.field().data_type());
+                Some(Given { print, values: aggregates.iter().map(field).collect::<Result<_>>()? })
+            }
+        };
+        let mut cells = Vec::with_capacity(aggregates.len());
+        for aggregate in aggregates {
+            let kinds: &[DataType] = &aggregate.state;
+            let state = kinds.iter().map(|kind| take(rest, kind)).collect::<Result<_>>()?;
+            cells.push(Cell::of_state(aggregate, state)?);
+        }
+        if !rest.is_empty() {
+            return Err(corrupt("bytes behind the last aggregate"));
+        }
+        Ok(Self { cells, given })
+    }
+}

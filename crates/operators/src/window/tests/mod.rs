@@ -1,0 +1,218 @@
+//! Windows beside a naive oracle: random rows, watermarks and restarts at other parallelisms.
+
+mod drive;
+mod oracle;
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::functions_aggregate::count::count_udaf;
+use datafusion::functions_aggregate::min_max::max_udaf;
+use datafusion::functions_aggregate::sum::sum_udaf;
+use datafusion::logical_expr::AggregateUDF;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::aggregate::AggregateExprBuilder;
+use datafusion::physical_expr::expressions::{col, lit};
+use forebay_core::keys::KeyColumns;
+use forebay_core::row::{RowId, SplitId};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+
+use super::*;
+use drive::Job;
+use oracle::Oracle;
+
+/// A row of the tests; `place` is its id.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Row {
+    pub place: u64,
+    pub key: Option<u8>,
+    pub time: i64,
+    pub value: Option<i64>,
+}
+
+/// What happens to the operator.
+#[derive(Debug, Clone)]
+enum Act {
+    Rows(Vec<(Option<u8>, i64, Option<i64>)>),
+    Watermark(i64),
+    /// A barrier, and on at this parallelism.
+    Restart(u16),
+}
+
+/// A line of the result: key, start, end, count, sum, max, distinct values.
+type Line = (Option<String>, i64, i64, i64, Option<i64>, Option<i64>, i64);
+
+fn input() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("key", DataType::Utf8, true),
+        Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), true),
+        Field::new("value", DataType::Int64, true),
+    ]))
+}
+
+fn batch(rows: &[Row]) -> Batch {
+    let keys: StringArray = rows.iter().map(|row| row.key.map(|key| key.to_string())).collect();
+    let times = TimestampMicrosecondArray::from_iter_values(rows.iter().map(|row| row.time));
+    let values: Int64Array = rows.iter().map(|row| row.value).collect();
+    let columns: Vec<ArrayRef> = vec![Arc::new(keys), Arc::new(times), Arc::new(values)];
+    let ids: Vec<RowId> = rows.iter().map(|row| RowId::new(SplitId(7), row.place)).collect();
+    Batch::new(RecordBatch::try_new(input(), columns).unwrap(), ids).unwrap()
+}
+
+fn aggregate(function: Arc<AggregateUDF>, argument: Arc<dyn PhysicalExpr>, name: &str, distinct: bool) -> Aggregate {
+    let built = AggregateExprBuilder::new(function, vec![argument]).schema(input()).alias(name);
+    let built = built.with_distinct(distinct).build().unwrap();
+    Aggregate::new(Arc::new(built), None, &input()).unwrap()
+}
+
+pub fn settings(shape: Shape, lateness: i64, bug: Option<WindowBug>) -> WindowSettings {
+    let value = || col("value", &input()).unwrap();
+    let aggregates = vec![
+        aggregate(count_udaf(), lit(1i64), "rows", false),
+        aggregate(sum_udaf(), value(), "total", false),
+        aggregate(max_udaf(), value(), "most", false),
+        aggregate(count_udaf(), value(), "different", true),
+    ];
+    let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+    let mut fields = vec![Field::new("key", DataType::Utf8, true)];
+    fields.extend(["window_start", "window_end", "window_time"].map(|name| Field::new(name, time.clone(), false)));
+    fields.extend(["rows", "total", "most", "different"].map(|name| Field::new(name, DataType::Int64, true)));
+    WindowSettings {
+        shape,
+        keys: KeyColumns::new(vec![0], &input()).unwrap(),
+        time: 1,
+        lateness,
+        aggregates,
+        output: Arc::new(Schema::new(fields)),
+        state: StateSettings::default(),
+        bug,
+    }
+}
+
+/// Runs `acts` beside the oracle; says where the two differ. Answers the ids of all results.
+fn check(
+    shape: Shape,
+    lateness: i64,
+    acts: &[Act],
+    bug: Option<WindowBug>,
+    restarts: bool,
+) -> Result<Vec<RowId>, String> {
+    let mut job = Job::new(settings(shape, lateness, bug), 1);
+    let mut oracle = Oracle::new(shape, lateness);
+    let mut place = 0;
+    for (step, act) in acts.iter().enumerate() {
+        match act {
+            Act::Rows(rows) => {
+                let mut given = Vec::new();
+                for (key, time, value) in rows {
+                    place += 1;
+                    given.push(Row { place, key: *key, time: *time, value: *value });
+                }
+                job.rows(&given);
+                given.into_iter().for_each(|row| oracle.row(row));
+            }
+            Act::Watermark(watermark) => {
+                job.watermark(*watermark);
+                oracle.watermark(*watermark);
+            }
+            Act::Restart(parallelism) if restarts => job.restart(*parallelism),
+            Act::Restart(_) => {}
+        }
+        let (found, expected) = (job.table()?, oracle.table());
+        if found != expected {
+            return Err(format!("after act {step} of {acts:?}: found {found:?}, expected {expected:?}"));
+        }
+        if job.late() != oracle.late() {
+            return Err(format!("after act {step}: late {:?}, expected {:?}", job.late(), oracle.late()));
+        }
+    }
+    let mut ids = job.ids.clone();
+    ids.sort_unstable();
+    if ids.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err("two results have one id".to_string());
+    }
+    Ok(ids)
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let row = (prop::option::of(0u8..3), 0i64..60, prop::option::of(-3i64..4));
+    let act = prop_oneof![
+        4 => prop::collection::vec(row, 1..8).prop_map(Act::Rows),
+        3 => (0i64..60).prop_map(Act::Watermark),
+        1 => (1u16..5).prop_map(Act::Restart),
+    ];
+    prop::collection::vec(act, 1..24).prop_map(|mut acts| {
+        acts.push(Act::Watermark(i64::MAX));
+        acts
+    })
+}
+
+fn shapes() -> impl Strategy<Value = Shape> {
+    prop_oneof![
+        (1i64..20).prop_map(|size| Shape::Tumble { size }),
+        (1i64..20, 1i64..20).prop_map(|(one, other)| Shape::Slide { size: one.max(other), every: one.min(other) }),
+        (1i64..8).prop_map(|gap| Shape::Session { gap }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn windows_give_what_a_naive_oracle_gives(shape in shapes(), lateness in prop_oneof![Just(0), 1i64..20], acts in acts()) {
+        let restarted = check(shape, lateness, &acts, None, true).map_err(TestCaseError::fail)?;
+        let straight = check(shape, lateness, &acts, None, false).map_err(TestCaseError::fail)?;
+        prop_assert_eq!(restarted, straight, "ids differ by restarts and parallelism");
+    }
+}
+
+#[test]
+fn planted_bugs_are_caught() {
+    for bug in [WindowBug::FireEarly, WindowBug::ForgetClock, WindowBug::MergeOne, WindowBug::KeepOld] {
+        let mut runner = TestRunner::deterministic();
+        let cases = (shapes(), 0i64..10, acts());
+        let caught = (0..500).position(|_| {
+            let (shape, lateness, acts) = cases.new_tree(&mut runner).unwrap().current();
+            check(shape, lateness, &acts, Some(bug), true).is_err()
+        });
+        assert!(caught.is_some(), "{bug:?} was not caught");
+    }
+}
+
+#[test]
+fn rows_without_an_event_time_are_dead_letters() {
+    let mut job = Job::new(settings(Shape::Tumble { size: 10 }, 0, None), 1);
+    let rows = batch(&[Row { place: 1, key: Some(1), time: 3, value: None }]);
+    let columns = rows.rows().columns().to_vec();
+    let none: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![None]));
+    let broken = RecordBatch::try_new(input(), vec![Arc::clone(&columns[0]), none, Arc::clone(&columns[2])]).unwrap();
+    job.batch(0, rows.with_rows(broken).unwrap());
+    assert_eq!(job.dead, 1);
+    job.watermark(100);
+    assert!(job.table().unwrap().is_empty());
+}
+
+#[test]
+fn results_leave_in_bounded_batches_before_their_watermark() {
+    let mut window = Window::new(settings(Shape::Tumble { size: 10 }, 0, None));
+    window.open(drive::context(0, 1), Restored::default()).unwrap();
+    let rows: Vec<Row> =
+        (0..3000).map(|place| Row { place, key: None, time: place as i64 * 10, value: None }).collect();
+    window.on_batch(batch(&rows)).unwrap();
+    assert_eq!(window.room(), Room::Room);
+    window.on_watermark(EventTime(100_000)).unwrap();
+    assert_eq!(window.room(), Room::Full);
+    let mut sizes = Vec::new();
+    while let Some(out) = window.poll().unwrap() {
+        match out {
+            Out::Batch(batch) => sizes.push(batch.len()),
+            Out::Watermark(watermark) => assert_eq!(watermark, EventTime(100_000)),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(sizes, [1024, 1024, 952]);
+    assert_eq!(window.drain().unwrap(), Drained::Done);
+}

@@ -1,0 +1,110 @@
+//! What windows should give, written the slow way: every window keeps its rows, every row is looked at alone.
+
+use std::collections::BTreeSet;
+
+use super::super::Shape;
+use super::{Line, Row};
+
+pub struct Oracle {
+    shape: Shape,
+    lateness: i64,
+    watermark: i64,
+    windows: Vec<Kept>,
+    late: Vec<u64>,
+}
+
+struct Kept {
+    key: Option<u8>,
+    start: i64,
+    end: i64,
+    rows: Vec<Row>,
+}
+
+impl Oracle {
+    pub fn new(shape: Shape, lateness: i64) -> Self {
+        Self { shape, lateness, watermark: i64::MIN, windows: Vec::new(), late: Vec::new() }
+    }
+
+    pub fn watermark(&mut self, watermark: i64) {
+        self.watermark = self.watermark.max(watermark);
+    }
+
+    pub fn row(&mut self, row: Row) {
+        let taken = match self.shape {
+            Shape::Tumble { size } => self.fixed(&row, size, size),
+            Shape::Slide { size, every } => self.fixed(&row, size, every),
+            Shape::Session { gap } => self.session(&row, gap),
+        };
+        if !taken {
+            self.late.push(row.place);
+        }
+    }
+
+    /// Every window that could hold the row, tried one by one.
+    fn fixed(&mut self, row: &Row, size: i64, every: i64) -> bool {
+        let mut taken = false;
+        for start in (-100..200).filter(|start: &i64| start.rem_euclid(every) == 0) {
+            let end = start + size;
+            if !(start..end).contains(&row.time) || self.is_gone(end) {
+                continue;
+            }
+            taken = true;
+            let kept = self
+                .windows
+                .iter_mut()
+                .find(|kept| kept.key == row.key && kept.start == start && !kept.rows.is_empty());
+            match kept {
+                Some(kept) => kept.rows.push(row.clone()),
+                None => self.windows.push(Kept { key: row.key, start, end, rows: vec![row.clone()] }),
+            }
+        }
+        taken
+    }
+
+    fn session(&mut self, row: &Row, gap: i64) -> bool {
+        let mut joined = Kept { key: row.key, start: row.time, end: row.time + gap, rows: vec![row.clone()] };
+        let mut touched = Vec::new();
+        for (place, kept) in self.windows.iter().enumerate() {
+            // A window that is gone is only a result; nothing joins it.
+            let touches = row.time <= kept.end && kept.start <= row.time + gap;
+            if kept.key == row.key && !self.is_gone(kept.end) && touches {
+                touched.push(place);
+                joined.start = joined.start.min(kept.start);
+                joined.end = joined.end.max(kept.end);
+                joined.rows.extend(kept.rows.iter().cloned());
+            }
+        }
+        if self.is_gone(joined.end) {
+            return false;
+        }
+        touched.iter().rev().for_each(|place| drop(self.windows.remove(*place)));
+        self.windows.push(joined);
+        true
+    }
+
+    fn is_gone(&self, end: i64) -> bool {
+        (end - 1).saturating_add(self.lateness) <= self.watermark
+    }
+
+    /// The results of all complete windows.
+    pub fn table(&self) -> Vec<Line> {
+        let complete = self.windows.iter().filter(|kept| kept.end - 1 <= self.watermark);
+        let mut lines: Vec<Line> = complete.map(line).collect();
+        lines.sort();
+        lines
+    }
+
+    pub fn late(&self) -> Vec<u64> {
+        let mut late = self.late.clone();
+        late.sort_unstable();
+        late
+    }
+}
+
+fn line(kept: &Kept) -> Line {
+    let values: Vec<i64> = kept.rows.iter().filter_map(|row| row.value).collect();
+    let sum = (!values.is_empty()).then(|| values.iter().sum());
+    let different = values.iter().collect::<BTreeSet<_>>().len() as i64;
+    let key = kept.key.map(|key| key.to_string());
+    (key, kept.start, kept.end, kept.rows.len() as i64, sum, values.iter().max().copied(), different)
+}

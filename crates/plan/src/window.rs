@@ -1,0 +1,49 @@
+//! What a window step is told.
+
+use std::fmt;
+use std::time::Duration;
+
+use humantime::format_duration;
+
+/// The settings of a window step; its aggregates travel beside it, because they are expressions.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct WindowSpec {
+    /// Stable name; state and row ids hang on it.
+    pub uid: String,
+    /// How event time is cut.
+    pub shape: WindowShape,
+    /// Places of the key columns; none: all rows have one key.
+    pub keys: Vec<usize>,
+    /// Place of the event time.
+    pub time: usize,
+    /// How much longer than the watermark a window takes rows. Zero: every window gives one row, and nothing is taken back.
+    pub allowed_lateness: Duration,
+}
+
+/// How event time is cut into windows. Lengths are whole microseconds, more than zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WindowShape {
+    /// Windows of this length, end to end.
+    Tumble(Duration),
+    /// Windows that overlap.
+    Slide {
+        /// Length.
+        size: Duration,
+        /// From the start of one to the start of the next, at most `size`.
+        every: Duration,
+    },
+    /// Rows with less than this between them.
+    Session(Duration),
+}
+
+impl fmt::Display for WindowShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tumble(size) => write!(f, "windows of {}", format_duration(*size)),
+            Self::Slide { size, every } => {
+                write!(f, "windows of {} every {}", format_duration(*size), format_duration(*every))
+            }
+            Self::Session(gap) => write!(f, "sessions that end after {} without a row", format_duration(*gap)),
+        }
+    }
+}
