@@ -20,6 +20,7 @@ pub mod outside;
 pub mod prepare;
 pub mod remote;
 pub mod run;
+mod stream_join;
 pub mod watch;
 
 pub use outside::{Local, Outside, Planted};

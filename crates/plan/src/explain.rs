@@ -15,7 +15,9 @@ use humantime::format_duration;
 use crate::graph::{Edge, EdgeKind, Head, JobGraph, Step, StepAction, Task};
 use crate::job_file::units::size_text;
 use crate::remote::ProtocolSpec;
-use crate::spec::{Changes, Host, InferSpec, Limit, LookupJoinSpec, ModelSpec, SinkSpec, SourceSpec, WatermarkSpec};
+use crate::spec::{
+    Changes, Host, InferSpec, Limit, LookupJoinSpec, ModelSpec, SinkSpec, SourceSpec, StreamJoinSpec, WatermarkSpec,
+};
 
 /// The plan as `forebay plan` prints it.
 pub fn explain(graph: &JobGraph) -> String {
@@ -94,6 +96,7 @@ fn write_step(out: &mut String, step: &Step) -> Result {
         }
         StepAction::Infer(infer) => write_infer(out, uid, infer, step.input())?,
         StepAction::LookupJoin(join) => write_join(out, uid, join, step.input())?,
+        StepAction::StreamJoin(join) => write_stream_join(out, uid, join)?,
         StepAction::Union { streams } => writeln!(out, "    {uid}: the rows of {}", streams.join(" and "))?,
         StepAction::Sink(sink) => return write_sink(out, uid, sink),
     }
@@ -130,6 +133,13 @@ fn write_join(out: &mut String, uid: &str, join: &LookupJoinSpec, input: &Schema
     let keys: Vec<String> = join.on.iter().map(key).collect();
     let table = &join.table;
     writeln!(out, "    {uid}: {} join with {} {} on {}", join.how, table.format, table.path, keys.join(" and "))
+}
+
+fn write_stream_join(out: &mut String, uid: &str, join: &StreamJoinSpec) -> Result {
+    let [left, right] = &join.inputs;
+    let key = |(own, other): &(usize, usize)| format!("{} = {}", left.field(*own).name(), right.field(*other).name());
+    let keys: Vec<String> = join.on.iter().map(key).collect();
+    writeln!(out, "    {uid}: {} join with {} on {}, {}", join.how, join.stream, keys.join(" and "), join.kind)
 }
 
 fn write_sink(out: &mut String, uid: &str, sink: &SinkSpec) -> Result {
