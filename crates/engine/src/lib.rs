@@ -23,6 +23,7 @@ pub mod prepare;
 pub mod remote;
 pub mod run;
 mod sink;
+mod stream_join;
 pub mod watch;
 mod window;
 

@@ -35,6 +35,7 @@ use crate::nexmark;
 use crate::outside::{Outside, Planted};
 use crate::prepare::{files, source_format, table_format};
 use crate::sink::{Sink, files_sink};
+use crate::stream_join::stream_join;
 
 /// Most rows of a lookup table: it is held whole in memory by every subtask.
 const TABLE_ROWS_MAX: usize = 5_000_000;
@@ -266,6 +267,7 @@ impl Maker<'_> {
             }
             StepAction::Infer(infer) => self.inference(infer, step),
             StepAction::LookupJoin(join) => self.lookup_join(join, step),
+            StepAction::StreamJoin(join) => stream_join(join, step),
             StepAction::Union { streams } => {
                 let streams = streams.clone();
                 Ok(Box::new(move |_| Ok(Box::new(Union::new(&streams, Arc::clone(&output))))))

@@ -15,6 +15,8 @@ pub mod kinds;
 pub mod lookup_join;
 pub mod project;
 pub mod stateless;
+pub mod stored_rows;
+pub mod stream_join;
 pub mod union;
 pub mod window;
 

@@ -16,7 +16,8 @@ use crate::graph::{Edge, EdgeKind, Head, JobGraph, Step, StepAction, Task, Windo
 use crate::job_file::units::size_text;
 use crate::remote::ProtocolSpec;
 use crate::spec::{
-    Changes, Host, InferSpec, Limit, LookupJoinSpec, ModelSpec, SinkFormat, SinkSpec, SourceSpec, WatermarkSpec,
+    Changes, Host, InferSpec, Limit, LookupJoinSpec, ModelSpec, SinkFormat, SinkSpec, SourceSpec, StreamJoinSpec,
+    WatermarkSpec,
 };
 
 /// The plan as `forebay plan` prints it.
@@ -101,6 +102,7 @@ fn write_step(out: &mut String, step: &Step) -> Result {
         }
         StepAction::Infer(infer) => write_infer(out, uid, infer, step.input())?,
         StepAction::LookupJoin(join) => write_join(out, uid, join, step.input())?,
+        StepAction::StreamJoin(join) => write_stream_join(out, uid, join)?,
         StepAction::Union { streams } => writeln!(out, "    {uid}: the rows of {}", streams.join(" and "))?,
         StepAction::Window(window) => write_window(out, uid, window, step.input())?,
         StepAction::Sink(sink) => return write_sink(out, uid, sink),
@@ -156,6 +158,13 @@ fn write_window(out: &mut String, uid: &str, window: &WindowStep, input: &Schema
             writeln!(out, "      rows up to {lateness} behind the watermark change results, later ones are late")
         }
     }
+}
+
+fn write_stream_join(out: &mut String, uid: &str, join: &StreamJoinSpec) -> Result {
+    let [left, right] = &join.inputs;
+    let key = |(own, other): &(usize, usize)| format!("{} = {}", left.field(*own).name(), right.field(*other).name());
+    let keys: Vec<String> = join.on.iter().map(key).collect();
+    writeln!(out, "    {uid}: {} join with {} on {}, {}", join.how, join.stream, keys.join(" and "), join.kind)
 }
 
 fn write_sink(out: &mut String, uid: &str, sink: &SinkSpec) -> Result {

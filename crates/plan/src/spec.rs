@@ -3,6 +3,8 @@
 //! Plain values, complete (every default is filled in) and checked; they travel in the job graph to whoever builds the
 //! part. Components (functions, stores) are never in here.
 
+mod stream_join;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -17,6 +19,8 @@ use serde::{Deserialize, Serialize};
 use crate::asking::{HedgeSpec, LimitsSpec};
 use crate::nexmark::NexmarkSpec;
 use crate::remote::RemoteSpec;
+
+pub use stream_join::{StreamJoinHow, StreamJoinKind, StreamJoinSpec};
 
 /// How the bytes of a source or a table become rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

@@ -159,7 +159,7 @@ impl Reader for NexmarkReader {
 
     fn snapshot(&mut self, _epoch: Epoch) -> Result<Frozen> {
         let groups = self.places.iter().map(|(group, places)| (*group, position::encode(places))).collect();
-        Ok(Box::pin(async move { Ok(Snapshot { groups, committables: Vec::new() }) }))
+        Ok(Box::pin(async move { Ok(Snapshot { groups, ..Snapshot::default() }) }))
     }
 
     fn close(&mut self) {

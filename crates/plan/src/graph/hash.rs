@@ -99,6 +99,7 @@ fn kind(action: &StepAction) -> String {
         StepAction::Call(call) => format!("call {}", call.on_error),
         StepAction::Infer(infer) => format!("infer {}", infer.model),
         StepAction::LookupJoin(join) => format!("lookup join {}", join.how),
+        StepAction::StreamJoin(join) => format!("stream join {} {} {}", join.how, join.stream, join.kind),
         StepAction::Union { streams } => format!("union {}", streams.join(" ")),
         StepAction::Window(window) => {
             let texts: Vec<&str> = window.aggregates.iter().map(|aggregate| aggregate.text.as_str()).collect();

@@ -97,6 +97,7 @@ impl Lower<'_> {
             }),
             NodeKind::Infer(infer) => StepAction::Infer(infer.clone()),
             NodeKind::LookupJoin(join) => StepAction::LookupJoin(join.clone()),
+            NodeKind::StreamJoin(join) => StepAction::StreamJoin(join.clone()),
             NodeKind::Union(streams) => StepAction::Union { streams: streams.clone() },
             NodeKind::Window(window) => self.window(window, input)?,
             NodeKind::Sink(sink) => StepAction::Sink(sink.clone()),

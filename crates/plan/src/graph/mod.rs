@@ -28,7 +28,7 @@ use crate::facts::Facts;
 use crate::job_file::{JobFile, JobFileError};
 use crate::logical::node::Side;
 use crate::logical::{Laid, internal};
-use crate::spec::{Changes, InferSpec, LookupJoinSpec, ModelSpec, SinkSpec, SourceSpec};
+use crate::spec::{Changes, InferSpec, LookupJoinSpec, ModelSpec, SinkSpec, SourceSpec, StreamJoinSpec};
 use crate::window::WindowSpec;
 
 pub use hash::PlanHash;
@@ -125,6 +125,8 @@ pub enum StepAction {
     Infer(InferSpec),
     /// Appends a table's columns.
     LookupJoin(LookupJoinSpec),
+    /// Pairs the rows of two streams: those it reads on port 0, those it joins on port 1.
+    StreamJoin(Box<StreamJoinSpec>),
     /// Puts the rows of several streams into one; a row gets another id, so that two of one row stay apart.
     Union {
         /// Names of the streams, by input port; the new ids hang on them.
@@ -259,6 +261,10 @@ impl StepAction {
     /// The key columns of each input port, for an action that needs all rows of a key in one subtask.
     pub fn keys(&self) -> Option<Vec<Vec<usize>>> {
         match self {
+            Self::StreamJoin(join) => {
+                let (left, right) = join.on.iter().copied().unzip();
+                Some(vec![left, right])
+            }
             Self::Filter { .. } | Self::Project { .. } | Self::Call(_) | Self::Infer(_) | Self::LookupJoin(_) => None,
             Self::Union { .. } | Self::Sink(_) => None,
             Self::Window(window) => Some(vec![window.spec.keys.clone()]),

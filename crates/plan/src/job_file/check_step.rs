@@ -9,10 +9,10 @@ use forebay_core::on_error::OnError;
 use toml::Spanned;
 
 use super::check::Checker;
-use super::tables::{InferTable, JoinTable, StepTable};
-use super::{Action, InferDecl, InferSettings, JobFileError, JoinDecl, StepDecl, defaults, window};
+use super::tables::{InferTable, StepTable};
+use super::{Action, InferDecl, InferSettings, JobFileError, StepDecl, defaults, stream_join, window};
 use crate::nearest::{listed, nearest};
-use crate::spec::{Limit, ModelSpec, TableSpec};
+use crate::spec::{Limit, ModelSpec};
 
 type Result<T> = std::result::Result<T, JobFileError>;
 type Models = BTreeMap<String, Spanned<ModelSpec>>;
@@ -51,7 +51,7 @@ fn step(
         uid = name;
         Action::Infer(Box::new(decl))
     } else if let Some(table) = table.join {
-        Action::Join(join(checker, table)?)
+        stream_join::join(checker, number, table)?
     } else if let Some(streams) = table.union {
         Action::Union(union(checker, streams, from.as_ref())?)
     } else if let Some(table) = table.window {
@@ -59,12 +59,26 @@ fn step(
     } else {
         return Err(checker.error(span, format!("step {number} does nothing")));
     };
-    if action.keeps_state() && given.is_none() {
-        let error = checker.error(span, format!("step {number} keeps state, which is found by its uid"));
-        return Err(error.with_help("give the step a uid: uid = \"NAME\""));
-    }
-    let uid = given.unwrap_or(uid);
+    let uid = named(checker, number, &span, given, uid, &action)?;
     Ok((StepDecl { number, uid, span, inputs: Vec::new(), action }, from))
+}
+
+/// The uid of a step, which a step that keeps state has to give: the state of one found by its place in the file would be
+/// another's after a step is put before it.
+fn named(
+    checker: &Checker,
+    number: usize,
+    span: &Range<usize>,
+    given: Option<String>,
+    default: String,
+    action: &Action,
+) -> Result<String> {
+    match given {
+        None if action.keeps_state() => Err(checker
+            .error(span.clone(), format!("step {number} keeps state and needs a uid"))
+            .with_help("uid = \"NAME\": its state is found by this name when the job goes on from a checkpoint")),
+        given => Ok(given.unwrap_or(default)),
+    }
 }
 
 /// The uid beside the action; inside `infer` may stand another, so both is refused.
@@ -125,7 +139,7 @@ fn row_errors(checker: &Checker, table: &StepTable) -> Result<OnError> {
             .with_help("write it inside: infer = { ..., on_error = \"...\" }")),
         Some(given) if table.join.is_some() => Err(checker
             .error(given.span(), "on_error beside join says nothing")
-            .with_help("how = \"left\" or \"inner\" says what happens to rows without a match")),
+            .with_help("how says what happens to rows without a match")),
         Some(given) if table.union.is_some() || table.window.is_some() => {
             let step = if table.union.is_some() { "union" } else { "window" };
             Err(checker.error(given.span(), format!("on_error beside {step} says nothing")).with_help("remove it"))
@@ -190,16 +204,4 @@ fn limit(in_flight: Option<NonZeroU32>, latency: Option<Duration>) -> Limit {
         Some(_) => Limit::Follows { calls_max: given },
         None => Limit::Fixed(given.unwrap_or(defaults::IN_FLIGHT)),
     }
-}
-
-fn join(checker: &Checker, table: Spanned<JoinTable>) -> Result<JoinDecl> {
-    let span = table.span();
-    let table = table.into_inner();
-    if table.on.is_empty() {
-        return Err(checker
-            .error(span, "join has no columns to join on")
-            .with_help("on = { COLUMN = \"TABLE_COLUMN\" }"));
-    }
-    let path = checker.filled("path", table.table.path)?;
-    Ok(JoinDecl { table: TableSpec { format: table.table.format, path }, on: table.on, how: table.how })
 }

@@ -7,7 +7,7 @@ use forebay_core::key_group::KEY_GROUPS_DEFAULT;
 use toml::Spanned;
 
 use super::units::{DurationText, SizeText};
-use crate::spec::{JoinHow, SinkFormat, SourceFormat};
+use crate::spec::{SinkFormat, SourceFormat};
 
 fn spanless<T>(value: T) -> Spanned<T> {
     Spanned::new(0..0, value)
@@ -70,10 +70,6 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Longest wait for one try, in latencies of the model that declares one.
 pub(super) const TIMEOUT_LATENCIES: u32 = 2;
-
-pub(super) fn left() -> JoinHow {
-    JoinHow::Left
-}
 
 pub(super) fn yes() -> bool {
     true

@@ -18,6 +18,7 @@ mod error;
 mod links;
 mod nexmark;
 mod remote;
+mod stream_join;
 mod tables;
 pub(crate) mod units;
 mod window;
@@ -31,7 +32,7 @@ use std::time::Duration;
 use forebay_core::on_error::OnError;
 use toml::Spanned;
 
-use crate::spec::{JoinHow, Limit, ModelSpec, Order, SinkSpec, SourceSpec, TableSpec};
+use crate::spec::{JoinHow, Limit, ModelSpec, Order, SinkSpec, SourceSpec, StreamJoinHow, StreamJoinKind, TableSpec};
 
 pub use error::{JobFileError, JobText};
 pub use window::WindowDecl;
@@ -124,6 +125,8 @@ pub enum Action {
     Infer(Box<InferDecl>),
     /// Looks rows up in a table.
     Join(JoinDecl),
+    /// Pairs rows with those of another stream.
+    StreamJoin(StreamJoinDecl),
     /// Puts several streams into one.
     Union(Vec<Spanned<String>>),
     /// Aggregates rows by key and event time.
@@ -179,6 +182,21 @@ pub struct JoinDecl {
     pub how: JoinHow,
 }
 
+/// A join of two streams as declared.
+#[derive(Debug, Clone)]
+pub struct StreamJoinDecl {
+    /// The joined stream.
+    pub stream: Spanned<String>,
+    /// Column of the step's stream to column of the joined one.
+    pub on: BTreeMap<String, Spanned<String>>,
+    /// Rows without a partner.
+    pub how: StreamJoinHow,
+    /// Which rows meet.
+    pub kind: StreamJoinKind,
+    /// What is put before the names of the joined stream's columns.
+    pub prefix: String,
+}
+
 /// What the command line says instead of the file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Overrides {
@@ -207,23 +225,25 @@ impl Action {
     pub fn streams(&self) -> &[Spanned<String>] {
         match self {
             Self::Union(streams) => streams,
+            Self::StreamJoin(join) => std::slice::from_ref(&join.stream),
             _ => &[],
         }
+    }
+
+    /// Whether it keeps state by key, which is found by its uid.
+    pub fn keeps_state(&self) -> bool {
+        matches!(self, Self::StreamJoin(_) | Self::Window(_))
     }
 
     /// Names of its side outputs, those of ports 1 and up; others read them as `uid.name`.
     pub fn sides(&self) -> &'static [&'static str] {
         match self {
+            Self::StreamJoin(join) => join.kind.sides(),
             Self::Filter(..) | Self::Select(..) | Self::With(..) | Self::Infer(_) | Self::Join(_) | Self::Union(_) => {
                 &[]
             }
             Self::Window(_) => &["late"],
         }
-    }
-
-    /// Whether it keeps state that a restart must find again.
-    pub fn keeps_state(&self) -> bool {
-        matches!(self, Self::Window(_))
     }
 }
 

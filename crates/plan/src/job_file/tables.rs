@@ -17,7 +17,7 @@ use super::ends::{self, DeadLettersTable, SinkTable, SourceTable};
 use super::remote::{HttpJsonTable, OpenAiTable, OpenInferenceTable};
 use super::units::{DurationText, SizeText};
 use super::window::WindowTable;
-use crate::spec::{JoinHow, Order, TableFormat};
+use crate::spec::{Order, StreamJoinHow, TableFormat};
 
 /// A Forebay job: sources, steps, models, sinks.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -84,7 +84,7 @@ pub struct StepTable {
     /// Asks a model about every row.
     #[schemars(with = "Option<InferTable>")]
     pub infer: Option<Spanned<InferTable>>,
-    /// Looks every row up in a small table.
+    /// Looks every row up in a small table, or pairs rows with those of another stream.
     #[schemars(with = "Option<JoinTable>")]
     pub join: Option<Spanned<JoinTable>>,
     /// Puts the rows of these sources and steps into one stream; their columns must be the same.
@@ -147,18 +147,51 @@ pub struct InferTable {
     pub weight: NonZeroU32,
 }
 
-/// Looks every row up in a small table, which is read whole before the first row.
+/// Looks every row up in a small table, which is read whole before the first row (`table`), or pairs rows with those of another
+/// stream (`stream`).
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{"required": ["table"]}, {"required": ["stream"]}]))]
 pub struct JoinTable {
     /// The table.
-    pub table: LookupTable,
-    /// Stream column to table column; all must be equal. A key may occur in the table once.
+    pub table: Option<LookupTable>,
+    /// Uid of the source or step whose rows are joined.
+    #[schemars(with = "Option<String>")]
+    pub stream: Option<Spanned<String>>,
+    /// Column to column of the table or stream; all must be equal. A key may occur in a table once.
     #[schemars(with = "BTreeMap<String, String>")]
     pub on: BTreeMap<String, Spanned<String>>,
-    /// What happens to a row that the table does not have.
-    #[serde(default = "defaults::left")]
-    pub how: JoinHow,
+    /// Rows without a match. Of a table: `left` (default) keeps them with nulls, `inner` drops them. Of a stream: `inner`
+    /// (default) drops them, `left`, `right` and `full` keep those of this stream, of the other, of both.
+    #[schemars(with = "Option<StreamJoinHow>")]
+    pub how: Option<Spanned<StreamJoinHow>>,
+    /// With `stream`: rows meet when the other's event time lies in this interval around the row's.
+    #[schemars(with = "Option<WithinTable>")]
+    pub within: Option<WithinTable>,
+    /// With `stream`: rows meet in the same tumbling window of this size.
+    #[schemars(with = "Option<DurationText>")]
+    pub window: Option<Spanned<DurationText>>,
+    /// With `stream`: each row meets the other's latest row that is not after it.
+    #[schemars(with = "Option<bool>")]
+    pub as_of: Option<Spanned<bool>>,
+    /// With `stream`, without the three above: how long a row is kept for others to meet, in event time; default for good.
+    #[schemars(with = "Option<DurationText>")]
+    pub ttl: Option<Spanned<DurationText>>,
+    /// With `stream`: put before the names of its columns.
+    #[schemars(with = "Option<String>")]
+    pub prefix: Option<Spanned<String>>,
+}
+
+/// An interval around a row's event time, both ends included.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WithinTable {
+    /// How much later the other row may be.
+    #[serde(default = "defaults::in_order")]
+    pub after: DurationText,
+    /// How much earlier the other row may be.
+    #[serde(default = "defaults::in_order")]
+    pub before: DurationText,
 }
 
 /// A small table.

@@ -3,7 +3,7 @@
 //! Every kind says so here once; a step that cannot take updates is refused when the job is planned.
 
 use crate::job_file::Action;
-use crate::spec::{Changes, Order};
+use crate::spec::{Changes, Order, StreamJoinHow, StreamJoinKind};
 
 /// Why a step cannot take updates, and what to do.
 pub(super) struct Refusal {
@@ -26,6 +26,16 @@ pub(super) fn given(action: &Action, inputs: &[Changes]) -> Result<Changes, Refu
         Action::Window(_) => Ok(Changes::Append),
         // Each row for itself: what a row does to the result is what it did before.
         Action::Filter(..) | Action::Select(..) | Action::With(..) | Action::Join(_) | Action::Union(_) => Ok(taken),
+        Action::StreamJoin(join) => match join.kind {
+            StreamJoinKind::Regular { .. } if join.how == StreamJoinHow::Inner => Ok(taken),
+            // A row without a partner is taken back when one comes.
+            StreamJoinKind::Regular { .. } => Ok(Changes::Updates),
+            _ if taken == Changes::Updates => Err(Refusal {
+                why: "joins in event time, and one of its inputs also takes back rows",
+                help: "a join without within, window and as_of takes updates",
+            }),
+            _ => Ok(Changes::Append),
+        },
         Action::Infer(infer) if taken == Changes::Updates && infer.settings.order == Order::Unordered => Err(Refusal {
             why: "would let the new version of a row overtake the old one",
             help: "its input has updates; write order = \"ordered\"",

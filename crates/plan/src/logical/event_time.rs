@@ -77,7 +77,8 @@ fn is_marked(field: &FieldRef) -> bool {
     field.metadata().contains_key(EVENT_TIME)
 }
 
-fn without_mark(field: &FieldRef) -> FieldRef {
+/// `field` as one that is not the event time.
+pub(super) fn without_mark(field: &FieldRef) -> FieldRef {
     if !is_marked(field) {
         return Arc::clone(field);
     }

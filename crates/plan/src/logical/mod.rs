@@ -13,6 +13,7 @@ mod infer;
 mod join;
 pub mod node;
 mod session;
+mod stream_join;
 mod union;
 pub(crate) mod window;
 
@@ -173,6 +174,13 @@ impl Builder<'_> {
             Action::Join(decl) => {
                 let (spec, schema) = join::check(self.job, self.facts, step, decl, &self.schema())?;
                 self.over(NodeKind::LookupJoin(spec), &step.uid, schema)
+            }
+            Action::StreamJoin(decl) => {
+                let [left, right] = self.inputs.as_slice() else {
+                    return Err(internal(self.job, &"a join of one stream"));
+                };
+                let (spec, schema) = stream_join::check(self.job, step, decl, [&left.schema(), &right.schema()])?;
+                self.over(NodeKind::StreamJoin(Box::new(spec)), &step.uid, schema)
             }
             Action::Union(_) => {
                 let inputs: Vec<SchemaRef> = self.inputs.iter().map(Stream::schema).collect();

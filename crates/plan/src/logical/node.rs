@@ -1,4 +1,5 @@
-//! Our nodes in a DataFusion plan: source, row-function call, inference, lookup join, union, window, side output, sink.
+//! Our nodes in a DataFusion plan: source, row-function call, inference, lookup join, join of streams, union, window,
+//! side output, sink.
 //!
 //! Filters and projections are DataFusion's own nodes. One extension type holds all of ours, so that the boilerplate of
 //! the trait exists once.
@@ -14,7 +15,7 @@ use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalN
 use forebay_core::function::BoundFunction;
 use forebay_core::on_error::OnError;
 
-use crate::spec::{Changes, InferSpec, LookupJoinSpec, SinkSpec, SourceSpec};
+use crate::spec::{Changes, InferSpec, LookupJoinSpec, SinkSpec, SourceSpec, StreamJoinSpec};
 use crate::window::WindowSpec;
 
 /// One of our nodes.
@@ -39,6 +40,8 @@ pub enum NodeKind {
     Infer(InferSpec),
     /// Adds a table's columns.
     LookupJoin(LookupJoinSpec),
+    /// Pairs the rows of two streams.
+    StreamJoin(Box<StreamJoinSpec>),
     /// Puts the rows of several streams, named here by input port, into one.
     Union(Vec<String>),
     /// Aggregates rows by key and event time.
@@ -122,6 +125,14 @@ impl NodeKind {
     /// The side outputs, those of ports 1 and up, in the order of [`Action::sides`](crate::job_file::Action::sides).
     pub fn sides(&self) -> Vec<Side> {
         match self {
+            Self::StreamJoin(join) => {
+                let side = |(name, schema): (&&str, &SchemaRef)| Side {
+                    name: (*name).to_string(),
+                    schema: Arc::clone(schema),
+                    changes: Changes::Append,
+                };
+                join.kind.sides().iter().zip(&join.inputs).map(side).collect()
+            }
             Self::Source(_) | Self::Call(_) | Self::Infer(_) | Self::LookupJoin(_) => Vec::new(),
             Self::Window(window) => {
                 let (name, schema) = ("late".to_string(), Arc::clone(&window.input));
@@ -162,6 +173,7 @@ impl UserDefinedLogicalNodeCore for PlanNode {
             NodeKind::Call(_) => "Call",
             NodeKind::Infer(_) => "Infer",
             NodeKind::LookupJoin(_) => "LookupJoin",
+            NodeKind::StreamJoin(_) => "StreamJoin",
             NodeKind::Union(_) => "Union",
             NodeKind::Window(_) => "Window",
             NodeKind::Side { .. } => "Side",
@@ -191,6 +203,9 @@ impl UserDefinedLogicalNodeCore for PlanNode {
             NodeKind::Call(call) => write!(f, "Call: {} AS {}", call.text, call.output.name()),
             NodeKind::Infer(infer) => write!(f, "Infer: {} asks {}", infer.uid, infer.model),
             NodeKind::LookupJoin(join) => write!(f, "LookupJoin: {} {} {}", join.uid, join.how, join.table.path),
+            NodeKind::StreamJoin(join) => {
+                write!(f, "StreamJoin: {} {} {} {}", join.uid, join.how, join.stream, join.kind)
+            }
             NodeKind::Union(streams) => write!(f, "Union: {}", streams.join(", ")),
             NodeKind::Window(window) => write!(f, "Window: {} {}", window.spec.uid, window.spec.shape),
             NodeKind::Side { uid, name } => write!(f, "Side: {uid}.{name}"),

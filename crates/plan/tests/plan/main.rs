@@ -6,6 +6,7 @@ mod errors;
 mod explain;
 mod graphs;
 mod hoisting;
+mod joins;
 mod layout;
 mod made;
 mod reference;

@@ -1,0 +1,163 @@
+//! The join as of a row's time: each left row with the version of its key that holds then.
+//!
+//! A row of the right stream is the version of its key from its own time until that of the next one; of two at one time the
+//! one with the greater id holds. A left row is put out when the watermark reaches its time, because until then a version that
+//! comes before it may still arrive; the event time and the watermark of the output are those of the left stream.
+//!
+//! Of each key the latest version that is not after the watermark stays for good, and all later ones. A left row that is not
+//! after the watermark is late and leaves by side output 1; a late version is taken and holds for the rows that come.
+
+use forebay_core::element::Epoch;
+use forebay_core::operator::{Identity, Operator, Restored, Snapshot};
+use forebay_core::time::EventTime;
+use forebay_core::{Result, RowKind};
+use forebay_state::keyed::{KeyedState, Space, StateSettings, StateTable, TableSpec, Timer, Timers};
+
+use super::output::{Output, Stored};
+use super::timed::{behind, id_of};
+use super::{Frame, JoinShape, Keeps, Row, Rules, Side};
+
+/// Mistakes that tests plant to see that their checks find them. Never set in production.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AsOfBug {
+    /// A row is joined when it comes, with the versions known by then.
+    DoNotWait,
+    /// The version that holds at the watermark goes with those before it.
+    DropTheLatest,
+}
+
+/// A join as of the left row's time, to be given both streams. `keeps` of the shape is `Inner` or `Left`.
+///
+/// # Errors
+/// `Invalid` for a column that cannot be a key or cannot be stored.
+pub fn as_of_join(shape: &JoinShape, settings: StateSettings) -> Result<Box<dyn Operator>> {
+    as_of_join_with(shape, settings, None)
+}
+
+/// [`as_of_join`] with a planted bug.
+#[doc(hidden)]
+pub fn as_of_join_with(shape: &JoinShape, settings: StateSettings, bug: Option<AsOfBug>) -> Result<Box<dyn Operator>> {
+    let rules = AsOfRules { keeps: shape.keeps, settings, bug, watermark: EventTime::MIN, state: None };
+    Ok(Box::new(Frame::new(shape, rules)?))
+}
+
+struct AsOfRules {
+    keeps: Keeps,
+    settings: StateSettings,
+    bug: Option<AsOfBug>,
+    watermark: EventTime,
+    state: Option<State>,
+}
+
+struct State {
+    keyed: KeyedState,
+    /// Left rows that wait, by time and id.
+    waiting: StateTable<Vec<u8>>,
+    /// When they can go.
+    due: Timers,
+    /// Right rows by time and id.
+    versions: StateTable<Vec<u8>>,
+    /// From when a version makes those before it useless.
+    replaced: Timers,
+}
+
+// === impl AsOfRules ===
+
+impl AsOfRules {
+    fn put_out(&mut self, timer: &Timer, out: &mut Output) -> Result<()> {
+        let state = self.state.as_mut().expect("open comes before watermarks");
+        for (space, bytes) in state.waiting.remove_range(&timer.key, ..=behind(timer.time))? {
+            let time = space.time().unwrap_or(timer.time);
+            let row = Stored { id: id_of(&space), bytes: &bytes };
+            let version = state.versions.scan_range(&timer.key, ..=behind(time))?.next_back();
+            let version = version.map(|(space, bytes)| Stored { id: id_of(space), bytes });
+            if version.is_some() || self.keeps == Keeps::Left {
+                out.pair(RowKind::Insert, Some(&timer.key), Side::Left, row, version)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops the versions of a key that no row can need any more.
+    fn forget(&mut self, timer: &Timer, watermark: EventTime) -> Result<()> {
+        let state = self.state.as_mut().expect("open comes before watermarks");
+        let holds = state.versions.scan_range(&timer.key, ..=behind(watermark))?.next_back();
+        let Some(holds) = holds.map(|(space, _)| space.clone()) else { return Ok(()) };
+        state.versions.remove_range(&timer.key, ..holds.clone())?;
+        if self.bug == Some(AsOfBug::DropTheLatest) {
+            state.versions.remove(&timer.key, &holds)?;
+        }
+        Ok(())
+    }
+}
+
+impl Rules for AsOfRules {
+    fn open(&mut self, identity: &Identity, restored: Restored) -> Result<()> {
+        let mut keyed = KeyedState::open(identity, self.settings.clone(), restored)?;
+        let waiting = keyed.table(TableSpec::new("waiting", 1))?;
+        let due = keyed.timers("due")?;
+        let versions = keyed.table(TableSpec::new("versions", 1))?;
+        let replaced = keyed.timers("replaced")?;
+        keyed.opened()?;
+        self.state = Some(State { keyed, waiting, due, versions, replaced });
+        Ok(())
+    }
+
+    fn is_late(&self, side: Side, time: EventTime) -> bool {
+        side == Side::Left && time <= self.watermark
+    }
+
+    fn row(&mut self, row: &Row<'_>, out: &mut Output) -> Result<usize> {
+        let state = self.state.as_mut().expect("open comes before rows");
+        let space = Space::of_time_and(row.time, &row.id.to_bytes());
+        match (row.side, row.key) {
+            (Side::Left, Some(key)) => {
+                state.waiting.insert(key, &space, row.bytes.to_vec())?;
+                state.due.set(row.time, key, &Space::EMPTY)?;
+                if self.bug == Some(AsOfBug::DoNotWait) {
+                    let timer = Timer { time: row.time, key: key.clone(), space: Space::EMPTY };
+                    self.put_out(&timer, out)?;
+                }
+            }
+            (Side::Left, None) if self.keeps == Keeps::Left => {
+                let stored = Stored { id: row.id, bytes: row.bytes };
+                out.pair(RowKind::Insert, None, Side::Left, stored, None)?;
+            }
+            (Side::Right, Some(key)) => {
+                // The later of this version and the last one replaces what is before it; a single version replaces nothing.
+                let last = state.versions.scan(key)?.next_back().and_then(|(space, _)| space.time());
+                state.versions.insert(key, &space, row.bytes.to_vec())?;
+                if last.is_some() {
+                    state.replaced.set(row.time.max(last.unwrap_or(row.time)), key, &Space::EMPTY)?;
+                }
+            }
+            (_, None) => {}
+        }
+        Ok(1)
+    }
+
+    fn watermark(&mut self, watermark: EventTime, out: &mut Output) -> Result<EventTime> {
+        self.watermark = self.watermark.max(watermark);
+        let due = |timers: fn(&mut State) -> &mut Timers, state: &mut Option<State>| {
+            state.as_mut().and_then(|state| timers(state).due(watermark))
+        };
+        while let Some(timer) = due(|state| &mut state.due, &mut self.state) {
+            self.put_out(&timer, out)?;
+        }
+        while let Some(timer) = due(|state| &mut state.replaced, &mut self.state) {
+            self.forget(&timer, watermark)?;
+        }
+        Ok(watermark)
+    }
+
+    fn snapshot(&mut self, epoch: Epoch) -> Result<Snapshot> {
+        let State { keyed, waiting, due, versions, replaced } =
+            self.state.as_mut().expect("open comes before a snapshot");
+        keyed.snapshot(epoch, &mut [waiting, due, versions, replaced])
+    }
+
+    fn on_checkpoint_complete(&mut self, epoch: Epoch) {
+        self.state.iter_mut().for_each(|state| state.keyed.on_checkpoint_complete(epoch));
+    }
+}
