@@ -150,8 +150,7 @@ impl Watch {
 
     fn checkpoints(&self) -> CheckpointReport {
         let latencies = self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner);
-        let seconds =
-            |times: &Latencies, ratio| times.percentile_micros(ratio).unwrap_or(0) as f64 / 1e6;
+        let seconds = |times: &Latencies, ratio| times.percentile_micros(ratio).unwrap_or(0) as f64 / 1e6;
         CheckpointReport {
             published: latencies.whole.count(),
             barrier_p50_seconds: seconds(&latencies.barrier, 0.5),
