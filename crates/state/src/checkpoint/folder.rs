@@ -78,7 +78,7 @@ struct Running {
     /// When `next_epoch` was first tried, so that a repeated try writes the same manifest.
     tried_wall_micros: Option<i64>,
     /// All state files of each checkpoint that a snapshot of this attempt may still build on.
-    known: BTreeMap<Epoch, Vec<StateFile>>,
+    known: Arc<BTreeMap<Epoch, Vec<StateFile>>>,
 }
 
 // === impl ManifestDraft ===
@@ -145,7 +145,7 @@ impl CheckpointFolder {
                 let Started { generation, attempt, next_epoch, .. } = started;
                 let base = started.restored.as_deref();
                 let known = base.and_then(|base| Some((base.state_of?, base.all_files().cloned().collect())));
-                let known = known.into_iter().collect();
+                let known = Arc::new(known.into_iter().collect());
                 *self.attempt.lock().unwrap_or_else(PoisonError::into_inner) =
                     Some(Running { generation, attempt, next_epoch, tried_wall_micros: None, known });
                 Ok(started)
@@ -220,9 +220,10 @@ impl CheckpointFolder {
                 let next_epoch = epoch.next();
                 if let Some(running) = self.attempt.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
                     (running.next_epoch, running.tried_wall_micros) = (next_epoch, None);
-                    running.known.insert(epoch, manifest.all_files().cloned().collect());
+                    let known = Arc::make_mut(&mut running.known);
+                    known.insert(epoch, manifest.all_files().cloned().collect());
                     let oldest = manifest.files.iter().filter_map(|file| file.completed).min().unwrap_or(epoch);
-                    running.known.retain(|known, _| *known >= oldest);
+                    known.retain(|known, _| *known >= oldest);
                 }
                 Ok(Published { epoch, next_epoch })
             }
