@@ -135,8 +135,30 @@ impl Journal {
         kind: Kind,
         reason: &str,
     ) -> BoxFuture<'static, Result<Appended>> {
-        let bytes = record::failure(&ids, kind, reason, self.inner.settings.record_bytes_max);
+        let bytes = record::failure(&ids, false, kind, reason, self.inner.settings.record_bytes_max);
         self.append(ids, true, bytes)
+    }
+
+    /// Gives `ids` up for `reason`, unless they are finished; what became of each for good, once that is durable. An answer
+    /// that was there first stands.
+    ///
+    /// # Errors
+    /// As [`Journal::append_answers`]; `Unavailable` if an outcome that was there first cannot be read back, and is forgotten.
+    pub fn give_up(&self, ids: Vec<RequestId>, kind: Kind, reason: &str) -> BoxFuture<'static, Result<Vec<Outcome>>> {
+        let bytes = record::failure(&ids, true, kind, reason, self.inner.settings.record_bytes_max);
+        let (journal, reason) = (self.clone(), reason.to_string());
+        let appended = self.append(ids.clone(), true, bytes);
+        Box::pin(async move {
+            let earlier = appended.await?.duplicates;
+            let asked: Vec<RequestId> = earlier.iter().map(|place| ids[*place]).collect();
+            let found = if asked.is_empty() { Vec::new() } else { journal.lookup(&asked).await? };
+            let mut outcomes = vec![Outcome::GivenUp { kind, reason }; ids.len()];
+            for (place, outcome) in earlier.into_iter().zip(found) {
+                let lost = || Error::new(Kind::Unavailable, "read what became of a row").with("request", ids[place]);
+                outcomes[place] = outcome.ok_or_else(lost)?;
+            }
+            Ok(outcomes)
+        })
     }
 
     /// Keeps that `ids` were emitted in epochs up to `epoch`, which is published; resolves when that is durable.
