@@ -145,19 +145,34 @@ impl Journal {
     /// # Errors
     /// As [`Journal::append_answers`]; `Unavailable` if an outcome that was there first cannot be read back, and is forgotten.
     pub fn give_up(&self, ids: Vec<RequestId>, kind: Kind, reason: &str) -> BoxFuture<'static, Result<Vec<Outcome>>> {
-        let bytes = record::failure(&ids, true, kind, reason, self.inner.settings.record_bytes_max);
+        // A record that names a row which is finished already would outlive the one that counts, once that is trimmed.
+        let (mut known, fresh): (Vec<RequestId>, Vec<RequestId>) = {
+            let state = self.inner.lock();
+            ids.iter().partition(|id| state.core.holds(**id))
+        };
+        let append = |ids: Vec<RequestId>| {
+            let bytes = record::failure(&ids, true, kind, reason, self.inner.settings.record_bytes_max);
+            self.append(ids, true, bytes)
+        };
+        let fresh = (!fresh.is_empty()).then(|| (append(fresh.clone()), fresh));
+        let durable = (!known.is_empty()).then(|| append(known.clone()));
         let (journal, reason) = (self.clone(), reason.to_string());
-        let appended = self.append(ids.clone(), true, bytes);
         Box::pin(async move {
-            let earlier = appended.await?.duplicates;
-            let asked: Vec<RequestId> = earlier.iter().map(|place| ids[*place]).collect();
-            let found = if asked.is_empty() { Vec::new() } else { journal.lookup(&asked).await? };
-            let mut outcomes = vec![Outcome::GivenUp { kind, reason }; ids.len()];
-            for (place, outcome) in earlier.into_iter().zip(found) {
-                let lost = || Error::new(Kind::Unavailable, "read what became of a row").with("request", ids[place]);
-                outcomes[place] = outcome.ok_or_else(lost)?;
+            if let Some((appended, fresh)) = fresh {
+                known.extend(appended.await?.duplicates.into_iter().map(|place| fresh[place]));
             }
-            Ok(outcomes)
+            if let Some(durable) = durable {
+                durable.await?;
+            }
+            let found = if known.is_empty() { Vec::new() } else { journal.lookup(&known).await? };
+            let mut found: BTreeMap<RequestId, Option<Outcome>> = known.into_iter().zip(found).collect();
+            let given_up = Outcome::GivenUp { kind, reason };
+            let outcome = |id: RequestId| match found.remove(&id) {
+                None => Ok(given_up.clone()),
+                Some(Some(outcome)) => Ok(outcome),
+                Some(None) => Err(Error::new(Kind::Unavailable, "read what became of a row").with("request", id)),
+            };
+            ids.into_iter().map(outcome).collect()
         })
     }
 
