@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
+use forebay_core::Result;
+use forebay_core::keys::KeyColumns;
 use forebay_inference::call::Caller;
 use forebay_operators::inference::facts::RowFacts;
 use forebay_operators::inference::ladder::{Computed, Rung, Second};
@@ -64,14 +67,18 @@ pub(crate) fn answered_by(infer: &InferSpec) -> Vec<String> {
 }
 
 /// What the batcher has to know of each row.
-pub(crate) fn facts(rows: &RowSpec) -> RowFacts {
+///
+/// # Errors
+/// `Invalid` if a column cannot be a key.
+pub(crate) fn facts(rows: &RowSpec, input: &SchemaRef) -> Result<RowFacts> {
     let expression = |expression: &Option<RowExpr>| expression.as_ref().map(|expression| Arc::clone(&expression.expr));
-    RowFacts {
-        key: rows.key.clone(),
+    let key = if rows.key.is_empty() { None } else { Some(KeyColumns::new(rows.key.clone(), input)?) };
+    Ok(RowFacts {
+        key,
         cost: expression(&rows.cost),
         length: expression(&rows.length),
         buckets: rows.buckets.clone(),
         deadline: rows.deadline,
         deadline_column: rows.deadline_column,
-    }
+    })
 }

@@ -320,7 +320,7 @@ impl Maker<'_> {
                 on_error: infer.on_error,
             },
             batcher,
-            rows: infer::facts(&infer.rows),
+            rows: infer::facts(&infer.rows, step.input())?,
             order: match infer.order {
                 spec::Order::Unordered => Order::Unordered,
                 spec::Order::Ordered => Order::Ordered,

@@ -19,6 +19,7 @@ use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use forebay_core::element::Epoch;
 use forebay_core::env::Env;
+use forebay_core::keys::KeyColumns;
 use forebay_core::on_error::OnError;
 use forebay_core::operator::{Context, Drained, Identity, Operator, Out, Restored, Room};
 use forebay_core::row::SplitId;
@@ -458,7 +459,10 @@ fn settings(random: &mut Random, mutant: &Mutant) -> InferenceSettings {
     batcher.planted = mutant.planted.batcher;
     let order = random.pick(&[Order::Ordered, Order::Unordered, Order::PerKey]);
     let rows = RowFacts {
-        key: if order == Order::PerKey { vec![1] } else { Vec::new() },
+        key: (order == Order::PerKey).then(|| {
+            let columns = ["n", "k"].map(|name| Field::new(name, DataType::Int64, false));
+            KeyColumns::new(vec![1], &Schema::new(columns.to_vec())).expect("integers can be keys")
+        }),
         deadline: random.chance(400).then(|| Duration::from_millis(random.within(5, 60))),
         ..RowFacts::default()
     };

@@ -104,7 +104,7 @@ impl Inference {
                 let identity = &self.context().identity;
                 let (uid, groups) = (identity.uid.clone(), identity.groups);
                 for entry in &entries {
-                    let group = entry.batch.ids()[entry.place].key_group(groups);
+                    let group = entry.group(groups);
                     let emitted = self.emitted.entry(group).or_default();
                     emitted.push(entry.request);
                     emitted.extend(&entry.earlier);

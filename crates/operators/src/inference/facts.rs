@@ -8,9 +8,9 @@ use std::time::Duration;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, TimeUnit};
-use arrow::row::{RowConverter, SortField};
 use datafusion::physical_expr::PhysicalExpr;
 use forebay_core::hash::hash64;
+use forebay_core::keys::KeyColumns;
 use forebay_core::{Batch, Error, Kind, Result};
 
 use crate::expression::evaluate;
@@ -18,8 +18,8 @@ use crate::expression::evaluate;
 /// What a step says about the rows that it batches.
 #[derive(Debug, Clone, Default)]
 pub struct RowFacts {
-    /// Places of the columns that make a row's key; empty: rows have none.
-    pub key: Vec<usize>,
+    /// The columns that make a row's key; `None`: rows have none. All rows of a key come to one subtask.
+    pub key: Option<KeyColumns>,
     /// What a row costs, an integer; null and less than one cost 1.
     pub cost: Option<Arc<dyn PhysicalExpr>>,
     /// How long a row is, an integer; null and less than zero are 0.
@@ -73,20 +73,11 @@ impl RowFacts {
         let integers = |expression: &Arc<dyn PhysicalExpr>| as_int64(&evaluate(expression, batch)?);
         let length = self.length.as_ref().map(integers).transpose()?;
         Ok(Known {
-            keys: if self.key.is_empty() { None } else { Some(self.keys(batch)?) },
+            keys: self.key.as_ref().map(|key| hashes(key, batch)).transpose()?,
             costs: self.cost.as_ref().map(integers).transpose()?,
             buckets: length.map(|length| (0..length.len()).map(|place| self.bucket(&length, place)).collect()),
             due: self.due(batch)?,
         })
-    }
-
-    fn keys(&self, batch: &Batch) -> Result<Vec<u64>> {
-        let wrong = |source| Error::new(Kind::Internal, "read keys of rows").source(source);
-        let columns: Vec<ArrayRef> = self.key.iter().map(|place| Arc::clone(batch.rows().column(*place))).collect();
-        let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
-        let rows =
-            RowConverter::new(fields).and_then(|converter| converter.convert_columns(&columns)).map_err(wrong)?;
-        Ok(rows.iter().map(|row| hash64(row.as_ref())).collect())
     }
 
     fn bucket(&self, lengths: &Int64Array, place: usize) -> u32 {
@@ -142,6 +133,11 @@ impl Known {
     }
 }
 
+/// The hash of each row's key, from which its key group follows.
+fn hashes(key: &KeyColumns, batch: &Batch) -> Result<Vec<u64>> {
+    Ok(key.keys(batch.rows())?.iter().map(|key| hash64(key.as_bytes())).collect())
+}
+
 fn as_int64(column: &ArrayRef) -> Result<Int64Array> {
     let integers =
         cast(column, &DataType::Int64).map_err(|source| Error::new(Kind::Data, "read integers").source(source));
@@ -185,7 +181,9 @@ mod tests {
     #[test]
     fn equal_values_are_one_key_and_null_is_a_key_too() {
         let batch = integers(vec![Some(7), None, Some(8), Some(7), None]);
-        let known = RowFacts { key: vec![0], ..RowFacts::default() }.of(&batch).unwrap();
+        let known = RowFacts { key: Some(KeyColumns::new(vec![0], &batch.schema()).unwrap()), ..RowFacts::default() }
+            .of(&batch)
+            .unwrap();
         let keys: Vec<u64> = (0..5).map(|place| known.key(place).unwrap()).collect();
         assert_eq!((keys[0], keys[1]), (keys[3], keys[4]));
         assert!(keys[0] != keys[1] && keys[0] != keys[2] && keys[1] != keys[2]);

@@ -252,7 +252,7 @@ impl Inference {
             if self.settings.planted.in_flight_forgotten && !queued.contains(&number) {
                 continue;
             }
-            let group = entry.batch.ids()[entry.place].key_group(groups);
+            let group = entry.group(groups);
             states.entry(group).or_default().rows.push(Waiting::of(number, entry, now));
         }
         states

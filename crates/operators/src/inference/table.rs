@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_core::Batch;
+use forebay_core::key_group::KeyGroup;
 use forebay_core::time::EventTime;
 use forebay_inference::request::{Outcome, RequestId};
 
@@ -83,6 +84,16 @@ pub struct Table {
     pub(crate) watermark_overtakes: bool,
     /// Another: rows of a key leave as they finish.
     pub(crate) key_order_forgotten: bool,
+}
+
+// === impl Entry ===
+
+impl Entry {
+    /// The key group that the row belongs to, of `groups` in all: its key's, or that of its id.
+    pub fn group(&self, groups: u16) -> KeyGroup {
+        let of_id = || self.batch.ids()[self.place].key_group(groups);
+        self.key.map_or_else(of_id, |key| KeyGroup::of_hash(key, groups))
+    }
 }
 
 // === impl Table ===

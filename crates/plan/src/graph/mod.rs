@@ -259,6 +259,7 @@ impl StepAction {
     /// The key columns of each input port, for an action that needs all rows of a key in one subtask.
     pub fn keys(&self) -> Option<Vec<Vec<usize>>> {
         match self {
+            Self::Infer(infer) if !infer.rows.key.is_empty() => Some(vec![infer.rows.key.clone()]),
             Self::Filter { .. } | Self::Project { .. } | Self::Call(_) | Self::Infer(_) | Self::LookupJoin(_) => None,
             Self::Union { .. } | Self::Sink(_) => None,
             Self::Window(window) => Some(vec![window.spec.keys.clone()]),

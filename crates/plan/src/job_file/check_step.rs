@@ -12,7 +12,7 @@ use super::check::Checker;
 use super::tables::{InferTable, JoinTable, StepTable};
 use super::{Action, InferDecl, InferSettings, JobFileError, JoinDecl, StepDecl, check_infer, defaults, window};
 use crate::nearest::{listed, nearest};
-use crate::spec::{Limit, ModelSpec, Order, TableSpec};
+use crate::spec::{Limit, ModelSpec, TableSpec};
 
 type Result<T> = std::result::Result<T, JobFileError>;
 pub(super) type Models = BTreeMap<String, Spanned<ModelSpec>>;

@@ -140,7 +140,7 @@ pub struct InferTable {
     #[serde(default)]
     #[schemars(with = "OnErrorText")]
     pub on_error: OnError,
-    /// How many subtasks ask; default the job's parallelism, 1 with `order = "per_key"`.
+    /// How many subtasks ask; default the job's parallelism.
     #[schemars(with = "Option<NonZeroU16>")]
     pub parallelism: Option<Spanned<NonZeroU16>>,
     /// Share of the model's room, against other steps that ask it.

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use arrow::datatypes::{DataType, Field, SchemaRef};
-use arrow::row::{RowConverter, SortField};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, ExprSchemable};
+use forebay_core::keys::can_be_key;
 use toml::Spanned;
 
 use super::coerce;
@@ -73,7 +73,7 @@ impl<'a> Rows<'a> {
     fn key(&self, column: &Spanned<String>) -> Result<usize> {
         let place = self.place(column, "the key")?;
         let kind = self.wiring.input.field(place).data_type();
-        if RowConverter::supports_fields(&[SortField::new(kind.clone())]) {
+        if can_be_key(kind) {
             return Ok(place);
         }
         Err(self.wiring.error(column, format!("a column of type {kind} cannot be a key")))
