@@ -75,7 +75,8 @@ impl Making<'_> {
 
     /// Most calls in flight that the steps declare for all of them together.
     fn calls_max(&self) -> usize {
-        let declared = self.steps.iter().filter_map(|step| match step.limit {
+        let own = self.steps.iter().filter(|step| step.model == self.spec.name);
+        let declared = own.filter_map(|step| match step.limit {
             Limit::Follows { calls_max } => calls_max,
             Limit::Fixed(_) => None,
         });

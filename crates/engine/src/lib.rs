@@ -14,6 +14,7 @@
 pub mod checkpoints;
 pub mod env;
 mod gates;
+mod infer;
 pub mod lower;
 pub mod model;
 pub mod models;

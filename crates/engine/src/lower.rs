@@ -25,11 +25,13 @@ use forebay_operators::stateless::Stateless;
 use forebay_operators::union::Union;
 use forebay_operators::window::Window;
 use forebay_plan::graph::{Edge, EdgeKind, Head, JobGraph, Step, StepAction, Task};
+use forebay_plan::infer::RungSpec;
 use forebay_plan::spec::{self, InferSpec, JoinHow, LookupJoinSpec, SinkSpec, SourceSpec, WatermarkSpec};
 use forebay_runtime::build::{EdgeSpec, EdgeWay, MakeOperator, MakeReader, SourceSpec as ReadSpec, TaskSpec};
 use forebay_runtime::time::{Alignment, Splits, TimeSettings, TimedReader};
 use forebay_state::checkpoint::Committers;
 
+use crate::infer::{self, MakeRung};
 use crate::model::ServiceModel;
 use crate::nexmark;
 use crate::outside::{Outside, Planted};
@@ -299,13 +301,14 @@ impl Maker<'_> {
     }
 
     fn inference(&self, infer: &InferSpec, step: &Step) -> Result<MakeOperator> {
-        let model = self.parts.models.get(&infer.model).cloned().ok_or_else(|| missing("model", &infer.model))?;
-        let revision = self.parts.revisions.get(&infer.model).cloned().unwrap_or_default();
+        let (model, revision) = self.model(&infer.model)?;
         let mut batcher = BatcherSettings::new(
             infer.batch_rows,
             usize::try_from(infer.batch_bytes).unwrap_or(usize::MAX),
             infer.linger,
         );
+        batcher.cost_max = infer.rows.batch_cost.unwrap_or(u64::MAX);
+        batcher.watermark_sends = infer.rows.close_on_watermark;
         batcher.planted = self.planted.batcher;
         let settings = InferenceSettings {
             job: self.graph.job.clone(),
@@ -315,25 +318,44 @@ impl Maker<'_> {
                 outputs: infer.outputs.iter().map(|(output, _)| output.clone()).collect(),
                 schema: Arc::clone(&step.output),
                 kept: (0..step.input().fields().len()).collect(),
+                answered_by: infer::answered_by(infer),
                 on_error: infer.on_error,
             },
             batcher,
+            rows: infer::facts(&infer.rows, step.input())?,
             order: match infer.order {
                 spec::Order::Unordered => Order::Unordered,
                 spec::Order::Ordered => Order::Ordered,
+                spec::Order::PerKey => Order::PerKey,
             },
             attempts_max: infer.attempts,
             remote: model.remote,
+            patience: infer.ladder.after,
             planted: self.planted.inference,
         };
-        let (weight, calls_max) = match infer.limit {
-            spec::Limit::Follows { .. } => (infer.weight, None),
-            spec::Limit::Fixed(calls) => (infer.weight, Some(calls)),
-        };
+        let (limit, weight) = (infer.limit, infer.weight);
+        let rungs = self.rungs(infer, step)?;
         Ok(Box::new(move |_| {
-            let caller = model.gate.caller(weight, calls_max);
-            Ok(Box::new(Inference::new(settings.clone(), Arc::new(model.clone()), caller)))
+            let caller = infer::caller(&model, limit, weight);
+            let operator = Inference::new(settings.clone(), Arc::new(model.clone()), caller);
+            Ok(Box::new(operator.with_ladder(rungs.iter().map(|rung| rung.make(weight)).collect())))
         }))
+    }
+
+    fn model(&self, name: &str) -> Result<(ServiceModel, String)> {
+        let model = self.parts.models.get(name).cloned().ok_or_else(|| missing("model", name))?;
+        Ok((model, self.parts.revisions.get(name).cloned().unwrap_or_default()))
+    }
+
+    fn rungs(&self, infer: &InferSpec, step: &Step) -> Result<Vec<MakeRung>> {
+        let rung = |rung: &RungSpec| match rung {
+            RungSpec::Computed { name, outputs } => Ok(infer::computed(name, outputs, infer, step)),
+            RungSpec::Model { model: name, inputs, limit } => {
+                let (model, revision) = self.model(name)?;
+                Ok(MakeRung::Model { name: name.clone(), model, revision, inputs: inputs.clone(), limit: *limit })
+            }
+        };
+        infer.ladder.rungs.iter().map(rung).collect()
     }
 }
 
@@ -361,6 +383,6 @@ fn with_watermarks(
     }))
 }
 
-fn missing(what: &str, name: &str) -> Error {
+pub(crate) fn missing(what: &str, name: &str) -> Error {
     Error::new(Kind::Internal, format!("find {what}")).with("name", name)
 }

@@ -40,6 +40,16 @@ impl Model for ServiceModel {
             None => Box::pin(async { Ok(()) }),
         }
     }
+
+    fn give_up(&self, ids: Vec<RequestId>, kind: Kind, reason: String) -> BoxFuture<'static, Result<Vec<Outcome>>> {
+        match &self.journal {
+            Some(journal) => journal.give_up(ids, kind, &reason),
+            None => {
+                let given_up = vec![Outcome::GivenUp { kind, reason }; ids.len()];
+                Box::pin(async { Ok(given_up) })
+            }
+        }
+    }
 }
 
 /// Whether starting the region again can help after an error of this kind.

@@ -154,7 +154,9 @@ impl Opening<'_> {
     fn steps_of<'a>(&'a self, model: &'a str) -> impl Iterator<Item = &'a InferSpec> {
         let steps = self.graph().tasks.iter().flat_map(|task| &task.steps);
         steps.filter_map(move |step| match &step.action {
-            StepAction::Infer(infer) if infer.model == model => Some(infer),
+            StepAction::Infer(infer) if infer.model == model || infer.ladder.models().any(|other| other == model) => {
+                Some(infer)
+            }
             _ => None,
         })
     }

@@ -25,7 +25,7 @@ pub struct RequestBatch {
     pub rows: RecordBatch,
 }
 
-/// What became of one row. Both are final: a finished row is never sent again.
+/// What became of one row. All are final: a finished row is never sent again.
 #[derive(Debug, Clone)]
 pub enum Outcome {
     /// The model answered.
@@ -45,6 +45,13 @@ pub enum Outcome {
         retry_after: Option<Duration>,
         /// The model forbids another try. Not kept in the journal either.
         final_: bool,
+    },
+    /// Those who asked do not ask for it again, and took another answer: whoever asks later gets this and nothing runs.
+    GivenUp {
+        /// The last failure, by kind.
+        kind: Kind,
+        /// The last failure, for people.
+        reason: String,
     },
 }
 

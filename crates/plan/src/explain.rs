@@ -13,6 +13,7 @@ use forebay_core::types::{IMAGE, OBJECT_REF, extension_name};
 use humantime::format_duration;
 
 use crate::graph::{Edge, EdgeKind, Head, JobGraph, Step, StepAction, Task, WindowStep};
+use crate::infer::{LadderSpec, RowSpec, RungSpec};
 use crate::job_file::units::size_text;
 use crate::remote::ProtocolSpec;
 use crate::spec::{
@@ -129,8 +130,50 @@ fn write_infer(out: &mut String, uid: &str, infer: &InferSpec, input: &Schema) -
         limit(infer.limit),
         infer.order,
     )?;
+    write_rows(out, &infer.rows, input)?;
     let (attempts, timeout) = (infer.attempts, format_duration(infer.timeout));
-    writeln!(out, "      at most {attempts} tries of {timeout} for each row; then the row {}", bad_row(infer.on_error))
+    write!(out, "      at most {attempts} tries of {timeout} for each row; then ")?;
+    let LadderSpec { rungs, after, .. } = &infer.ladder;
+    for rung in rungs {
+        match rung {
+            RungSpec::Model { model, .. } => write!(out, "{model} is asked; then ")?,
+            RungSpec::Computed { name, .. } => write!(out, "{name}; then ")?,
+        }
+    }
+    writeln!(out, "the row {}", bad_row(infer.on_error))?;
+    match after {
+        Some(after) => {
+            writeln!(out, "      also after {} in which the model refuses everything", format_duration(*after))
+        }
+        None => Ok(()),
+    }
+}
+
+fn write_rows(out: &mut String, rows: &RowSpec, input: &Schema) -> Result {
+    let column = |place: &usize| input.field(*place).name().as_str();
+    if !rows.key.is_empty() {
+        let key: Vec<&str> = rows.key.iter().map(column).collect();
+        writeln!(out, "      key {}", key.join(", "))?;
+    }
+    if let Some(cost) = &rows.cost {
+        let most = rows.batch_cost.map(|most| format!(", at most {most} a request batch")).unwrap_or_default();
+        writeln!(out, "      cost {cost}{most}")?;
+    }
+    if let Some(length) = &rows.length {
+        let up_to: Vec<String> = rows.buckets.iter().map(u64::to_string).collect();
+        let buckets = if up_to.is_empty() { "powers of two".to_string() } else { up_to.join(", ") };
+        writeln!(out, "      length {length} in buckets up to {buckets}")?;
+    }
+    let after = rows.deadline.map(|deadline| format!("{} after arrival", format_duration(deadline)));
+    let by: Vec<String> =
+        after.into_iter().chain(rows.deadline_column.iter().map(|place| column(place).into())).collect();
+    if !by.is_empty() {
+        writeln!(out, "      deadline {}", by.join(" or "))?;
+    }
+    if rows.close_on_watermark {
+        writeln!(out, "      a watermark closes the request batches that it waits for")?;
+    }
+    Ok(())
 }
 
 fn write_join(out: &mut String, uid: &str, join: &LookupJoinSpec, input: &Schema) -> Result {

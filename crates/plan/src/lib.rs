@@ -16,6 +16,7 @@ pub mod asking;
 pub mod explain;
 pub mod facts;
 pub mod graph;
+pub mod infer;
 pub mod job_file;
 pub mod logical;
 mod nearest;

@@ -17,6 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::asking::{HedgeSpec, LimitsSpec};
+use crate::infer::{LadderSpec, RowSpec};
 use crate::nexmark::NexmarkSpec;
 use crate::remote::RemoteSpec;
 
@@ -71,6 +72,8 @@ pub enum Order {
     Unordered,
     /// As they came in.
     Ordered,
+    /// Rows of one key as they came in, and never in two request batches at once.
+    PerKey,
 }
 
 /// What a lookup join does with a row that the table does not have.
@@ -184,6 +187,10 @@ pub struct InferSpec {
     pub parallelism: u16,
     /// Share of the model's room against others that ask it, each subtask's.
     pub weight: u32,
+    /// What the batcher has to know of each row.
+    pub rows: RowSpec,
+    /// Other answers for rows that the model does not answer.
+    pub ladder: LadderSpec,
 }
 
 /// Where a model runs.
@@ -303,5 +310,5 @@ macro_rules! shown_as {
 shown_as!(SourceFormat { Images => "images", Parquet => "parquet", Jsonl => "jsonl", Csv => "csv", Nexmark => "nexmark" });
 shown_as!(TableFormat { Parquet => "parquet", Jsonl => "jsonl", Csv => "csv" });
 shown_as!(SinkFormat { Parquet => "parquet", Jsonl => "jsonl", Blackhole => "blackhole" });
-shown_as!(Order { Unordered => "unordered", Ordered => "ordered" });
+shown_as!(Order { Unordered => "unordered", Ordered => "ordered", PerKey => "per_key" });
 shown_as!(JoinHow { Left => "left", Inner => "inner" });

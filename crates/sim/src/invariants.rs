@@ -6,6 +6,8 @@
 //!   where the model starts to run a row).
 //! - I9 output appears only with its published epoch, is named by it, and never goes away.
 //! - I13 an epoch record never changes; epochs are dense · I14 attempts only grow with the epochs.
+//! - I25 a row that climbed the ladder of its other answers does not come back, and takes the last one only if the models
+//!   failed it (the first is checked where the model starts to run a row).
 //! - I22 what was committed is still there after power loss, and so is the answer behind it.
 //!
 //! Each has a partner that counts how often it could have failed.
@@ -18,6 +20,7 @@ use forebay_inference::request::RequestId;
 
 use crate::model::{Answered, Books, parse_value};
 use crate::oracle::Expected;
+use crate::scenario::{CONSTANT, Job};
 use crate::view::{Record, View, epoch_of, journal, oldest_kept};
 
 /// What was seen so far and must stay true.
@@ -186,6 +189,9 @@ impl Invariants {
         }
         let oldest = oldest_kept(disk);
         for row in view.rows()? {
+            if row.answer == CONSTANT {
+                continue;
+            }
             let (request, _) = parse_value(&row.answer).ok_or_else(|| format!("row {} has no answer", row.id))?;
             match held.get(&request) {
                 Some(value) if *value != row.answer => {
@@ -218,16 +224,23 @@ impl Invariants {
 ///
 /// # Errors
 /// What is broken.
-pub(crate) fn check_end(view: &View, expected: &Expected, attempts: u32, books: &Books) -> Result<(), String> {
+pub(crate) fn check_end(view: &View, expected: &Expected, job: &Job, books: &Books) -> Result<(), String> {
     let mut left: BTreeMap<u64, &serde_json::Value> = expected.rows.iter().map(|(id, row)| (*id, row)).collect();
     let rows = view.rows()?;
     for row in &rows {
         let wanted =
             left.remove(&row.id).ok_or_else(|| format!("I1: row {} came out twice, or never went in", row.id))?;
-        if *wanted != row.rest || expected.poisonous.contains(&row.id) {
+        let constant = row.answer == CONSTANT;
+        if *wanted != row.rest || (expected.poisonous.contains(&row.id) && !constant) {
             return Err(format!("I1: row {} came out as {}", row.id, row.rest));
         }
-        check_answer(row.id, &row.answer, books)?;
+        if !constant {
+            check_answer(row.id, &row.answer, books)?;
+        } else if job.fallback.has_constant() {
+            books.count("I25: rows that took the last answer");
+        } else {
+            return Err(format!("I25: row {} has an answer that nobody declared", row.id));
+        }
     }
     let letters = view.letters()?;
     let bad_lines = letters.iter().filter(|letter| letter.id.is_none()).count() as u64;
@@ -240,8 +253,10 @@ pub(crate) fn check_end(view: &View, expected: &Expected, attempts: u32, books: 
             return Err(format!("I19: row {id} is a dead letter and came out as well, or twice, or never went in"));
         }
         let refused = expected.poisonous.contains(&id) || books.lock().miscounted.contains(&id);
-        let given_up = letter.kind != "data" && letter.attempts >= u64::from(attempts);
-        if !(letter.kind == "data" && refused || given_up) {
+        let given_up = letter.kind != "data" && letter.attempts >= u64::from(job.attempts);
+        let late = letter.kind == "timeout" && job.deadline_ms.is_some();
+        let reason = letter.kind == "data" && refused || given_up || late;
+        if !reason || job.fallback.has_constant() {
             return Err(format!("I19: row {id} is a dead letter without reason: {letter:?}"));
         }
     }

@@ -41,6 +41,8 @@ pub(crate) struct Inner {
     pub one_journal: bool,
     /// Rows that got an answer of wrong length when they were asked alone.
     pub miscounted: BTreeSet<u64>,
+    /// Rows that the second model was asked about, and the process that asked first.
+    fallen: BTreeMap<u64, u32>,
     pub violations: Vec<String>,
     pub counts: Counts,
     random: Random,
@@ -68,6 +70,8 @@ pub(crate) enum Answered {
 
 /// The model as one process reaches it.
 pub(crate) struct Scripted {
+    /// It answers what the first did not.
+    pub second: bool,
     pub books: Books,
     pub env: Arc<dyn Env>,
     pub process: u32,
@@ -76,6 +80,7 @@ pub(crate) struct Scripted {
 }
 
 struct Copy {
+    second: bool,
     books: Books,
     env: Arc<dyn Env>,
     process: u32,
@@ -117,6 +122,7 @@ impl Books {
             written: BTreeSet::new(),
             one_journal: true,
             miscounted: BTreeSet::new(),
+            fallen: BTreeMap::new(),
             violations: Vec::new(),
             counts: Counts::default(),
             random,
@@ -148,7 +154,8 @@ impl Books {
 
 impl Inner {
     /// Writes down that `process` starts to run a row, and checks that it may.
-    fn start(&mut self, request: RequestId, row: u64, process: u32, journal_failed: bool) -> usize {
+    fn start(&mut self, request: RequestId, row: u64, process: u32, second: bool, journal_failed: bool) -> usize {
+        self.check_rung(row, process, second);
         if self.one_journal && (self.durable.contains(&request) || self.written.contains(&request)) {
             self.violations.push(format!("I5: row {row} ({request}) runs again although its result is durable"));
         }
@@ -165,6 +172,17 @@ impl Inner {
         self.latest.insert(request, number);
         self.counts.count("executions");
         number
+    }
+
+    /// A row that climbed its ladder does not come back in another process. In its own, a call that was made before may
+    /// still have to begin.
+    fn check_rung(&mut self, row: u64, process: u32, second: bool) {
+        if second {
+            self.fallen.entry(row).or_insert(process);
+            self.counts.count("I25: rows asked of the second model");
+        } else if self.one_journal && self.fallen.get(&row).is_some_and(|by| *by != process) {
+            self.violations.push(format!("I25: row {row} is asked of the first model after the second"));
+        }
     }
 
     fn mood(&mut self, poisonous: bool, rows: usize) -> (Mood, Duration) {
@@ -209,7 +227,8 @@ impl Host for Scripted {
         };
         let (books, env) = (self.books.clone(), Arc::clone(&self.env));
         let (process, timeout, gate) = (self.process, self.timeout, Arc::clone(&self.gate));
-        let copy = Copy { books: books.clone(), env: Arc::clone(&env), process, timeout, gate };
+        let second = self.second;
+        let copy = Copy { second, books: books.clone(), env: Arc::clone(&env), process, timeout, gate };
         Box::pin(async move {
             env.sleep(pause).await;
             if fails {
@@ -236,9 +255,10 @@ impl Replica for Copy {
         let texts = texts_of(&batch);
         let (numbers, mood, latency) = {
             let inner = &mut *self.books.lock();
-            let (process, failed) = (self.process, self.gate.journal_failed());
-            let start =
-                |(id, text): (&RequestId, &String)| inner.start(*id, row_of(text).unwrap_or(0), process, failed);
+            let (process, second, failed) = (self.process, self.second, self.gate.journal_failed());
+            let start = |(id, text): (&RequestId, &String)| {
+                inner.start(*id, row_of(text).unwrap_or(0), process, second, failed)
+            };
             let numbers: Vec<usize> = batch.ids.iter().zip(&texts).map(start).collect();
             let (mood, latency) = inner.mood(texts.iter().any(|text| is_poisonous(text)), texts.len());
             (numbers, mood, latency)

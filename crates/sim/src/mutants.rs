@@ -32,6 +32,7 @@ impl Mutant {
             Self::planted("tell_before_durable", |planted| planted.service.tell_before_durable = true),
             Self::planted("no_lookup", |planted| planted.service.no_lookup = true),
             Self::planted("in_flight_forgotten", |planted| planted.inference.in_flight_forgotten = true),
+            Self::planted("given_up_forgotten", |planted| planted.inference.given_up_forgotten = true),
         ];
         let journal = [
             ("tell_before_sync", JournalBug::TellBeforeSync),
@@ -56,6 +57,9 @@ impl Mutant {
         vec![
             Self::planted("stale_timer", |planted| planted.batcher.stale_timer = true),
             Self::planted("watermark_overtakes", |planted| planted.inference.watermark_overtakes = true),
+            Self::planted("keys_overtake", |planted| planted.batcher.keys_overtake = true),
+            Self::planted("key_order_forgotten", |planted| planted.inference.key_order_forgotten = true),
+            Self::planted("deadline_forgotten", |planted| planted.inference.deadline_forgotten = true),
         ]
     }
 

@@ -3,7 +3,10 @@
 //!
 //! What is held against it, step by step:
 //! - a watermark leaves after every row that came before it, and before every row that came after it;
-//! - in `ordered` mode rows leave as they came; every row leaves exactly once;
+//! - in `ordered` mode rows leave as they came, in `per_key` mode those of one key, and a key is in one call at a time;
+//!   every row leaves exactly once;
+//! - a row with a deadline has left by then, and is in no call that is sent later; what a ladder's last answer stands for
+//!   failed or was late;
 //! - a row leaves its request batch's queue no later than its linger if a permit is free, and a request batch that is not
 //!   full does not leave before its first row has waited so long.
 
@@ -16,6 +19,7 @@ use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use forebay_core::element::Epoch;
 use forebay_core::env::Env;
+use forebay_core::keys::KeyColumns;
 use forebay_core::on_error::OnError;
 use forebay_core::operator::{Context, Drained, Identity, Operator, Out, Restored, Room};
 use forebay_core::row::SplitId;
@@ -26,6 +30,8 @@ use forebay_gate::batcher::BatcherSettings;
 use forebay_inference::call::{ModelGate, Permit};
 use forebay_inference::request::{Outcome, RequestBatch, RequestId};
 use forebay_operators::inference::answer::AnswerColumns;
+use forebay_operators::inference::facts::RowFacts;
+use forebay_operators::inference::ladder::{Computed, Rung};
 use forebay_operators::inference::table::Order;
 use forebay_operators::inference::{Inference, InferenceSettings, Model};
 use futures::channel::oneshot;
@@ -37,6 +43,8 @@ use crate::random::Random;
 
 /// What is done in one run.
 const ACTIONS: u64 = 300;
+/// How many keys rows have.
+const KEYS: i64 = 3;
 
 /// A request batch on its way.
 struct Call {
@@ -66,10 +74,16 @@ struct Bench {
     gate: Arc<ModelGate>,
     settings: InferenceSettings,
     operator: Inference,
+    /// Whether there is another answer than the model's.
+    laddered: bool,
     /// Came in and did not come out.
     waiting: VecDeque<In>,
     /// When rows came in that were not sent, in order; rows that failed before are not in it.
     unsent: BTreeMap<i64, Instant>,
+    /// When rows that wait have to have left.
+    due: BTreeMap<i64, Instant>,
+    /// Rows that were late at some time.
+    late: BTreeSet<i64>,
     /// Calls that were looked at.
     seen: usize,
     failed: BTreeSet<i64>,
@@ -130,7 +144,8 @@ impl Bench {
         let mut random = Random::new(seed, "operator");
         let (settings, env) = (settings(&mut random, mutant), ManualEnv::new(seed));
         let (model, gate) = (Told::default(), gate(&env, random.within(1, 3) as usize, &settings));
-        let operator = Inference::new(settings.clone(), Arc::new(model.clone()), Arc::clone(&gate));
+        let laddered = random.chance(500);
+        let operator = operator(&settings, &model, &gate, laddered);
         let mut bench = Self {
             random,
             env,
@@ -138,8 +153,11 @@ impl Bench {
             gate,
             settings,
             operator,
+            laddered,
             waiting: VecDeque::new(),
             unsent: BTreeMap::new(),
+            due: BTreeMap::new(),
+            late: BTreeSet::new(),
             seen: 0,
             failed: BTreeSet::new(),
             rows: 0,
@@ -183,9 +201,13 @@ impl Bench {
         let now = self.env.now();
         self.waiting.extend(numbers.clone().map(In::Row));
         self.unsent.extend(numbers.clone().map(|row| (row, now)));
+        let deadline = self.settings.rows.deadline;
+        self.due
+            .extend(deadline.into_iter().flat_map(|deadline| numbers.clone().map(move |row| (row, now + deadline))));
         let ids: Vec<RowId> = numbers.clone().map(|row| RowId::new(SplitId(7), row as u64)).collect();
+        let key: ArrayRef = Arc::new(Int64Array::from_iter_values(numbers.clone().map(|row| row % KEYS)));
         let column: ArrayRef = Arc::new(Int64Array::from_iter_values(numbers));
-        let rows = RecordBatch::try_from_iter([("n", column)]).expect("one column");
+        let rows = RecordBatch::try_from_iter([("n", column), ("k", key)]).expect("two columns");
         let batch = Batch::new(rows, ids).expect("as many ids as rows");
         self.shown(|operator| operator.on_batch(batch))
     }
@@ -203,18 +225,19 @@ impl Bench {
         };
         let Call { rows, batch, tell, permit } = call;
         drop(permit);
-        let fails = self.random.chance(200);
+        // All rows fail, or one of them, or none.
+        let all = self.random.chance(150);
+        let one = self.random.chance(150).then(|| self.random.below(rows.len() as u64) as usize);
+        let fails = |place| all || one == Some(place);
         let answer: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row * 10)));
         let answers = RecordBatch::try_from_iter([("y", answer)]).expect("one column");
-        let outcome = |place| match fails {
+        let outcome = |place| match fails(place) {
             true => {
                 Outcome::Failed { kind: Kind::Unavailable, reason: "drawn".into(), retry_after: None, final_: false }
             }
             false => Outcome::Answered { rows: answers.clone(), place },
         };
-        if fails {
-            self.failed.extend(&rows);
-        }
+        self.failed.extend(rows.iter().enumerate().filter(|(place, _)| fails(*place)).map(|(_, row)| row));
         // The operator may have been restored since; then nobody waits.
         let _ = tell.send((0..batch.len()).map(outcome).collect());
         self.env.settle();
@@ -236,13 +259,14 @@ impl Bench {
         let frozen = self.operator.snapshot(Epoch(self.epoch)).map_err(|error| error.chain())?;
         let snapshot = self.env.block_on(frozen).map_err(|error| error.chain())?;
         let (model, gate) = (Told::default(), gate(&self.env, self.gate.knobs().calls_max, &self.settings));
-        self.operator = Inference::new(self.settings.clone(), Arc::new(model.clone()), Arc::clone(&gate));
+        self.operator = operator(&self.settings, &model, &gate, self.laddered);
         (self.model, self.gate, self.seen) = (model, gate, 0);
         // A watermark that had not left is given again by the source; here it is not.
         self.waiting.retain(|item| matches!(item, In::Row(_)));
         let now = self.env.now();
         let rows = self.waiting.iter().filter_map(|item| if let In::Row(row) = item { Some(*row) } else { None });
-        self.unsent = rows.filter(|row| !self.failed.contains(row)).map(|row| (row, now)).collect();
+        self.unsent =
+            rows.filter(|row| !self.failed.contains(row) && !self.is_late(*row)).map(|row| (row, now)).collect();
         self.open(Restored { epoch: Some(Epoch(self.epoch)), groups: snapshot.groups.into_iter().collect() });
         self.counts.count("operator restored");
         Ok(())
@@ -250,10 +274,14 @@ impl Bench {
 
     fn check(&mut self) -> Result<(), String> {
         self.drain_outputs()?;
+        // What was given up comes back a moment later.
+        self.drain_outputs()?;
         self.check_sent()?;
+        self.check_due()?;
         let linger = self.settings.batcher.linger;
         let now = self.env.now();
         if self.gate.in_flight() < self.gate.knobs().calls_max
+            && self.settings.order != Order::PerKey
             && let Some((row, since)) = self.unsent.iter().find(|(_, since)| now.since(**since) > linger)
         {
             let waited = now.since(*since);
@@ -266,11 +294,18 @@ impl Bench {
     fn check_sent(&mut self) -> Result<(), String> {
         let calls = self.model.lock();
         for call in &calls[self.seen..] {
+            if let Some(row) = call.rows.iter().find(|row| self.late.contains(row)) {
+                return Err(format!("row {row} is sent after its deadline"));
+            }
             let first = call.rows.iter().filter_map(|row| self.unsent.get(row)).min().copied();
             let full = call.rows.len() >= self.settings.batcher.rows_max;
             if let (Some(first), false, false) = (first, full, self.draining) {
                 let waited = self.env.now().since(first);
-                if waited < self.settings.batcher.linger {
+                // A batch may leave early for a deadline.
+                if self.settings.rows.deadline.is_none()
+                    && self.settings.order != Order::PerKey
+                    && waited < self.settings.batcher.linger
+                {
                     return Err(format!("a request batch of {} rows left after {waited:?}", call.rows.len()));
                 }
                 self.counts.count("request batches that left by linger");
@@ -278,6 +313,38 @@ impl Bench {
             self.unsent.retain(|row, _| !call.rows.contains(row));
         }
         self.seen = calls.len();
+        self.check_keys(&calls)
+    }
+
+    /// No key is in two calls.
+    fn check_keys(&self, calls: &[Call]) -> Result<(), String> {
+        if self.settings.order != Order::PerKey {
+            return Ok(());
+        }
+        let mut seen = BTreeMap::new();
+        for (place, call) in calls.iter().enumerate() {
+            for row in &call.rows {
+                if seen.insert(row % KEYS, place).is_some_and(|other| other != place) {
+                    return Err(format!("the key of row {row} is in two calls"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows past their deadline have left.
+    fn check_due(&mut self) -> Result<(), String> {
+        let now = self.env.now();
+        let late: Vec<i64> = self.due.iter().filter(|(_, due)| **due <= now).map(|(row, _)| *row).collect();
+        for row in late {
+            self.due.remove(&row);
+            self.late.insert(row);
+            self.unsent.remove(&row);
+            // Behind a watermark or an earlier row of its key it waits on, with its outcome.
+            if self.waiting.front() == Some(&In::Row(row)) {
+                return Err(format!("row {row} is still inside after its deadline"));
+            }
+        }
         Ok(())
     }
 
@@ -286,7 +353,9 @@ impl Bench {
         while let Some(out) = self.operator.poll().map_err(|error| error.chain())? {
             match out {
                 Out::Batch(batch) => {
-                    for id in batch.ids() {
+                    let answers = batch.rows().column(1).as_primitive::<Int64Type>();
+                    for (id, answer) in batch.ids().iter().zip(answers) {
+                        self.answered(id.ordinal as i64, answer)?;
                         self.left(id.ordinal as i64)?;
                     }
                 }
@@ -303,6 +372,23 @@ impl Bench {
         Ok(())
     }
 
+    /// The answer is the model's, or there is a reason why it is not.
+    fn answered(&mut self, row: i64, answer: Option<i64>) -> Result<(), String> {
+        if answer == Some(row * 10) {
+            return Ok(());
+        }
+        let failed = self.failed.contains(&row) || self.is_late(row);
+        if answer.is_some() || !self.laddered || !failed {
+            return Err(format!("row {row} has the answer {answer:?}"));
+        }
+        self.counts.count("rows with another answer");
+        Ok(())
+    }
+
+    fn is_late(&self, row: i64) -> bool {
+        self.late.contains(&row) || self.due.get(&row).is_some_and(|due| *due <= self.env.now())
+    }
+
     fn left(&mut self, row: i64) -> Result<(), String> {
         let place = self.waiting.iter().position(|item| *item == In::Row(row));
         let place = place.ok_or_else(|| format!("row {row} left twice"))?;
@@ -310,10 +396,21 @@ impl Bench {
             return Err(format!("row {row} overtook a watermark that came before it"));
         }
         // Rows that failed may leave as dead letters beside rows of the same emission.
-        let ordered = self.settings.order == Order::Ordered && self.failed.is_empty();
-        if ordered && place > 0 {
-            return Err(format!("row {row} left before {:?}", self.waiting[0]));
+        let letters = !self.laddered && !(self.failed.is_empty() && self.settings.rows.deadline.is_none());
+        let same = |item: &&In| match (self.settings.order, item) {
+            (Order::Ordered, _) => true,
+            (Order::PerKey, In::Row(other)) => other % KEYS == row % KEYS,
+            _ => false,
+        };
+        if let Some(first) = self.waiting.iter().take(place).find(same).filter(|_| !letters) {
+            return Err(format!("row {row} left before {first:?}"));
         }
+        if self.is_late(row) {
+            self.late.insert(row);
+            self.counts.count("rows that were late");
+        }
+        self.due.remove(&row);
+        self.unsent.remove(&row);
         self.waiting.remove(place);
         self.counts.count("rows that left the operator");
         Ok(())
@@ -349,11 +446,26 @@ impl Bench {
     }
 }
 
+fn operator(settings: &InferenceSettings, model: &Told, gate: &Arc<ModelGate>, laddered: bool) -> Inference {
+    let null = Computed::new("null".into(), vec![("y".into(), DataType::Int64, None)]);
+    let ladder = if laddered { vec![Rung::Computed(null)] } else { Vec::new() };
+    Inference::new(settings.clone(), Arc::new(model.clone()), Arc::clone(gate)).with_ladder(ladder)
+}
+
 fn settings(random: &mut Random, mutant: &Mutant) -> InferenceSettings {
     let fields = vec![Field::new("n", DataType::Int64, false), Field::new("y", DataType::Int64, true)];
     let linger = Duration::from_millis(random.within(2, 20));
     let mut batcher = BatcherSettings::new(random.within(2, 6) as usize, 1 << 20, linger);
     batcher.planted = mutant.planted.batcher;
+    let order = random.pick(&[Order::Ordered, Order::Unordered, Order::PerKey]);
+    let rows = RowFacts {
+        key: (order == Order::PerKey).then(|| {
+            let columns = ["n", "k"].map(|name| Field::new(name, DataType::Int64, false));
+            KeyColumns::new(vec![1], &Schema::new(columns.to_vec())).expect("integers can be keys")
+        }),
+        deadline: random.chance(400).then(|| Duration::from_millis(random.within(5, 60))),
+        ..RowFacts::default()
+    };
     InferenceSettings {
         job: "sim".into(),
         model_revision: "1".into(),
@@ -362,12 +474,15 @@ fn settings(random: &mut Random, mutant: &Mutant) -> InferenceSettings {
             outputs: vec!["y".into()],
             schema: Arc::new(Schema::new(fields)),
             kept: vec![0],
+            answered_by: Vec::new(),
             on_error: OnError::DeadLetter,
         },
         batcher,
-        order: if random.chance(500) { Order::Ordered } else { Order::Unordered },
+        rows,
+        order,
         attempts_max: random.within(1, 4) as u32,
         remote: false,
+        patience: None,
         planted: mutant.planted.inference,
     }
 }

@@ -8,6 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Text that the model refuses.
 const POISON: &str = "poison";
 
+/// How many keys the rows have.
+const KEYS: u64 = 5;
+
 /// One row of the input.
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
@@ -37,7 +40,7 @@ pub struct Expected {
 impl Row {
     /// The row as a line of a file.
     pub fn line(&self) -> String {
-        format!("{{\"id\": {}, \"n\": {}, \"text\": \"{}\"}}\n", self.id, self.n, self.text())
+        format!("{{\"id\": {}, \"n\": {}, \"k\": {}, \"text\": \"{}\"}}\n", self.id, self.n, self.n % KEYS, self.text())
     }
 
     fn text(&self) -> String {
@@ -59,7 +62,7 @@ impl Expected {
         if self.filter && row.n.is_multiple_of(3) {
             return;
         }
-        let mut value = serde_json::json!({ "id": row.id, "n": row.n, "text": row.text() });
+        let mut value = serde_json::json!({ "id": row.id, "n": row.n, "k": row.n % KEYS, "text": row.text() });
         if self.doubled {
             value["doubled"] = (row.n * 2).into();
         }

@@ -46,15 +46,15 @@ impl SimOutside {
         Arc::new(SimEnv { inner: self.env.clone(), disk: Arc::new(self.folder(location)) })
     }
 
-    /// The model under its name in the job file.
+    /// The models under their names in the job file.
     pub fn models(&self) -> BTreeMap<String, Arc<dyn Host>> {
-        BTreeMap::from([("m".to_string(), self.scripted())])
+        BTreeMap::from([("m".to_string(), self.scripted(false)), ("second".to_string(), self.scripted(true))])
     }
 
-    fn scripted(&self) -> Arc<dyn Host> {
+    fn scripted(&self, second: bool) -> Arc<dyn Host> {
         let (books, process, timeout) = (self.books.clone(), self.process, self.timeout);
         let gate = Arc::clone(&self.gate);
-        Arc::new(Scripted { books, env: Arc::new(self.env.clone()), process, timeout, gate })
+        Arc::new(Scripted { second, books, env: Arc::new(self.env.clone()), process, timeout, gate })
     }
 
     pub fn hosts(&self) -> MutexGuard<'_, Vec<SimHost>> {
@@ -80,8 +80,8 @@ impl Outside for SimOutside {
         Ok(None)
     }
 
-    fn host(&self, _model: &ModelSpec) -> Result<Arc<dyn Host>> {
-        Ok(self.scripted())
+    fn host(&self, model: &ModelSpec) -> Result<Arc<dyn Host>> {
+        Ok(self.scripted(model.name == "second"))
     }
 
     fn subtasks(&self) -> Arc<dyn SubtaskHost> {

@@ -18,6 +18,9 @@ const NARROW: [&str; 9] =
 /// How many of [`NARROW`] are places where a stall is dangerous: between looking and publishing.
 const STALLING: usize = 3;
 
+/// The answer of the last rung.
+pub(crate) const CONSTANT: &str = "nobody knows";
+
 /// Most checkpoints that begin while one call of the model runs.
 const CHECKPOINTS_PER_CALL_MAX: u64 = 8;
 
@@ -54,13 +57,25 @@ pub(crate) struct Job {
     pub batch_rows: u64,
     pub linger_ms: u64,
     pub in_flight: u64,
-    pub ordered: bool,
+    pub order: &'static str,
+    pub fallback: Fallback,
+    /// Rows have to be answered within this.
+    pub deadline_ms: Option<u64>,
     pub attempts: u32,
     pub timeout_ms: u64,
     pub replicas: u64,
     /// The objective that the model's limit follows.
     pub latency_ms: Option<u64>,
     pub file_bytes: u64,
+}
+
+/// Other answers for rows that the model does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fallback {
+    None,
+    Constant,
+    Second,
+    SecondThenConstant,
 }
 
 /// Faults of the model, per mille of its calls.
@@ -144,7 +159,11 @@ impl Scenario {
         let Job { interval_ms, read_rows, batch_rows, linger_ms, in_flight, attempts, timeout_ms, .. } = &self.job;
         let Job { replicas, file_bytes, filter, doubled, .. } = &self.job;
         let latency = self.job.latency_ms.map(|ms| format!("latency = \"{ms}ms\"")).unwrap_or_default();
-        let order = if self.job.ordered { "ordered" } else { "unordered" };
+        let order = self.job.order;
+        let key = if order == "per_key" { "key = [\"k\"]" } else { "" };
+        let deadline = self.job.deadline_ms.map(|ms| format!("deadline = \"{ms}ms\"")).unwrap_or_default();
+        let fallback = self.job.fallback.text();
+        let second = if self.job.fallback.has_second() { "[model.second]\nhost = \"fake\"" } else { "" };
         let (sources, (steps, last)) = (self.shape.sources(*read_rows), self.shape.steps(*filter, *doubled));
         let sinks = self.shape.sinks(&last, *file_bytes, layout.sink);
         format!(
@@ -164,6 +183,9 @@ batch_rows = {batch_rows}
 linger = "{linger_ms}ms"
 in_flight = {in_flight}
 order = "{order}"
+{key}
+{deadline}
+{fallback}
 attempts = {attempts}
 timeout = "{timeout_ms}ms"
 
@@ -171,6 +193,8 @@ timeout = "{timeout_ms}ms"
 host = "fake"
 replicas = {replicas}
 {latency}
+
+{second}
 
 {sinks}"#,
             layout.job
@@ -180,6 +204,25 @@ replicas = {replicas}
     /// Whether a stalled process wakes up beside its successor.
     pub(crate) fn stalls(&self) -> bool {
         self.troubles.iter().any(|trouble| matches!(trouble.kind, TroubleKind::Stall { .. }))
+    }
+}
+
+// === impl Fallback ===
+
+impl Fallback {
+    pub fn has_second(self) -> bool {
+        matches!(self, Self::Second | Self::SecondThenConstant)
+    }
+
+    pub fn has_constant(self) -> bool {
+        matches!(self, Self::Constant | Self::SecondThenConstant)
+    }
+
+    fn text(self) -> String {
+        let second = self.has_second().then(|| "{ model = \"second\" }".to_string());
+        let constant = self.has_constant().then(|| format!("{{ constant = {{ answer = \"{CONSTANT}\" }} }}"));
+        let rungs: Vec<String> = second.into_iter().chain(constant).collect();
+        if rungs.is_empty() { String::new() } else { format!("fallback = [{}]", rungs.join(", ")) }
     }
 }
 
@@ -199,7 +242,15 @@ impl Job {
             batch_rows: random.within(1, 8),
             linger_ms: random.pick(&[1, 5, 50]),
             in_flight: random.within(1, 4),
-            ordered: random.chance(500),
+            order: random.pick(&["ordered", "unordered", "per_key"]),
+            fallback: random.pick(&[
+                Fallback::None,
+                Fallback::None,
+                Fallback::Constant,
+                Fallback::Second,
+                Fallback::SecondThenConstant,
+            ]),
+            deadline_ms: random.chance(250).then(|| random.pick(&[30, 300, 3_000])),
             attempts: if random.chance(250) { random.within(1, 3) as u32 } else { 60 },
             timeout_ms,
             replicas: random.within(1, 3),

@@ -199,7 +199,7 @@ pub(crate) fn journal(disk: &MemoryDisk, folder: &str) -> Result<BTreeMap<Reques
 fn text_of(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Answered { rows, place } => rows.column(0).as_string::<i32>().value(*place).to_string(),
-        Outcome::Failed { kind, .. } => kind.name().to_string(),
+        Outcome::Failed { kind, .. } | Outcome::GivenUp { kind, .. } => kind.name().to_string(),
     }
 }
 

@@ -184,9 +184,9 @@ impl World {
         self.disk.crash(self.random.next());
         let folder = self.journal_folder();
         self.invariants.after_crash(&self.disk, &folder, true, &self.books)?;
-        let (expected, attempts) = (&self.scenario.expected, self.scenario.job.attempts);
+        let expected = &self.scenario.expected;
         let view = View::look(&self.disk);
-        check_end(&view, expected, attempts, &self.books)?;
+        check_end(&view, expected, &self.scenario.job, &self.books)?;
         if self.scenario.shape.plain {
             check_plain(&view, expected, &self.books)?;
         }

@@ -37,7 +37,7 @@ pub struct Batcher<T> {
 #[derive(Debug)]
 struct Open<T> {
     number: u64,
-    bucket: i32,
+    bucket: (u32, i32),
     rows: Vec<Entry<T>>,
     size: Size,
     opened: Duration,
@@ -179,7 +179,7 @@ impl<T> Batcher<T> {
     }
 
     fn join(&mut self, row: Entry<T>, since: Duration) {
-        let bucket = self.settings.bucket(row.cost);
+        let bucket = self.settings.bucket(&row);
         let mut place = self.open.iter().position(|open| open.bucket == bucket);
         if let Some((full, cause)) =
             place.and_then(|place| Some((place, self.settings.overflow(&self.open[place], &row)?)))
@@ -196,7 +196,7 @@ impl<T> Batcher<T> {
         }
     }
 
-    fn open_batch(&mut self, bucket: i32, since: Duration) -> usize {
+    fn open_batch(&mut self, bucket: (u32, i32), since: Duration) -> usize {
         self.opened_total += 1;
         let rows = Vec::with_capacity(self.settings.rows_max.min(64));
         self.open.push(Open {
@@ -267,7 +267,7 @@ impl<T> Open<T> {
 
 /// The number of the open batch that `row` would join as it is.
 fn joinable<T>(settings: &BatcherSettings, open: &[Open<T>], row: &Entry<T>) -> Option<u64> {
-    let bucket = settings.bucket(row.cost);
+    let bucket = settings.bucket(row);
     let open = open.iter().find(|open| open.bucket == bucket)?;
     settings.overflow(open, row).is_none().then_some(open.number)
 }

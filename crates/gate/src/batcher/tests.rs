@@ -138,6 +138,15 @@ fn rows_of_similar_cost_go_together() {
 }
 
 #[test]
+fn rows_of_different_buckets_never_go_together() {
+    let mut b = batcher(2, 100, 5);
+    for (item, bucket) in [(1, 0), (2, 1), (3, 1), (4, 0)] {
+        b.push(Entry { bucket, ..row(item, 1) }, micros(0));
+    }
+    assert_eq!(taken(&mut b, 0), [(vec![2, 3], Cause::Rows), (vec![1, 4], Cause::Rows)]);
+}
+
+#[test]
 fn rows_of_a_key_wait_for_those_before_them() {
     let mut b = batcher(2, 100, 5);
     for item in 1..=5 {

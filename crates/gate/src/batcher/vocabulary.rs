@@ -53,6 +53,8 @@ pub struct Entry<T> {
     pub cost: u64,
     /// Rows of one key never overtake each other.
     pub key: Option<u64>,
+    /// Rows of another bucket never go with it, for example longer ones that it would be padded to.
+    pub bucket: u32,
     /// When it has to be answered.
     pub deadline: Option<Duration>,
     /// When it happened, as it says itself.
@@ -108,10 +110,10 @@ impl BatcherSettings {
         }
     }
 
-    /// Rows of one bucket differ in cost by less than `cost_ratio`.
-    pub(super) fn bucket(&self, cost: u64) -> i32 {
-        let Some(ratio) = self.cost_ratio.filter(|ratio| *ratio > 1.0) else { return 0 };
-        ((cost.max(1) as f64).ln() / ratio.ln()).floor() as i32
+    /// Rows of one bucket name the same and differ in cost by less than `cost_ratio`.
+    pub(super) fn bucket<T>(&self, row: &Entry<T>) -> (u32, i32) {
+        let Some(ratio) = self.cost_ratio.filter(|ratio| *ratio > 1.0) else { return (row.bucket, 0) };
+        (row.bucket, ((row.cost.max(1) as f64).ln() / ratio.ln()).floor() as i32)
     }
 
     /// Why `row` may not join the open batch, if so.
@@ -143,7 +145,7 @@ impl BatcherSettings {
 impl<T> Entry<T> {
     /// A row without key, deadline or event time, of cost 1.
     pub fn new(item: T, seq: u64, bytes: usize) -> Self {
-        Self { item, seq, bytes, cost: 1, key: None, deadline: None, event_time: None }
+        Self { item, seq, bytes, cost: 1, key: None, bucket: 0, deadline: None, event_time: None }
     }
 
     pub(super) fn size(&self) -> Size {

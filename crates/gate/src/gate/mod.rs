@@ -286,7 +286,7 @@ impl<T: Clone, V> Gate<T, V> {
 impl<T, V> Held<T, V> {
     fn entry(&self, id: RowId) -> Entry<RowId> {
         let Row { bytes, cost, key, deadline, event_time, .. } = self.row;
-        Entry { item: id, seq: self.seq, bytes, cost, key, deadline, event_time }
+        Entry { item: id, seq: self.seq, bytes, cost, key, bucket: 0, deadline, event_time }
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) enum Decoded {
     Answers(RecordBatch),
     /// One reason for all rows of the record.
     Failed(Kind, String),
+    /// One reason for all rows of the record, which those who asked gave up.
+    GivenUp(Kind, String),
 }
 
 /// Decoded records, the latest used last.
@@ -43,7 +45,8 @@ impl Decoded {
     pub fn new(bytes: &Bytes) -> Result<Option<Self>> {
         match record::parse(bytes)? {
             Record::Answer { ids, stream } => Ok(Some(Self::Answers(record::decode_rows(&stream, ids.len())?))),
-            Record::Failure { kind, reason, .. } => Ok(Some(Self::Failed(kind, reason))),
+            Record::Failure { kind, reason, given_up: false, .. } => Ok(Some(Self::Failed(kind, reason))),
+            Record::Failure { kind, reason, given_up: true, .. } => Ok(Some(Self::GivenUp(kind, reason))),
             Record::Closed { .. } => Ok(None),
         }
     }
@@ -55,13 +58,14 @@ impl Decoded {
             Self::Failed(kind, reason) => {
                 Outcome::Failed { kind: *kind, reason: reason.clone(), retry_after: None, final_: true }
             }
+            Self::GivenUp(kind, reason) => Outcome::GivenUp { kind: *kind, reason: reason.clone() },
         }
     }
 
     fn size_bytes(&self) -> usize {
         match self {
             Self::Answers(rows) => rows.get_array_memory_size(),
-            Self::Failed(_, reason) => reason.len(),
+            Self::Failed(_, reason) | Self::GivenUp(_, reason) => reason.len(),
         }
     }
 }

@@ -98,6 +98,11 @@ impl Core {
         actions
     }
 
+    /// Whether `id` is finished, be it durably or not yet.
+    pub fn holds(&self, id: RequestId) -> bool {
+        self.index.get(id).is_some()
+    }
+
     /// The durable entry of `id` and its file.
     ///
     /// # Errors

@@ -135,8 +135,45 @@ impl Journal {
         kind: Kind,
         reason: &str,
     ) -> BoxFuture<'static, Result<Appended>> {
-        let bytes = record::failure(&ids, kind, reason, self.inner.settings.record_bytes_max);
+        let bytes = record::failure(&ids, false, kind, reason, self.inner.settings.record_bytes_max);
         self.append(ids, true, bytes)
+    }
+
+    /// Gives `ids` up for `reason`, unless they are finished; what became of each for good, once that is durable. An answer
+    /// that was there first stands.
+    ///
+    /// # Errors
+    /// As [`Journal::append_answers`]; `Unavailable` if an outcome that was there first cannot be read back, and is forgotten.
+    pub fn give_up(&self, ids: Vec<RequestId>, kind: Kind, reason: &str) -> BoxFuture<'static, Result<Vec<Outcome>>> {
+        // A record that names a row which is finished already would outlive the one that counts, once that is trimmed.
+        let (mut known, fresh): (Vec<RequestId>, Vec<RequestId>) = {
+            let state = self.inner.lock();
+            ids.iter().partition(|id| state.core.holds(**id))
+        };
+        let append = |ids: Vec<RequestId>| {
+            let bytes = record::failure(&ids, true, kind, reason, self.inner.settings.record_bytes_max);
+            self.append(ids, true, bytes)
+        };
+        let fresh = (!fresh.is_empty()).then(|| (append(fresh.clone()), fresh));
+        let durable = (!known.is_empty()).then(|| append(known.clone()));
+        let (journal, reason) = (self.clone(), reason.to_string());
+        Box::pin(async move {
+            if let Some((appended, fresh)) = fresh {
+                known.extend(appended.await?.duplicates.into_iter().map(|place| fresh[place]));
+            }
+            if let Some(durable) = durable {
+                durable.await?;
+            }
+            let found = if known.is_empty() { Vec::new() } else { journal.lookup(&known).await? };
+            let mut found: BTreeMap<RequestId, Option<Outcome>> = known.into_iter().zip(found).collect();
+            let given_up = Outcome::GivenUp { kind, reason };
+            let outcome = |id: RequestId| match found.remove(&id) {
+                None => Ok(given_up.clone()),
+                Some(Some(outcome)) => Ok(outcome),
+                Some(None) => Err(Error::new(Kind::Unavailable, "read what became of a row").with("request", id)),
+            };
+            ids.into_iter().map(outcome).collect()
+        })
     }
 
     /// Keeps that `ids` were emitted in epochs up to `epoch`, which is published; resolves when that is durable.

@@ -23,13 +23,17 @@ const KIND_ANSWER: u8 = 1;
 const KIND_FAILURE: u8 = 2;
 const KIND_CLOSED: u8 = 3;
 
+/// Added to the code of a failure's kind: those who asked gave the rows up.
+const GIVEN_UP: u8 = 0x80;
+
 /// A record as read back.
 #[derive(Debug, PartialEq)]
 pub(super) enum Record {
     /// Answers of one request batch: row i of the one Arrow IPC stream belongs to id i.
     Answer { ids: Vec<RequestId>, stream: Bytes },
     /// Rows that failed for good.
-    Failure { ids: Vec<RequestId>, kind: Kind, reason: String },
+    /// `given_up` if it was those who asked who decided so.
+    Failure { ids: Vec<RequestId>, given_up: bool, kind: Kind, reason: String },
     /// Rows emitted in epochs up to this one, which is published.
     Closed { epoch: Epoch, ids: Vec<RequestId> },
 }
@@ -132,10 +136,16 @@ pub(super) fn answer(ids: &[RequestId], rows: &RecordBatch, record_bytes_max: u3
 ///
 /// # Errors
 /// `Exhausted` beyond the limit.
-pub(super) fn failure(ids: &[RequestId], kind: Kind, reason: &str, record_bytes_max: u32) -> Result<Bytes> {
+pub(super) fn failure(
+    ids: &[RequestId],
+    given_up: bool,
+    kind: Kind,
+    reason: &str,
+    record_bytes_max: u32,
+) -> Result<Bytes> {
     let mut bytes = begin(KIND_FAILURE, ids.len() * 16 + reason.len() + 8);
     put_ids(&mut bytes, ids);
-    bytes.push(kind_code(kind));
+    bytes.push(kind_code(kind) | if given_up { GIVEN_UP } else { 0 });
     bytes.extend_from_slice(&reason.as_bytes()[..reason.floor_char_boundary(REASON_BYTES_MAX)]);
     seal(bytes, record_bytes_max)
 }
@@ -168,8 +178,9 @@ pub(super) fn parse(bytes: &Bytes) -> Result<Record> {
         KIND_FAILURE => {
             let ids = take_ids(&body).ok_or_else(wrong)?;
             let rest = &body[4 + ids.len() * 16..];
-            let kind = rest.first().and_then(|code| kind_of(*code)).ok_or_else(wrong)?;
-            Ok(Record::Failure { ids, kind, reason: String::from_utf8_lossy(&rest[1..]).into_owned() })
+            let code = *rest.first().ok_or_else(wrong)?;
+            let (given_up, kind) = (code & GIVEN_UP != 0, kind_of(code & !GIVEN_UP).ok_or_else(wrong)?);
+            Ok(Record::Failure { ids, given_up, kind, reason: String::from_utf8_lossy(&rest[1..]).into_owned() })
         }
         KIND_CLOSED => {
             let (epoch, rest) = body.split_first_chunk::<8>().ok_or_else(wrong)?;
@@ -236,10 +247,10 @@ mod tests {
 
     #[test]
     fn every_kind_reads_back_as_itself() {
-        for kind in KINDS {
-            let bytes = failure(&[RequestId(7)], kind, "no such digit", 1024).unwrap();
+        for (kind, given_up) in KINDS.into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
+            let bytes = failure(&[RequestId(7)], given_up, kind, "no such digit", 1024).unwrap();
             assert_eq!(check(&bytes, 1024), Ok(bytes.len()));
-            let expected = Record::Failure { ids: vec![RequestId(7)], kind, reason: "no such digit".into() };
+            let expected = Record::Failure { ids: vec![RequestId(7)], given_up, kind, reason: "no such digit".into() };
             assert_eq!(parse(&bytes).unwrap(), expected);
         }
     }
@@ -256,9 +267,9 @@ mod tests {
 
     #[test]
     fn a_record_beyond_the_limit_is_refused_and_a_longer_length_is_implausible() {
-        let error = failure(&[RequestId(7)], Kind::Data, &"x".repeat(100), 64).unwrap_err();
+        let error = failure(&[RequestId(7)], false, Kind::Data, &"x".repeat(100), 64).unwrap_err();
         assert_eq!(error.kind(), Kind::Exhausted);
-        let bytes = failure(&[RequestId(7)], Kind::Data, &"x".repeat(100), 1024).unwrap();
+        let bytes = failure(&[RequestId(7)], false, Kind::Data, &"x".repeat(100), 1024).unwrap();
         assert_eq!(check(&bytes, 64), Err(Unsound::Implausible));
     }
 

@@ -90,7 +90,7 @@ fn value(outcome: &Outcome) -> String {
             let values = rows.column(0).as_any().downcast_ref::<Int64Array>().unwrap();
             values.value(*place).to_string()
         }
-        Outcome::Failed { kind, .. } => kind.name().to_string(),
+        Outcome::Failed { kind, .. } | Outcome::GivenUp { kind, .. } => kind.name().to_string(),
     }
 }
 

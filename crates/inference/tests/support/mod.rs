@@ -92,7 +92,9 @@ pub fn cells(rows: &RecordBatch) -> Vec<String> {
 
 fn shown_one(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Failed { kind, reason, .. } => format!("{}: {reason}", kind.name()),
+        Outcome::Failed { kind, reason, .. } | Outcome::GivenUp { kind, reason } => {
+            format!("{}: {reason}", kind.name())
+        }
         Outcome::Answered { rows, place } => {
             let cells = rows
                 .columns()

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, new_null_array};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, SchemaRef};
 use forebay_core::dead_letter::{DeadLetter, describe_row};
 use forebay_core::on_error::OnError;
 use forebay_core::{Batch, Error, Kind, Result, RowId};
 use forebay_inference::request::Outcome;
 
-use super::gather::Gather;
+use super::gather::{self, Gather, Pick};
 use super::table::Entry;
 
 /// How answers become columns.
@@ -17,10 +17,13 @@ use super::table::Entry;
 pub struct AnswerColumns {
     /// Model output behind each added column, in the order of the added columns.
     pub outputs: Vec<String>,
-    /// Schema of the result: the input columns that stay, then the added ones.
+    /// Schema of the result: the input columns that stay, then the added ones, then, if `answered_by` has names, a text
+    /// column that says who answered, null where nobody did.
     pub schema: SchemaRef,
     /// Places of the input columns that stay.
     pub kept: Vec<usize>,
+    /// The name of each rung, the step's model first; empty if no column says who answered.
+    pub answered_by: Vec<String>,
     /// What becomes of rows that failed.
     pub on_error: OnError,
 }
@@ -28,7 +31,7 @@ pub struct AnswerColumns {
 /// What a set of finished rows became.
 #[derive(Debug)]
 pub struct Assembled {
-    /// Rows with their answers; `None` if every row failed.
+    /// Rows with their answers, in the order given; `None` if every row became a dead letter.
     pub batch: Option<Batch>,
     /// Rows that failed.
     pub dead_letters: Vec<DeadLetter>,
@@ -42,65 +45,43 @@ impl AnswerColumns {
     /// # Errors
     /// The row's own kind where `on_error` is `Fail`; `Data` if an answer lacks a declared output.
     pub fn assemble(&self, entries: &[Entry], operator: &str) -> Result<Assembled> {
-        let (mut answered, mut failed) = (Vec::new(), Vec::new());
+        let (mut staying, mut dead_letters): (Vec<(&Entry, Pick<'_>)>, _) = (Vec::new(), Vec::new());
         for entry in entries {
             match entry.outcome.as_ref().expect("only finished rows are given out") {
-                Outcome::Answered { rows, place } => answered.push((entry, rows, *place)),
-                Outcome::Failed { kind, reason, .. } => failed.push((entry, *kind, reason)),
+                Outcome::Answered { rows, place } => staying.push((entry, Some((rows, *place)))),
+                Outcome::Failed { kind, reason, .. } | Outcome::GivenUp { kind, reason } => match self.on_error {
+                    OnError::Null => staying.push((entry, None)),
+                    OnError::DeadLetter => dead_letters.push(letter(entry, *kind, reason, operator)),
+                    OnError::Fail => {
+                        let failed = Error::new(*kind, "infer row").with("row", row_id(entry));
+                        return Err(failed.source(reason.as_str()));
+                    }
+                },
             }
         }
-        if self.on_error == OnError::Fail
-            && let Some((entry, kind, reason)) = failed.first()
-        {
-            return Err(Error::new(*kind, "infer row").with("row", row_id(entry)).source(reason.as_str()));
-        }
-        let mut parts = Vec::new();
-        if !answered.is_empty() {
-            parts.push(self.join(&answered)?);
-        }
-        let mut dead_letters = Vec::new();
-        if self.on_error == OnError::Null && !failed.is_empty() {
-            parts.push(self.nulls(&failed.iter().map(|(entry, ..)| *entry).collect::<Vec<_>>())?);
-        } else {
-            dead_letters = failed.iter().map(|(entry, kind, reason)| letter(entry, *kind, reason, operator)).collect();
-        }
-        let batch = match parts.len() {
-            0 => None,
-            1 => parts.pop(),
-            _ => Some(Batch::concat(&self.schema, &parts)?),
-        };
+        let batch = if staying.is_empty() { None } else { Some(self.join(&staying)?) };
         Ok(Assembled { batch, dead_letters })
     }
 
-    fn join(&self, answered: &[(&Entry, &RecordBatch, usize)]) -> Result<Batch> {
-        let mut answers = Gather::default();
-        answered.iter().for_each(|(_, rows, place)| answers.add(rows, *place));
-        let answers = answers.finish(&Arc::new(Schema::empty()))?;
-        let added = self.outputs.iter().map(|output| {
-            answers.column_by_name(output).cloned().ok_or_else(|| {
-                Error::new(Kind::Data, "read model answer").with("output", output).source("the model did not give it")
-            })
-        });
-        let added: Vec<ArrayRef> = added.collect::<Result<_>>()?;
-        self.with_columns(&answered.iter().map(|(entry, ..)| *entry).collect::<Vec<_>>(), added)
-    }
-
-    fn nulls(&self, entries: &[&Entry]) -> Result<Batch> {
-        let added = &self.schema.fields()[self.kept.len()..];
-        let added = added.iter().map(|field| new_null_array(field.data_type(), entries.len())).collect();
-        self.with_columns(entries, added)
-    }
-
-    fn with_columns(&self, entries: &[&Entry], added: Vec<ArrayRef>) -> Result<Batch> {
+    fn join(&self, staying: &[(&Entry, Pick<'_>)]) -> Result<Batch> {
         let mut inputs = Gather::default();
-        entries.iter().for_each(|entry| inputs.add(entry.batch.rows(), entry.place));
-        let inputs = inputs.finish(&entries[0].batch.schema())?;
+        staying.iter().for_each(|(entry, _)| inputs.add(entry.batch.rows(), entry.place));
+        let inputs = inputs.finish(&staying[0].0.batch.schema())?;
         let mut columns: Vec<ArrayRef> = self.kept.iter().map(|place| Arc::clone(inputs.column(*place))).collect();
-        columns.extend(added);
+        let added = &self.schema.fields()[self.kept.len()..];
+        let kinds = added.iter().map(|field| field.data_type().clone());
+        let outputs: Vec<(String, DataType)> = self.outputs.iter().cloned().zip(kinds).collect();
+        let picked: Vec<Pick<'_>> = staying.iter().map(|(_, pick)| *pick).collect();
+        columns.extend(gather::columns(&picked, &outputs)?);
+        if !self.answered_by.is_empty() {
+            let by =
+                |(entry, pick): &(&Entry, Pick<'_>)| pick.and(self.answered_by.get(entry.rung).map(String::as_str));
+            columns.push(Arc::new(staying.iter().map(by).collect::<StringArray>()));
+        }
         let rows = RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(|source| {
             Error::new(Kind::Data, "join rows and answers").with("columns", self.outputs.join(",")).source(source)
         })?;
-        Batch::new(rows, entries.iter().map(|entry| row_id(entry)).collect::<Vec<_>>())
+        Batch::new(rows, staying.iter().map(|(entry, _)| row_id(entry)).collect::<Vec<_>>())
     }
 }
 
@@ -114,7 +95,7 @@ fn letter(entry: &Entry, kind: Kind, reason: &str, operator: &str) -> DeadLetter
         operator: operator.to_string(),
         kind,
         reason: reason.to_string(),
-        attempts: entry.attempts.max(1),
+        attempts: entry.attempts.saturating_add(entry.attempts_before).max(1),
         input: describe_row(&entry.batch, entry.place),
     }
 }

@@ -2,10 +2,13 @@
 //! barrier (whose journal entries may go once no kept checkpoint needs them).
 //!
 //! Layout, little-endian: format `u8`; emitted count `u32`, emitted ids of 16 bytes; row count `u32`; per row its id of 16
-//! bytes and its attempts `u32`; then the rows as one Arrow IPC stream, absent without rows.
+//! bytes, its place among all rows of its subtask `u64`, its rung `u32`, its attempts there and below `u32` each, and the
+//! microseconds left of its deadline `u64` (all ones: it has none); then the rows as one Arrow IPC stream, absent without
+//! rows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
@@ -18,7 +21,9 @@ use forebay_inference::request::RequestId;
 use super::gather::Gather;
 use super::table::Entry;
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// A row without deadline.
+const NEVER: u64 = u64::MAX;
 /// Longest list accepted before anything is allocated for it.
 const COUNT_MAX: u32 = 1 << 26;
 
@@ -38,15 +43,77 @@ pub struct Waiting {
     pub batch: Arc<Batch>,
     /// Its place there.
     pub place: usize,
-    /// How often it was tried.
+    /// Its place among all rows of the subtask that took it.
+    pub number: u64,
+    /// Who is asked about it.
+    pub rung: u32,
+    /// How often it was tried on that rung.
     pub attempts: u32,
+    /// How often on the rungs below.
+    pub attempts_before: u32,
+    /// What is left until its deadline.
+    pub left: Option<Duration>,
 }
 
 // === impl Waiting ===
 
-impl From<&Entry> for Waiting {
-    fn from(entry: &Entry) -> Self {
-        Self { batch: Arc::clone(&entry.batch), place: entry.place, attempts: entry.attempts }
+impl Waiting {
+    /// A row that just came.
+    pub fn new(batch: Arc<Batch>, place: usize) -> Self {
+        Self { batch, place, number: 0, rung: 0, attempts: 0, attempts_before: 0, left: None }
+    }
+
+    /// Row `number`, kept at `now`.
+    pub fn of(number: u64, entry: &Entry, now: Duration) -> Self {
+        Self {
+            batch: Arc::clone(&entry.batch),
+            place: entry.place,
+            number,
+            rung: entry.rung as u32,
+            attempts: entry.attempts,
+            attempts_before: entry.attempts_before,
+            left: entry.deadline.map(|deadline| deadline.saturating_sub(now)),
+        }
+    }
+
+    fn put(&self, out: &mut Vec<u8>) {
+        let Self { number, rung, attempts, attempts_before, .. } = self;
+        let left = self.left.map_or(NEVER, |left| u64::try_from(left.as_micros()).unwrap_or(NEVER));
+        out.extend_from_slice(&self.batch.ids()[self.place].to_bytes());
+        out.extend_from_slice(&number.to_le_bytes());
+        [rung, attempts, attempts_before].iter().for_each(|count| out.extend_from_slice(&count.to_le_bytes()));
+        out.extend_from_slice(&left.to_le_bytes());
+    }
+}
+
+/// What is kept of a row beside its columns.
+struct Head {
+    id: RowId,
+    number: u64,
+    rung: u32,
+    attempts: u32,
+    attempts_before: u32,
+    left: u64,
+}
+
+// === impl Head ===
+
+impl Head {
+    fn take(rest: &mut &[u8]) -> Result<Self, String> {
+        Ok(Self {
+            id: RowId::from_bytes(take(rest)?),
+            number: u64::from_le_bytes(take(rest)?),
+            rung: u32::from_le_bytes(take(rest)?),
+            attempts: u32::from_le_bytes(take(rest)?),
+            attempts_before: u32::from_le_bytes(take(rest)?),
+            left: u64::from_le_bytes(take(rest)?),
+        })
+    }
+
+    fn waiting(&self, batch: &Arc<Batch>, place: usize) -> Waiting {
+        let Self { number, rung, attempts, attempts_before, left, .. } = *self;
+        let left = (left != NEVER).then(|| Duration::from_micros(left));
+        Waiting { batch: Arc::clone(batch), place, number, rung, attempts, attempts_before, left }
     }
 }
 
@@ -65,8 +132,7 @@ fn encode_group(state: &GroupState) -> Result<Bytes> {
     out.extend_from_slice(&(state.rows.len() as u32).to_le_bytes());
     let mut gather = Gather::default();
     for row in &state.rows {
-        out.extend_from_slice(&row.batch.ids()[row.place].to_bytes());
-        out.extend_from_slice(&row.attempts.to_le_bytes());
+        row.put(&mut out);
         gather.add(row.batch.rows(), row.place);
     }
     if let Some(first) = state.rows.first() {
@@ -102,14 +168,13 @@ fn decode_group(bytes: &Bytes) -> Result<GroupState, String> {
     let emitted = emitted.collect::<Result<Vec<_>, String>>()?;
     let mut heads = Vec::new();
     for _ in 0..count(&mut rest)? {
-        heads.push((RowId::from_bytes(take(&mut rest)?), u32::from_le_bytes(take(&mut rest)?)));
+        heads.push(Head::take(&mut rest)?);
     }
     if heads.is_empty() {
         return Ok(GroupState { emitted, rows: Vec::new() });
     }
-    let batch = Arc::new(decode_rows(rest, heads.iter().map(|(id, _)| *id).collect())?);
-    let rows = heads.iter().enumerate();
-    let rows = rows.map(|(place, (_, attempts))| Waiting { batch: Arc::clone(&batch), place, attempts: *attempts });
+    let batch = Arc::new(decode_rows(rest, heads.iter().map(|head| head.id).collect())?);
+    let rows = heads.iter().enumerate().map(|(place, head)| head.waiting(&batch, place));
     Ok(GroupState { emitted, rows: rows.collect() })
 }
 

@@ -6,40 +6,45 @@
 //! finished is answered from the journal without running.
 //!
 //! A request batch is only transport: every row keeps its own outcome and attempts. A row whose request batch failed is
-//! tried again alone, so that it cannot fail its neighbours twice.
+//! tried again alone, so that it cannot fail its neighbours twice. A row that the model does not answer climbs the step's
+//! [`ladder`] of other answers, if it has one.
 
 pub mod answer;
+mod answering;
+mod climbing;
 pub mod codec;
+pub mod facts;
 mod gather;
+pub mod ladder;
+mod lane;
 mod retry;
+mod sending;
 pub mod table;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::Schema;
 use forebay_core::completions::Completions;
 use forebay_core::element::Epoch;
 use forebay_core::key_group::KeyGroup;
 use forebay_core::operator::{Context, Drained, Frozen, Operator, Out, Restored, Room, Snapshot};
 use forebay_core::time::{EventTime, Instant};
 use forebay_core::{Batch, Error, Kind, Result};
-use forebay_gate::batcher::Cause;
-use forebay_gate::batcher::{Batcher, BatcherSettings, Entry as Queued, Formed};
+use forebay_gate::batcher::{BatcherSettings, Entry as Queued};
 use forebay_inference::call::{Caller, Permit};
 use forebay_inference::request::{Outcome, RequestBatch, RequestId};
 use futures::FutureExt;
-use futures::future::{BoxFuture, Shared};
+use futures::future::{BoxFuture, Shared, try_join_all};
 
 use answer::AnswerColumns;
 use codec::{GroupState, Waiting};
-use gather::Gather;
-use retry::{Later, Refused, Verdict};
-use table::{Emission, Entry, Order, Table};
+use facts::{Arrival, RowFacts};
+use ladder::Rung;
+use lane::{Lane, Standing};
+use table::{Order, Table};
 
 /// Request batches that may wait for a permit, beside those in flight, before the operator takes no more rows.
 const REQUEST_BATCHES_QUEUED: usize = 2;
@@ -59,6 +64,16 @@ pub trait Model: Send + Sync {
     /// The answers to `ids` were given out in `epoch` or before, and its checkpoint is published. Completes when that is
     /// durable.
     fn close(&self, epoch: Epoch, ids: Vec<RequestId>) -> BoxFuture<'static, Result<()>>;
+
+    /// Gives rows up for `reason`: what became of each for good, once that is durable. A row whose answer was durable before
+    /// keeps it; any other is never run again. A model that keeps no answers keeps this neither.
+    ///
+    /// # Errors
+    /// Nothing can be kept any more; the region has to restart.
+    fn give_up(&self, ids: Vec<RequestId>, kind: Kind, reason: String) -> BoxFuture<'static, Result<Vec<Outcome>>> {
+        let given_up = vec![Outcome::GivenUp { kind, reason }; ids.len()];
+        Box::pin(async { Ok(given_up) })
+    }
 }
 
 /// What the operator does, fixed by the plan.
@@ -74,12 +89,16 @@ pub struct InferenceSettings {
     pub answers: AnswerColumns,
     /// When a request batch is complete.
     pub batcher: BatcherSettings,
+    /// What the batcher has to know of each row.
+    pub rows: RowFacts,
     /// In which order finished rows leave.
     pub order: Order,
     /// How often a row is tried, at least once.
     pub attempts_max: u32,
     /// The model is elsewhere: while it is down or full, rows wait for it, and no try of theirs is counted.
     pub remote: bool,
+    /// How long rows wait for a model elsewhere that refuses every call, where there are other answers; for ever without.
+    pub patience: Option<Duration>,
     /// Bugs for the simulation to find; all off in production.
     #[doc(hidden)]
     pub planted: Planted,
@@ -93,27 +112,36 @@ pub struct Planted {
     pub watermark_overtakes: bool,
     /// The snapshot leaves out rows whose request is in flight.
     pub in_flight_forgotten: bool,
+    /// A row climbs its ladder before it is durable that it does.
+    pub given_up_forgotten: bool,
+    /// Deadlines pass unseen.
+    pub deadline_forgotten: bool,
+    /// Rows of a key leave as they finish.
+    pub key_order_forgotten: bool,
 }
 
 /// Completes when what was given out up to a published epoch is closed in the journal.
 type Closed = Shared<BoxFuture<'static, Result<(), Arc<Error>>>>;
 
-/// The rows of one call.
-type Rows = Vec<Queued<u64>>;
+/// What came back from a model.
+enum Done {
+    /// A call ended.
+    Answered { rung: usize, rows: Vec<Queued<u64>>, sent: Instant, outcomes: Result<Vec<Outcome>> },
+    /// Rows were given up, or had their answer before.
+    GivenUp { rows: Vec<u64>, outcomes: Result<Vec<Outcome>> },
+}
 
 /// The inference operator.
 pub struct Inference {
     settings: InferenceSettings,
-    model: Arc<dyn Model>,
-    gate: Caller,
     context: Option<Context>,
     table: Table,
-    batcher: Batcher<u64>,
-    later: Later,
-    /// The gate was closed when last asked, and wakes the subtask when that may have changed.
-    refused: bool,
-    completions: Completions<(Rows, Result<Vec<Outcome>>)>,
-    /// Request batches whose answer was not taken yet.
+    /// The step's model, then its ladder.
+    rungs: Vec<Standing>,
+    /// Deadlines of rows that the step's model may still answer, with their numbers.
+    deadlines: BTreeSet<(Duration, u64)>,
+    completions: Completions<Done>,
+    /// What was begun and not taken back yet: calls, and rows being given up.
     running: usize,
     /// Nothing is sent any more.
     suspended: bool,
@@ -130,15 +158,16 @@ impl Inference {
     pub fn new(settings: InferenceSettings, model: Arc<dyn Model>, gate: impl Into<Caller>) -> Self {
         let mut table = Table::new(settings.order);
         table.watermark_overtakes = settings.planted.watermark_overtakes;
+        table.key_order_forgotten = settings.planted.key_order_forgotten;
+        let identity = (settings.job.clone(), settings.model_revision.clone());
+        let (inputs, batcher) = (settings.inputs.clone(), settings.batcher.clone());
+        let first = Lane::first(identity, inputs, settings.remote, model, gate.into(), batcher);
         Self {
-            batcher: Batcher::new(settings.batcher.clone()),
+            rungs: vec![Standing::Asked(Box::new(first))],
             settings,
-            model,
-            gate: gate.into(),
             context: None,
             table,
-            later: Later::default(),
-            refused: false,
+            deadlines: BTreeSet::new(),
             completions: Completions::default(),
             running: 0,
             suspended: false,
@@ -147,6 +176,53 @@ impl Inference {
             closing: BTreeMap::new(),
             closed: None,
         }
+    }
+
+    /// With other answers, in the order in which they are tried.
+    pub fn with_ladder(mut self, ladder: Vec<Rung>) -> Self {
+        let (job, batcher) = (&self.settings.job, &self.settings.batcher);
+        self.rungs.extend(ladder.into_iter().map(|rung| match rung {
+            Rung::Computed(computed) => Standing::Computed(computed),
+            Rung::Model(second) => Standing::Asked(Box::new(Lane::second(job.clone(), second, batcher.clone()))),
+        }));
+        self
+    }
+
+    /// The model that stands on `rung`.
+    fn asked(&self, rung: usize) -> Option<&Lane> {
+        match self.rungs.get(rung)? {
+            Standing::Asked(lane) => Some(lane),
+            Standing::Computed(_) => None,
+        }
+    }
+
+    fn lane(&self, rung: usize) -> &Lane {
+        self.asked(rung).expect("rows are queued only where a model stands")
+    }
+
+    fn lane_mut(&mut self, rung: usize) -> &mut Lane {
+        match &mut self.rungs[rung] {
+            Standing::Asked(lane) => lane,
+            Standing::Computed(_) => unreachable!("rows are queued only where a model stands"),
+        }
+    }
+
+    fn lanes_mut(&mut self) -> impl Iterator<Item = &mut Lane> {
+        self.rungs.iter_mut().filter_map(|rung| match rung {
+            Standing::Asked(lane) => Some(&mut **lane),
+            Standing::Computed(_) => None,
+        })
+    }
+
+    /// Closes rows with every model that may keep something about them.
+    fn close_rows(&self, epoch: Epoch, ids: &[RequestId]) -> BoxFuture<'static, Result<()>> {
+        let lanes = (0..self.rungs.len()).filter_map(|rung| self.asked(rung));
+        let closes: Vec<_> = lanes.map(|lane| lane.model.close(epoch, ids.to_vec())).collect();
+        Box::pin(async move { try_join_all(closes).await.map(|_| ()) })
+    }
+
+    fn arrival(&self) -> Arrival {
+        Arrival { now: self.since_start(), wall_micros: self.context().env.wall_micros() }
     }
 
     fn context(&self) -> &Context {
@@ -162,169 +238,22 @@ impl Inference {
         self.now().since(Instant(0))
     }
 
-    fn take_row(&mut self, waiting: Waiting, bytes: usize) {
-        let Waiting { batch, place, attempts } = waiting;
-        let uid = &self.context().identity.uid;
-        let request = RequestId::new(&self.settings.job, uid, &self.settings.model_revision, batch.ids()[place]);
-        let number = self.table.push(Entry { batch, place, request, attempts, outcome: None });
-        let (now, row) = (self.since_start(), Queued::new(number, number, bytes));
-        // A row that failed before the restore must not take others with it.
-        if attempts > 0 { self.batcher.retry(vec![row], now) } else { self.batcher.push(row, now) }
-    }
-
-    /// Bytes of one row's model inputs, on average over its batch.
-    fn row_bytes(&self, batch: &Batch) -> usize {
-        let columns = self.settings.inputs.iter().map(|(_, place)| {
-            let data = batch.rows().column(*place).to_data();
-            data.get_slice_memory_size().unwrap_or_else(|_| data.get_array_memory_size())
-        });
-        columns.sum::<usize>() / batch.len().max(1)
-    }
-
-    /// Sends request batches while there are complete ones and permits.
-    fn send(&mut self) -> Result<()> {
-        let (now, waker) = (self.since_start(), self.context().waker.clone());
-        self.take_due();
-        let knobs = self.gate.knobs();
-        let linger = Duration::from_secs_f64(knobs.linger).min(self.settings.batcher.linger);
-        self.batcher.set_knobs(knobs.rows_max.min(self.settings.batcher.rows_max), linger);
-        self.refused = false;
-        while !self.suspended && self.batcher.is_ready(now) {
-            self.refused = !self.gate.has_room(&waker);
-            let Some(formed) = (if self.refused { None } else { self.batcher.take(now) }) else { return Ok(()) };
-            let Some(permit) = self.gate.try_acquire(formed.size(), &waker) else {
-                self.batcher.put_back(formed);
-                self.refused = true;
-                return Ok(());
-            };
-            let Formed { rows, cause, .. } = formed;
-            if cause != Cause::Retry {
-                self.gate.earn();
-            }
-            let answer = self.model.submit(self.request(&rows)?, permit);
-            let env = Arc::clone(&self.context().env);
-            self.completions.run(&*env, waker.clone(), Box::pin(async move { (rows, answer.await) }));
-            self.running += 1;
-        }
-        Ok(())
-    }
-
-    fn request(&self, rows: &[Queued<u64>]) -> Result<RequestBatch> {
-        let entries: Vec<&Entry> = rows.iter().filter_map(|row| self.table.get(row.item)).collect();
-        let mut gather = Gather::default();
-        entries.iter().for_each(|entry| gather.add(entry.batch.rows(), entry.place));
-        let rows = gather.finish(&entries[0].batch.schema())?;
-        let (mut fields, mut columns) = (Vec::new(), Vec::new());
-        for (input, place) in &self.settings.inputs {
-            // The field and not the column alone: its metadata says which tensor the column is.
-            fields.push(rows.schema_ref().field(*place).clone().with_name(input).with_nullable(true));
-            columns.push(Arc::clone(rows.column(*place)));
-        }
-        let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
-            .map_err(|source| Error::new(Kind::Internal, "build request batch").source(source))?;
-        RequestBatch::new(entries.iter().map(|entry| entry.request).collect(), rows)
-    }
-
-    fn take_answers(&mut self) -> Result<()> {
-        for (rows, outcomes) in self.completions.take() {
-            self.running -= 1;
-            let alone = rows.len() == 1;
-            let (mut refused, mut halve) = (Refused::default(), Vec::new());
-            for (row, outcome) in rows.into_iter().zip(outcomes?) {
-                match retry::verdict(&outcome, self.settings.remote, alone) {
-                    Verdict::Final => self.table.finish(row.item, outcome),
-                    Verdict::Refused { retry_after } => refused.add(row, retry_after),
-                    Verdict::Halve => halve.push(row),
-                    Verdict::Failed => self.take_failure(row, outcome),
-                    Verdict::Stop => return Err(retry::wrong_settings(&outcome)),
-                }
-            }
-            self.wait_for_room(refused);
-            self.halve(halve);
-        }
-        Ok(())
-    }
-
-    /// A call that the model refused without work: its rows come back together, and no try is counted.
-    fn wait_for_room(&mut self, refused: Refused) {
-        if refused.rows.is_empty() {
-            self.later.room_again();
-            return;
-        }
-        let at = self.gate.retry_at(self.later.count_refusal(), refused.retry_after);
-        self.later.push(at, refused.rows, false);
-    }
-
-    /// Splitting a call is no try of its rows.
-    fn halve(&mut self, mut rows: Vec<Queued<u64>>) {
-        let (now, second) = (self.since_start(), rows.split_off(rows.len() / 2));
-        for half in [rows, second] {
-            if !half.is_empty() {
-                self.batcher.retry(half, now);
-            }
-        }
-    }
-
-    /// Rows whose pause is over go back to the batcher.
-    fn take_due(&mut self) {
-        let (now, since) = (self.now(), self.since_start());
-        while let Some((rows, worked)) = self.later.take(now) {
-            if worked && !self.gate.pay() {
-                self.later.push(now + BUDGET_PAUSE, rows, worked);
-            } else {
-                self.batcher.retry(rows, since);
-            }
-        }
-    }
-
-    /// Finishes the row, or queues it again, alone: only one of those that failed together need be at fault.
-    fn take_failure(&mut self, row: Queued<u64>, outcome: Outcome) {
-        let attempts = self.table.count_failure(row.item);
-        if attempts >= self.settings.attempts_max {
-            self.table.finish(row.item, outcome);
-        } else if self.settings.remote {
-            self.later.push(self.gate.retry_at(attempts, None), vec![row], true);
-        } else {
-            let now = self.since_start();
-            self.batcher.retry(vec![row], now);
-        }
-    }
-
-    fn emit(&mut self) -> Result<Option<Out>> {
-        match self.table.emit() {
-            None => Ok(None),
-            Some(Emission::Watermark(watermark)) => Ok(Some(Out::Watermark(watermark))),
-            Some(Emission::Rows(entries)) => {
-                let identity = &self.context().identity;
-                let (uid, groups) = (identity.uid.clone(), identity.groups);
-                for entry in &entries {
-                    let group = entry.batch.ids()[entry.place].key_group(groups);
-                    self.emitted.entry(group).or_default().push(entry.request);
-                }
-                let assembled = self.settings.answers.assemble(&entries, &uid)?;
-                self.outs.extend(assembled.batch.map(Out::Batch));
-                if !assembled.dead_letters.is_empty() {
-                    self.outs.push_back(Out::DeadLetters(assembled.dead_letters));
-                }
-                Ok(self.outs.pop_front())
-            }
-        }
-    }
-
     /// State by key group: rows held, and what was given out since the barrier before.
     fn group_states(&mut self) -> BTreeMap<KeyGroup, GroupState> {
-        let groups = self.context().identity.groups;
+        let (groups, now) = (self.context().identity.groups, self.since_start());
         let mut states: BTreeMap<KeyGroup, GroupState> = BTreeMap::new();
         for (group, emitted) in std::mem::take(&mut self.emitted) {
             states.entry(group).or_default().emitted = emitted;
         }
-        let queued: Vec<u64> = self.batcher.held_items().copied().chain(self.later.items()).collect();
+        let lanes = (0..self.rungs.len()).filter_map(|rung| self.asked(rung));
+        let queued: Vec<u64> =
+            lanes.flat_map(|lane| lane.batcher.held_items().copied().chain(lane.later.items())).collect();
         for (number, entry) in self.table.numbered() {
             if self.settings.planted.in_flight_forgotten && !queued.contains(&number) {
                 continue;
             }
-            let group = entry.batch.ids()[entry.place].key_group(groups);
-            states.entry(group).or_default().rows.push(Waiting::from(entry));
+            let group = entry.group(groups);
+            states.entry(group).or_default().rows.push(Waiting::of(number, entry, now));
         }
         states
     }
@@ -334,15 +263,17 @@ impl Operator for Inference {
     fn open(&mut self, context: Context, restored: Restored) -> Result<()> {
         self.context = Some(context);
         let states = codec::decode(&restored)?;
+        let mut rows = Vec::new();
         for state in states {
             if let Some(epoch) = restored.epoch {
                 self.closing.entry(epoch).or_default().extend(state.emitted);
             }
-            for waiting in state.rows {
-                let bytes = self.row_bytes(&waiting.batch);
-                self.take_row(waiting, bytes);
-            }
+            rows.extend(self.with_facts(state.rows)?);
         }
+        // Key groups are stored one by one; rows of one key may be in several.
+        rows.sort_by_key(|(waiting, ..)| waiting.number);
+        let arrival = self.arrival();
+        rows.into_iter().for_each(|(waiting, known, bytes)| self.take_row(waiting, &known, arrival, bytes));
         if let Some(epoch) = restored.epoch {
             self.on_checkpoint_complete(epoch);
         }
@@ -350,7 +281,7 @@ impl Operator for Inference {
     }
 
     fn room(&self) -> Room {
-        let (knobs, rows_max) = (self.gate.knobs(), self.settings.batcher.rows_max);
+        let (knobs, rows_max) = (self.lane(0).gate.knobs(), self.settings.batcher.rows_max);
         let in_flight = knobs.calls_max.saturating_mul(knobs.rows_max.min(rows_max));
         let full = self.table.len() >= in_flight.saturating_add(REQUEST_BATCHES_QUEUED * rows_max);
         if full { Room::Full } else { Room::Room }
@@ -365,16 +296,20 @@ impl Operator for Inference {
     }
 
     fn on_batch(&mut self, batch: Batch) -> Result<()> {
-        let (bytes, batch) = (self.row_bytes(&batch), Arc::new(batch));
+        let batch = Arc::new(batch);
+        let (known, arrival) = (self.settings.rows.of(&batch)?, self.arrival());
+        let bytes = self.lane(0).row_bytes(&batch);
         for place in 0..batch.len() {
-            self.take_row(Waiting { batch: Arc::clone(&batch), place, attempts: 0 }, bytes);
+            self.take_row(Waiting::new(Arc::clone(&batch), place), &known, arrival, bytes);
         }
         self.send()
     }
 
     fn on_watermark(&mut self, watermark: EventTime) -> Result<()> {
         self.table.push_watermark(watermark);
-        Ok(())
+        // Every row that waits for company came before this watermark, which waits for it.
+        self.lanes_mut().for_each(|lane| lane.batcher.on_watermark(i64::MAX));
+        if self.settings.batcher.watermark_sends { self.send() } else { Ok(()) }
     }
 
     fn poll(&mut self) -> Result<Option<Out>> {
@@ -387,11 +322,7 @@ impl Operator for Inference {
     }
 
     fn next_timer(&self) -> Option<Instant> {
-        if self.suspended {
-            return None;
-        }
-        let due = if self.refused { None } else { self.batcher.next_due().map(|due| Instant(0) + due) };
-        due.into_iter().chain(self.later.next()).min()
+        if self.suspended { None } else { self.next_moment() }
     }
 
     fn on_timer(&mut self, _now: Instant) -> Result<()> {
@@ -420,7 +351,7 @@ impl Operator for Inference {
         if ids.is_empty() {
             return;
         }
-        let (before, close) = (self.closed.take(), self.model.close(epoch, ids));
+        let (before, close) = (self.closed.take(), self.close_rows(epoch, &ids));
         let closed: BoxFuture<'static, Result<(), Arc<Error>>> = Box::pin(async move {
             if let Some(before) = before {
                 before.await?;
@@ -436,7 +367,7 @@ impl Operator for Inference {
     }
 
     fn drain(&mut self) -> Result<Drained> {
-        self.batcher.flush();
+        self.lanes_mut().for_each(|lane| lane.batcher.flush());
         self.send()?;
         let done = self.table.is_empty() && self.outs.is_empty();
         Ok(if done { Drained::Done } else { Drained::Pending })

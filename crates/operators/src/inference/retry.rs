@@ -38,6 +38,8 @@ pub(super) enum Verdict {
 /// Rows of one call that the model refused.
 #[derive(Debug, Default)]
 pub(super) struct Refused {
+    /// Whether there was any, even one that nobody waits for any more.
+    pub any: bool,
     pub rows: Vec<Queued<u64>>,
     pub retry_after: Option<Duration>,
 }
@@ -47,6 +49,8 @@ pub(super) struct Refused {
 pub(super) struct Later {
     waiting: BTreeMap<Instant, VecDeque<Group>>,
     refusals: u32,
+    /// Since when the model refuses every call, and when it may be tried again.
+    down: Option<(Instant, Instant)>,
 }
 
 /// What follows from `outcome` of a row; `alone` if no other row was in its call.
@@ -77,8 +81,9 @@ pub(super) fn wrong_settings(outcome: &Outcome) -> Error {
 // === impl Refused ===
 
 impl Refused {
-    pub fn add(&mut self, row: Queued<u64>, retry_after: Option<Duration>) {
-        self.rows.push(row);
+    pub fn add(&mut self, row: Option<Queued<u64>>, retry_after: Option<Duration>) {
+        self.any = true;
+        self.rows.extend(row);
         self.retry_after = self.retry_after.max(retry_after);
     }
 }
@@ -117,9 +122,43 @@ impl Later {
         self.refusals
     }
 
+    /// A call was refused at `now`; the next should not be made before `probe`.
+    pub fn refused(&mut self, now: Instant, probe: Instant) {
+        self.down = Some((self.down.map_or(now, |(since, _)| since), probe));
+    }
+
+    /// Since when the model refuses every call.
+    pub fn down_since(&self) -> Option<Instant> {
+        self.down.map(|(since, _)| since)
+    }
+
+    /// Whether the model has refused every call for `patience`, and is not to be tried again yet.
+    pub fn is_hopeless(&self, now: Instant, patience: Duration) -> bool {
+        self.down.is_some_and(|(since, probe)| now.since(since) >= patience && now < probe)
+    }
+
+    /// All rows that wait because the model refused them.
+    pub fn take_refused(&mut self) -> Vec<Queued<u64>> {
+        let mut taken = Vec::new();
+        for groups in self.waiting.values_mut() {
+            let (refused, others) = std::mem::take(groups).into_iter().partition(|(_, worked): &Group| !*worked);
+            *groups = others;
+            let refused: VecDeque<Group> = refused;
+            taken.extend(refused.into_iter().flat_map(|(rows, _)| rows));
+        }
+        self.waiting.retain(|_, groups| !groups.is_empty());
+        taken
+    }
+
+    /// Whether rows wait because the model refused them.
+    pub fn has_refused(&self) -> bool {
+        self.waiting.values().flatten().any(|(_, worked)| !worked)
+    }
+
     /// A call was not refused.
     pub fn room_again(&mut self) {
         self.refusals = 0;
+        self.down = None;
     }
 }
 
@@ -179,5 +218,25 @@ mod tests {
         let mut take = |now| later.take(Instant(now)).map(|(rows, worked)| (rows[0].item, worked));
         assert_eq!([take(9), take(10), take(19)], [None, Some((2, false)), None]);
         assert_eq!([take(25), take(25), take(25)], [Some((1, true)), Some((3, false)), None]);
+    }
+
+    #[test]
+    fn a_model_that_refuses_everything_for_long_is_hopeless_until_it_is_tried_again() {
+        let mut later = Later::default();
+        let rows = |number| vec![Queued::new(number, number, 1)];
+        let patience = Duration::from_micros(10);
+        later.refused(Instant(5), Instant(9));
+        later.push(Instant(9), rows(1), false);
+        later.push(Instant(9), rows(2), true);
+        later.refused(Instant(12), Instant(20));
+        assert_eq!(later.down_since(), Some(Instant(5)));
+        assert!(!later.is_hopeless(Instant(14), patience));
+        assert!(later.is_hopeless(Instant(15), patience));
+        assert!(!later.is_hopeless(Instant(20), patience), "one call may find out");
+        assert_eq!(later.take_refused().iter().map(|row| row.item).collect::<Vec<_>>(), [1]);
+        assert!(!later.has_refused());
+        assert_eq!(later.items().collect::<Vec<_>>(), [2], "what failed after work stays");
+        later.room_again();
+        assert_eq!(later.down_since(), None);
     }
 }

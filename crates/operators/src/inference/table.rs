@@ -1,12 +1,15 @@
 //! The in-flight table: every row taken and not yet given out, in order of arrival, and the watermarks that wait for them.
 //!
 //! Pure book-keeping. A watermark leaves when every row that came before it has left; no row that came after it leaves
-//! before it. Between two watermarks rows leave as they finish (`Unordered`) or as they came (`Ordered`).
+//! before it. Between two watermarks rows leave as they finish (`Unordered`), as they came (`Ordered`), or as they came
+//! among those of their key (`PerKey`).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use forebay_core::Batch;
+use forebay_core::key_group::KeyGroup;
 use forebay_core::time::EventTime;
 use forebay_inference::request::{Outcome, RequestId};
 
@@ -20,6 +23,8 @@ pub enum Order {
     Unordered,
     /// As they came.
     Ordered,
+    /// Rows of one key as they came; others as they finish.
+    PerKey,
 }
 
 /// A row taken and not yet given out.
@@ -29,10 +34,28 @@ pub struct Entry {
     pub batch: Arc<Batch>,
     /// Its place in that batch.
     pub place: usize,
-    /// Which inference it is.
+    /// Who is asked: 0 for the step's model, else the rung of its ladder.
+    pub rung: usize,
+    /// Which inference it is there.
     pub request: RequestId,
-    /// How often it was tried and failed.
+    /// Which inferences it was on the rungs below.
+    pub earlier: Vec<RequestId>,
+    /// How often it was tried and failed on this rung.
     pub attempts: u32,
+    /// How often on the rungs below.
+    pub attempts_before: u32,
+    /// Its cost.
+    pub cost: u64,
+    /// Its length bucket.
+    pub bucket: u32,
+    /// Its key, where the step has one.
+    pub key: Option<u64>,
+    /// When it has to be answered on rung 0, as the batcher counts.
+    pub deadline: Option<Duration>,
+    /// That this rung does not answer it is being made durable.
+    pub giving_up: bool,
+    /// It is still in the queue or in flight of the step's model, which nobody waits for any more.
+    pub abandoned: bool,
     /// What became of it, once known.
     pub outcome: Option<Outcome>,
 }
@@ -51,11 +74,26 @@ pub enum Emission {
 pub struct Table {
     order: Order,
     rows: BTreeMap<u64, Entry>,
+    /// Rows that may leave as far as order within keys goes.
     finished: BTreeSet<u64>,
+    /// `PerKey`: the rows of each key, in order of arrival.
+    keys: BTreeMap<u64, VecDeque<u64>>,
     marks: VecDeque<(u64, EventTime)>,
     next: u64,
     /// A bug for the simulation to find: a watermark does not wait for its rows.
     pub(crate) watermark_overtakes: bool,
+    /// Another: rows of a key leave as they finish.
+    pub(crate) key_order_forgotten: bool,
+}
+
+// === impl Entry ===
+
+impl Entry {
+    /// The key group that the row belongs to, of `groups` in all: its key's, or that of its id.
+    pub fn group(&self, groups: u16) -> KeyGroup {
+        let of_id = || self.batch.ids()[self.place].key_group(groups);
+        self.key.map_or_else(of_id, |key| KeyGroup::of_hash(key, groups))
+    }
 }
 
 // === impl Table ===
@@ -67,9 +105,11 @@ impl Table {
             order,
             rows: BTreeMap::new(),
             finished: BTreeSet::new(),
+            keys: BTreeMap::new(),
             marks: VecDeque::new(),
             next: 0,
             watermark_overtakes: false,
+            key_order_forgotten: false,
         }
     }
 
@@ -87,6 +127,9 @@ impl Table {
     pub fn push(&mut self, entry: Entry) -> u64 {
         let number = self.next;
         self.next += 1;
+        if let Some(key) = entry.key.filter(|_| self.order == Order::PerKey) {
+            self.keys.entry(key).or_default().push_back(number);
+        }
         self.rows.insert(number, entry);
         number
     }
@@ -101,6 +144,19 @@ impl Table {
         self.rows.get(&number)
     }
 
+    /// The row of this number, to be changed.
+    pub fn get_mut(&mut self, number: u64) -> Option<&mut Entry> {
+        self.rows.get_mut(&number)
+    }
+
+    /// Whether the row is still without outcome, and `rung` is being asked about it.
+    pub fn is_asked(&self, number: u64, rung: usize) -> bool {
+        let asked = |entry: &Entry| {
+            entry.rung == rung && !entry.giving_up && !(entry.abandoned && rung == 0) && entry.outcome.is_none()
+        };
+        self.rows.get(&number).is_some_and(asked)
+    }
+
     /// Counts a failed try; answers how many there were.
     pub fn count_failure(&mut self, number: u64) -> u32 {
         self.rows.get_mut(&number).map_or(0, |entry| {
@@ -113,7 +169,10 @@ impl Table {
     pub fn finish(&mut self, number: u64, outcome: Outcome) {
         if let Some(entry) = self.rows.get_mut(&number).filter(|entry| entry.outcome.is_none()) {
             entry.outcome = Some(outcome);
-            self.finished.insert(number);
+            let first = entry.key.and_then(|key| self.keys.get(&key)).and_then(|rows| rows.front());
+            if first.is_none_or(|first| *first == number || self.key_order_forgotten) {
+                self.finished.insert(number);
+            }
         }
     }
 
@@ -134,6 +193,7 @@ impl Table {
         let end = self.marks.front().map_or(u64::MAX, |(mark, _)| *mark);
         let leaving: Vec<u64> = match self.order {
             Order::Unordered => self.finished.range(..end).take(EMIT_ROWS_MAX).copied().collect(),
+            Order::PerKey => self.leaving_by_key(end),
             Order::Ordered => {
                 let waiting = self.rows.range(..end).take_while(|(_, entry)| entry.outcome.is_some());
                 waiting.take(EMIT_ROWS_MAX).map(|(number, _)| *number).collect()
@@ -147,5 +207,25 @@ impl Table {
             })
             .collect();
         (!rows.is_empty()).then_some(Emission::Rows(rows))
+    }
+
+    /// Rows that may leave, each followed by those of its key that had to wait for it alone.
+    fn leaving_by_key(&mut self, end: u64) -> Vec<u64> {
+        let mut leaving = Vec::new();
+        while leaving.len() < EMIT_ROWS_MAX {
+            let Some(number) = self.finished.range(..end).next().copied() else { break };
+            self.finished.remove(&number);
+            leaving.push(number);
+            let Some(key) = self.rows.get(&number).and_then(|entry| entry.key) else { continue };
+            let Some(rows) = self.keys.get_mut(&key) else { continue };
+            rows.retain(|row| *row != number);
+            let next = rows.front().copied();
+            if next.is_none() {
+                self.keys.remove(&key);
+            }
+            let finished = |row: &u64| self.rows.get(row).is_some_and(|entry| entry.outcome.is_some());
+            self.finished.extend(next.filter(finished));
+        }
+        leaving
     }
 }

@@ -147,8 +147,9 @@ pub(super) fn outward(tasks: &[Task], models: &BTreeMap<String, ModelService>, c
         for step in &task.steps {
             match &step.action {
                 StepAction::Infer(infer) => {
-                    let service = models.get(&infer.model);
-                    edges.extend(service.map(|service| edge(task, &service.id, EdgeKind::Call)));
+                    let asked = std::iter::once(infer.model.as_str()).chain(infer.ladder.models());
+                    let services = asked.filter_map(|model| models.get(model));
+                    edges.extend(services.map(|service| edge(task, &service.id, EdgeKind::Call)));
                 }
                 StepAction::Sink(sink) => {
                     let committer = committers.iter().find(|committer| committer.sink.uid == sink.uid);

@@ -265,6 +265,7 @@ impl StepAction {
                 let (left, right) = join.on.iter().copied().unzip();
                 Some(vec![left, right])
             }
+            Self::Infer(infer) if !infer.rows.key.is_empty() => Some(vec![infer.rows.key.clone()]),
             Self::Filter { .. } | Self::Project { .. } | Self::Call(_) | Self::Infer(_) | Self::LookupJoin(_) => None,
             Self::Union { .. } | Self::Sink(_) => None,
             Self::Window(window) => Some(vec![window.spec.keys.clone()]),

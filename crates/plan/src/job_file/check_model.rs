@@ -8,7 +8,7 @@ use super::asking::{hedge, limits};
 use super::check::Checker;
 use super::remote::remote;
 use super::tables::{HostName, ModelTable};
-use super::{Action, JobFileError, StepDecl};
+use super::{Action, FallbackDecl, InferDecl, JobFileError, StepDecl};
 use crate::spec::{FakeSpec, Host, ModelSpec};
 
 type Result<T> = std::result::Result<T, JobFileError>;
@@ -27,9 +27,12 @@ pub(super) fn models(checker: &Checker, tables: BTreeMap<String, Spanned<ModelTa
 
 /// Refuses models that no step asks: a slip in a name is more likely than a spare.
 pub(super) fn all_used(checker: &Checker, models: &Models, steps: &[StepDecl]) -> Result<()> {
-    let used = |name: &str| {
-        steps.iter().any(|step| matches!(&step.action, Action::Infer(infer) if infer.model.get_ref() == name))
+    let asks = |infer: &InferDecl, name: &str| {
+        let falls_back =
+            |rung: &FallbackDecl| matches!(rung, FallbackDecl::Model { model, .. } if model.get_ref() == name);
+        infer.model.get_ref() == name || infer.fallback.iter().any(falls_back)
     };
+    let used = |name: &str| steps.iter().any(|step| matches!(&step.action, Action::Infer(infer) if asks(infer, name)));
     match models.iter().find(|(name, _)| !used(name)) {
         Some((name, model)) => Err(checker
             .error(model.span(), format!("no step asks the model \"{name}\""))

@@ -10,12 +10,12 @@ use toml::Spanned;
 
 use super::check::Checker;
 use super::tables::{InferTable, StepTable};
-use super::{Action, InferDecl, InferSettings, JobFileError, StepDecl, defaults, stream_join, window};
+use super::{Action, InferDecl, InferSettings, JobFileError, StepDecl, check_infer, defaults, stream_join, window};
 use crate::nearest::{listed, nearest};
 use crate::spec::{Limit, ModelSpec};
 
 type Result<T> = std::result::Result<T, JobFileError>;
-type Models = BTreeMap<String, Spanned<ModelSpec>>;
+pub(super) type Models = BTreeMap<String, Spanned<ModelSpec>>;
 
 const ACTIONS: [&str; 7] = ["filter", "select", "with", "infer", "join", "union", "window"];
 
@@ -161,24 +161,31 @@ fn some(
     Ok(columns)
 }
 
+/// The model of that name.
+pub(super) fn declared<'a>(checker: &Checker, model: &Spanned<String>, models: &'a Models) -> Result<&'a ModelSpec> {
+    if let Some(found) = models.get(model.get_ref()) {
+        return Ok(found.get_ref());
+    }
+    let message = format!("there is no model \"{}\"", model.get_ref());
+    let names = models.keys().map(String::as_str);
+    let help = match nearest(model.get_ref(), names.clone()) {
+        Some(name) => format!("did you mean \"{name}\"?"),
+        None if models.is_empty() => format!("declare it as [model.{}]", model.get_ref()),
+        None => format!("declared: {}", listed(names)),
+    };
+    Err(checker.error(model.span(), message).with_help(help))
+}
+
 fn infer(checker: &Checker, table: InferTable, models: &Models) -> Result<(String, InferDecl)> {
     let model = &table.model;
-    if !models.contains_key(model.get_ref()) {
-        let message = format!("there is no model \"{}\"", model.get_ref());
-        let names = models.keys().map(String::as_str);
-        let help = match nearest(model.get_ref(), names.clone()) {
-            Some(name) => format!("did you mean \"{name}\"?"),
-            None if models.is_empty() => format!("declare it as [model.{}]", model.get_ref()),
-            None => format!("declared: {}", listed(names)),
-        };
-        return Err(checker.error(model.span(), message).with_help(help));
-    }
-    let latency = models.get(model.get_ref()).and_then(|model| model.get_ref().latency);
+    let latency = declared(checker, model, models)?.latency;
+    check_infer::together(checker, &table)?;
     if table.outputs.is_empty() {
         return Err(checker
             .error(model.span(), "infer takes no output of its model")
             .with_help("outputs = { OUTPUT = \"COLUMN\" }"));
     }
+    let buckets = check_infer::buckets(checker, &table)?;
     let settings = InferSettings {
         batch_rows: table.batch_rows.get() as usize,
         batch_bytes: table.batch_bytes.0,
@@ -193,12 +200,34 @@ fn infer(checker: &Checker, table: InferTable, models: &Models) -> Result<(Strin
         on_error: table.on_error,
         parallelism: checker.parallelism(table.parallelism.as_ref())?,
         weight: table.weight.get(),
+        deadline: table.deadline.clone().map(|time| checker.positive("deadline", time)).transpose()?,
+        batch_cost: table.batch_cost.as_ref().map(|cost| cost.get_ref().get()),
+        buckets,
+        close_on_watermark: table.close_on_watermark,
+        fallback_after: table
+            .fallback_after
+            .clone()
+            .map(|time| checker.positive("fallback_after", time))
+            .transpose()?,
     };
     let uid = checker.name("uid", table.uid.as_ref().unwrap_or(&table.model))?;
-    Ok((uid, InferDecl { model: table.model, inputs: table.inputs, outputs: table.outputs, settings }))
+    let fallback = check_infer::ladder(checker, table.fallback, table.model.get_ref(), models)?;
+    let decl = InferDecl {
+        model: table.model,
+        inputs: table.inputs,
+        outputs: table.outputs,
+        key: table.key.map(Spanned::into_inner).unwrap_or_default(),
+        deadline_column: table.deadline_column,
+        cost: table.cost,
+        length: table.length,
+        fallback,
+        fallback_column: table.fallback_column,
+        settings,
+    };
+    Ok((uid, decl))
 }
 
-fn limit(in_flight: Option<NonZeroU32>, latency: Option<Duration>) -> Limit {
+pub(super) fn limit(in_flight: Option<NonZeroU32>, latency: Option<Duration>) -> Limit {
     let given = in_flight.map(|calls| calls.get() as usize);
     match latency {
         Some(_) => Limit::Follows { calls_max: given },

@@ -9,6 +9,7 @@
 
 mod asking;
 mod check;
+mod check_infer;
 mod check_model;
 mod check_step;
 mod defaults;
@@ -31,6 +32,8 @@ use std::time::Duration;
 
 use forebay_core::on_error::OnError;
 use toml::Spanned;
+
+pub use tables::ConstantValue;
 
 use crate::spec::{JoinHow, Limit, ModelSpec, Order, SinkSpec, SourceSpec, StreamJoinHow, StreamJoinKind, TableSpec};
 
@@ -142,8 +145,36 @@ pub struct InferDecl {
     pub inputs: BTreeMap<String, Spanned<String>>,
     /// Model output to new column.
     pub outputs: BTreeMap<String, Spanned<String>>,
+    /// The columns that make a row's key.
+    pub key: Vec<Spanned<String>>,
+    /// The column that says when a row has to be answered.
+    pub deadline_column: Option<Spanned<String>>,
+    /// What a row costs, as SQL.
+    pub cost: Option<Spanned<String>>,
+    /// How long a row is, as SQL.
+    pub length: Option<Spanned<String>>,
+    /// Other answers, in the order in which they are tried.
+    pub fallback: Vec<FallbackDecl>,
+    /// The column that says who answered.
+    pub fallback_column: Option<Spanned<String>>,
     /// Settings that need no fact.
     pub settings: InferSettings,
+}
+
+/// Another answer as declared.
+#[derive(Debug, Clone)]
+pub enum FallbackDecl {
+    /// Model output to value.
+    Constant(BTreeMap<String, Spanned<ConstantValue>>),
+    /// Model output to SQL.
+    Sql(BTreeMap<String, Spanned<String>>),
+    /// Another model, known to be declared.
+    Model {
+        /// Its name.
+        model: Spanned<String>,
+        /// How many of its request batches may be in flight.
+        limit: Limit,
+    },
 }
 
 /// The settings of an inference step that need no fact; see [`InferSpec`](crate::spec::InferSpec).
@@ -169,6 +200,16 @@ pub struct InferSettings {
     pub parallelism: u16,
     /// Share of the model's room.
     pub weight: u32,
+    /// How long after its arrival a row has to be answered.
+    pub deadline: Option<Duration>,
+    /// Most cost in a request batch.
+    pub batch_cost: Option<u64>,
+    /// Greatest length of each bucket, ascending.
+    pub buckets: Vec<u64>,
+    /// A watermark completes the request batches with rows that it waits for.
+    pub close_on_watermark: bool,
+    /// How long rows wait for a model elsewhere that refuses every call.
+    pub fallback_after: Option<Duration>,
 }
 
 /// A lookup join as declared.

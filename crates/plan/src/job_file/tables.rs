@@ -4,7 +4,8 @@
 //! `check`, and the defaults are in `defaults`.
 
 use std::collections::BTreeMap;
-use std::num::{NonZeroU16, NonZeroU32};
+use std::fmt;
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 
 use forebay_core::on_error::OnError;
 use schemars::JsonSchema;
@@ -145,6 +146,82 @@ pub struct InferTable {
     /// Share of the model's room, against other steps that ask it.
     #[serde(default = "defaults::weight")]
     pub weight: NonZeroU32,
+    /// `per_key`: the columns that make a row's key.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub key: Option<Spanned<Vec<Spanned<String>>>>,
+    /// How long after its arrival at the step a row has to be answered; then it counts as failed.
+    #[schemars(with = "Option<DurationText>")]
+    pub deadline: Option<Spanned<DurationText>>,
+    /// Column that says when a row has to be answered: a timestamp, or a duration after its arrival.
+    #[schemars(with = "Option<String>")]
+    pub deadline_column: Option<Spanned<String>>,
+    /// What a row costs, for example its tokens: a column or SQL expression.
+    #[schemars(with = "Option<String>")]
+    pub cost: Option<Spanned<String>>,
+    /// Most cost in a request batch; a costlier single row travels alone.
+    #[schemars(with = "Option<NonZeroU64>")]
+    pub batch_cost: Option<Spanned<NonZeroU64>>,
+    /// How long a row is: a column or SQL expression. Rows travel with others of their bucket, so that a model that pads
+    /// them to the longest pads little.
+    #[schemars(with = "Option<String>")]
+    pub length: Option<Spanned<String>>,
+    /// Greatest length of each bucket; longer rows share one more. Default by powers of two.
+    #[schemars(with = "Option<Vec<NonZeroU64>>")]
+    pub buckets: Option<Spanned<Vec<NonZeroU64>>>,
+    /// A watermark completes the request batches with rows that it waits for.
+    #[serde(default)]
+    pub close_on_watermark: bool,
+    /// Other answers for rows that the model does not answer, tried in order.
+    #[serde(default)]
+    #[schemars(with = "Vec<FallbackTable>")]
+    pub fallback: Vec<Spanned<FallbackTable>>,
+    /// New column that says who answered: the name of a model, `constant` or `sql`; null if nobody did.
+    #[schemars(with = "Option<String>")]
+    pub fallback_column: Option<Spanned<String>>,
+    /// How long rows wait for a model elsewhere that refuses every call, before they take their fallback; default for ever.
+    #[schemars(with = "Option<DurationText>")]
+    pub fallback_after: Option<Spanned<DurationText>>,
+}
+
+/// Another answer: exactly one of `model`, `constant` and `sql`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{"required": ["model"]}, {"required": ["constant"]}, {"required": ["sql"]}]))]
+pub struct FallbackTable {
+    /// Another `[model.NAME]` that gives the same outputs and is fed by the inputs of the step.
+    #[schemars(with = "Option<String>")]
+    pub model: Option<Spanned<String>>,
+    /// Model output to value; outputs that are not named become null.
+    #[schemars(with = "Option<BTreeMap<String, ConstantValue>>")]
+    pub constant: Option<BTreeMap<String, Spanned<ConstantValue>>>,
+    /// Model output to SQL expression over the step's input; outputs that are not named become null.
+    #[schemars(with = "Option<BTreeMap<String, String>>")]
+    pub sql: Option<BTreeMap<String, Spanned<String>>>,
+}
+
+/// A value that stands for an output.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ConstantValue {
+    /// True or false.
+    Bool(bool),
+    /// A whole number.
+    Integer(i64),
+    /// A number.
+    Float(f64),
+    /// Text.
+    Text(String),
+}
+
+impl fmt::Display for ConstantValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Integer(value) => write!(f, "{value}"),
+            Self::Float(value) => write!(f, "{value}"),
+            Self::Text(value) => write!(f, "'{value}'"),
+        }
+    }
 }
 
 /// Looks every row up in a small table, which is read whole before the first row (`table`), or pairs rows with those of another

@@ -2,15 +2,15 @@
 //!
 //! Every input of the model is fed by a column of the same value type and shape; nothing is cast or reshaped silently.
 
-use std::sync::Arc;
-
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion::common::DFSchema;
+use datafusion::execution::session_state::SessionState;
 use forebay_core::model::{ModelField, ModelSignature};
 use forebay_core::types::tensor::TensorType;
 use toml::Spanned;
 
 use super::expression::columns_help;
+use super::fallback::{Rows, answered_by, joined};
 use super::{Result, internal};
 use crate::facts::Facts;
 use crate::job_file::{InferDecl, JobFile, JobFileError, StepDecl};
@@ -27,14 +27,16 @@ pub(super) fn check(
     step: &StepDecl,
     decl: &InferDecl,
     input: &SchemaRef,
+    state: &SessionState,
 ) -> Result<(InferSpec, SchemaRef)> {
     let model = decl.model.get_ref();
     let signature = facts.signatures.get(model).ok_or_else(|| internal(job, &format!("no signature of {model}")))?;
     let wiring = Wiring { job, step, decl, signature, input };
     let inputs = wiring.inputs()?;
-    let (outputs, added) = wiring.outputs()?;
-    let fields = input.fields().iter().cloned().chain(added.into_iter().map(Arc::new));
-    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let (outputs, mut added) = wiring.outputs()?;
+    let checked = Rows::new(&wiring, facts, state)?;
+    let (rows, ladder) = (checked.rows()?, checked.ladder(&outputs, &added)?);
+    added.extend(ladder.column.as_deref().map(answered_by));
     let settings = decl.settings.clone();
     let spec = InferSpec {
         uid: step.uid.clone(),
@@ -51,19 +53,21 @@ pub(super) fn check(
         on_error: settings.on_error,
         parallelism: settings.parallelism,
         weight: settings.weight,
+        rows,
+        ladder,
     };
-    Ok((spec, schema))
+    Ok((spec, joined(input, added)))
 }
 
 /// Outputs of the model, each with the name of its column.
 type Named = Vec<(String, String)>;
 
-struct Wiring<'a> {
-    job: &'a JobFile,
-    step: &'a StepDecl,
-    decl: &'a InferDecl,
-    signature: &'a ModelSignature,
-    input: &'a SchemaRef,
+pub(super) struct Wiring<'a> {
+    pub job: &'a JobFile,
+    pub step: &'a StepDecl,
+    pub decl: &'a InferDecl,
+    pub signature: &'a ModelSignature,
+    pub input: &'a SchemaRef,
 }
 
 // === impl Wiring ===
@@ -149,14 +153,14 @@ impl Wiring<'_> {
         self.error(at, format!("there is no {what} \"{name}\"")).with_help(help)
     }
 
-    fn error(&self, at: &Spanned<String>, message: String) -> JobFileError {
+    pub fn error<T>(&self, at: &Spanned<T>, message: String) -> JobFileError {
         let place = format!("step {}, model \"{}\"", self.step.number, self.decl.model.get_ref());
         self.job.text.error(at.span(), format!("{place}: {message}"))
     }
 }
 
 /// Whether `column` can feed `field` as it is. One value a row fits an axis of one value as well, as hosts lay it out.
-fn takes(field: &ModelField, column: &Field) -> bool {
+pub(super) fn takes(field: &ModelField, column: &Field) -> bool {
     let (value, shape) = match TensorType::of(column) {
         Some(tensor) => (tensor.value, tensor.shape),
         None => (column.data_type().clone(), Vec::new()),

@@ -8,6 +8,7 @@
 mod changes;
 mod event_time;
 mod expression;
+mod fallback;
 pub(crate) mod hoist;
 mod infer;
 mod join;
@@ -168,7 +169,7 @@ impl Builder<'_> {
             Action::Select(columns, on_error) => self.project(step, columns, *on_error, false),
             Action::With(columns, on_error) => self.project(step, columns, *on_error, true),
             Action::Infer(decl) => {
-                let (spec, schema) = infer::check(self.job, self.facts, step, decl, &self.schema())?;
+                let (spec, schema) = infer::check(self.job, self.facts, step, decl, &self.schema(), &self.state)?;
                 self.over(NodeKind::Infer(spec), &step.uid, schema)
             }
             Action::Join(decl) => {

@@ -54,6 +54,46 @@ fn toml_and_keys() {
 }
 
 #[test]
+fn rows_and_fallbacks_of_inference() {
+    let mut said = Said::default();
+    let mut infer = |keys: &str| {
+        let step = format!(
+            "infer = {{ model = \"m\", inputs = {{ text = \"path\" }}, outputs = {{ answer = \"a\" }}, {keys} }}"
+        );
+        let others = ["second", "other"].into_iter().filter(|name| keys.contains(*name));
+        let others: String = others.map(|name| format!("[model.{name}]\nhost = \"fake\"\n")).collect();
+        let models = format!("[model.m]\nhost = \"fake\"\n{others}");
+        let text = job(&format!("[[step]]\n{step}\n{models}"));
+        let error = plan(&text).map(|_| "no error".to_string()).unwrap_or_else(|error| error.to_string());
+        said.0.push_str(&format!("{keys}\n    {error}\n"));
+    };
+    infer("order = \"per_key\"");
+    infer("key = [\"taken\"]");
+    infer("order = \"per_key\", key = [\"take\"]");
+    infer("batch_cost = 5");
+    infer("cost = \"path\"");
+    infer("cost = \"image_to_tensor(content, 8, 8)\"");
+    infer("cost = \"length(pat)\"");
+    infer("buckets = [1]");
+    infer("length = \"taken\", buckets = [64, 64]");
+    infer("deadline = \"0s\"");
+    infer("deadline_column = \"taken\"");
+    infer("fallback_column = \"by\"");
+    infer("fallback_after = \"1s\"");
+    infer("fallback = [{}]");
+    infer("fallback = [{ constant = { answer = \"x\" }, model = \"m\" }]");
+    infer("fallback = [{ model = \"m\" }]");
+    infer("fallback = [{ model = \"n\" }]");
+    infer("fallback = [{ model = \"second\" }, { model = \"second\" }]");
+    infer("fallback = [{ model = \"other\" }]");
+    infer("fallback = [{ constant = { answr = \"x\" } }]");
+    infer("fallback = [{ constant = { answer = 7 } }]");
+    infer("fallback = [{ sql = { answer = \"taken +\" } }]");
+    infer("fallback = [{ constant = { answer = \"x\" } }], fallback_column = \"path\"");
+    insta::assert_snapshot!(said.0);
+}
+
+#[test]
 fn steps_and_models() {
     let mut said = Said::default();
     said.step("on_error = \"null\"");

@@ -15,6 +15,39 @@ fn digits_logical_plan_reads_like_this() {
 }
 
 #[test]
+fn rows_and_fallbacks_of_inference_are_shown() {
+    let step = r#"
+[[step]]
+[step.infer]
+model = "m"
+inputs = { text = "path" }
+outputs = { answer = "a", score = "s" }
+order = "per_key"
+key = ["taken"]
+deadline = "2s"
+cost = "length(path)"
+batch_cost = 4096
+length = "length(path)"
+buckets = [64, 256]
+close_on_watermark = true
+fallback = [
+    { model = "second" },
+    { sql = { answer = "upper(path)" } },
+    { constant = { answer = "unknown", score = 0 } },
+]
+fallback_column = "by"
+fallback_after = "1m"
+
+[model.m]
+host = "fake"
+
+[model.second]
+host = "fake"
+"#;
+    insta::assert_snapshot!(explain(&plan(&job(step)).unwrap().graph));
+}
+
+#[test]
 fn a_plan_without_models_names_none() {
     let shown = explain(&plan(&job("")).unwrap().graph);
     assert!(!shown.contains("models"), "{shown}");

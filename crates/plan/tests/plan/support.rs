@@ -60,10 +60,20 @@ pub fn facts() -> Facts {
     ]));
     let files = [("source", &source), ("images", &source), ("photos", &source), ("clicks", &clicks), ("views", &views)];
     let sources = files.into_iter().chain([("bids", &bids)]);
+    let text = |outputs: &[(&str, DataType)]| ModelSignature {
+        inputs: vec![ModelField::new("text", DataType::Utf8, &[])],
+        outputs: outputs.iter().map(|(name, kind)| ModelField::new(*name, kind.clone(), &[])).collect(),
+    };
+    let answers = text(&[("answer", DataType::Utf8), ("score", DataType::Float64)]);
     Facts {
         sources: sources.map(|(uid, schema)| (uid.to_string(), Arc::clone(schema))).collect(),
         tables: (1..=5).map(|step| (step, Arc::clone(&labels))).collect(),
-        signatures: BTreeMap::from([("digits".to_string(), digits)]),
+        signatures: BTreeMap::from([
+            ("digits".to_string(), digits),
+            ("m".to_string(), answers.clone()),
+            ("second".to_string(), answers),
+            ("other".to_string(), text(&[("answer", DataType::Int64)])),
+        ]),
     }
 }
 

@@ -24,7 +24,7 @@ fn core(settings: JournalSettings) -> Core {
 
 fn append(ticket: Ticket, ids: &[u128]) -> Event {
     let ids = requests(ids);
-    let bytes = record::failure(&ids, Kind::Data, "unreadable", 1 << 20).unwrap();
+    let bytes = record::failure(&ids, false, Kind::Data, "unreadable", 1 << 20).unwrap();
     Event::Append { ticket, ids, failed: true, bytes }
 }
 

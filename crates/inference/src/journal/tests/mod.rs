@@ -68,7 +68,7 @@ pub(super) fn value(outcome: &Outcome) -> i64 {
         Outcome::Answered { rows, place } => {
             rows.column(0).as_any().downcast_ref::<Int64Array>().unwrap().value(*place)
         }
-        Outcome::Failed { kind, reason, .. } => panic!("{kind:?}: {reason}"),
+        Outcome::Failed { kind, reason, .. } | Outcome::GivenUp { kind, reason } => panic!("{kind:?}: {reason}"),
     }
 }
 

@@ -4,7 +4,7 @@ use forebay_core::Kind;
 use forebay_core::testing::MemoryDisk;
 use futures::future::join_all;
 
-use super::{FOLDER, Process, requests, rows};
+use super::{FOLDER, Process, requests, rows, value};
 use crate::journal::{Journal, JournalSettings};
 use crate::request::Outcome;
 
@@ -28,6 +28,22 @@ fn failed_rows_are_finished_too() {
     let outcomes = next.wait(next.journal.lookup(&requests(&[5]))).unwrap();
     assert!(matches!(&outcomes[0], Some(Outcome::Failed { kind: Kind::Data, reason, .. }) if reason == "not a digit"));
     assert_eq!(next.journal.stats().failures, 1);
+}
+
+#[test]
+fn a_row_given_up_stays_so_and_an_answer_that_was_there_first_stands() {
+    let disk = MemoryDisk::new();
+    let process = Process::start(&disk, 1);
+    process.answer(&[1], 10);
+    let given_up = process.wait(process.journal.give_up(requests(&[1, 2]), Kind::Timeout, "too late")).unwrap();
+    assert_eq!(value(&given_up[0]), 10);
+    let is_given_up =
+        |outcome: &Outcome| matches!(outcome, Outcome::GivenUp { kind: Kind::Timeout, reason } if reason == "too late");
+    assert!(is_given_up(&given_up[1]));
+    let appended = process.wait(process.journal.append_answers(requests(&[2]), rows(&[2], 77))).unwrap();
+    assert_eq!(appended.duplicates, [0], "an answer that comes later changes nothing");
+    let next = Process::start(&disk, 2);
+    assert!(is_given_up(next.wait(next.journal.lookup(&requests(&[2]))).unwrap()[0].as_ref().unwrap()));
 }
 
 #[test]

@@ -171,7 +171,7 @@ impl World {
                     prop_assert!(self.journal.contains_key(id), "told before it is durable");
                 }
                 // No record of it: another submission may have had more luck since.
-                Outcome::Failed { .. } => {}
+                Outcome::Failed { .. } | Outcome::GivenUp { .. } => {}
             }
         }
         Ok(())

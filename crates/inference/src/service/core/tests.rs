@@ -69,7 +69,7 @@ fn failure(kind: Kind) -> Failure {
 fn outcome(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Answered { place, .. } => format!("@{place}"),
-        Outcome::Failed { kind, .. } => kind.name().to_string(),
+        Outcome::Failed { kind, .. } | Outcome::GivenUp { kind, .. } => kind.name().to_string(),
     }
 }
 

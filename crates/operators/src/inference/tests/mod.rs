@@ -1,5 +1,8 @@
 //! Scripts against the inference operator: a model that answers when told, in the order told.
 
+mod facts;
+mod ladder;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,6 +24,10 @@ type Call = (RequestBatch, Option<oneshot::Sender<Vec<Outcome>>>);
 #[derive(Default)]
 struct Scripted {
     calls: Mutex<Vec<Call>>,
+    /// Rows given up, and why.
+    given_up: Mutex<Vec<(usize, String)>>,
+    /// Answered in the meantime: what giving up comes to instead.
+    answered: Mutex<Option<i64>>,
     closed: Mutex<Vec<(Epoch, usize)>>,
 }
 
@@ -38,6 +45,18 @@ impl Model for Scripted {
     fn close(&self, epoch: Epoch, ids: Vec<RequestId>) -> BoxFuture<'static, Result<()>> {
         self.closed.lock().unwrap().push((epoch, ids.len()));
         Box::pin(async { Ok(()) })
+    }
+
+    fn give_up(&self, ids: Vec<RequestId>, kind: Kind, reason: String) -> BoxFuture<'static, Result<Vec<Outcome>>> {
+        self.given_up.lock().unwrap().push((ids.len(), reason.clone()));
+        let outcome = match *self.answered.lock().unwrap() {
+            Some(value) => {
+                let answer: ArrayRef = Arc::new(Int64Array::from(vec![value]));
+                Outcome::Answered { rows: RecordBatch::try_from_iter([("y", answer)]).unwrap(), place: 0 }
+            }
+            None => Outcome::GivenUp { kind, reason },
+        };
+        Box::pin(async move { Ok(vec![outcome; ids.len()]) })
     }
 }
 
@@ -82,12 +101,15 @@ fn settings(order: Order, on_error: OnError) -> InferenceSettings {
             outputs: vec!["y".into()],
             schema: Arc::new(Schema::new(fields)),
             kept: vec![0],
+            answered_by: Vec::new(),
             on_error,
         },
         batcher: BatcherSettings::new(4, 1 << 20, LINGER),
+        rows: RowFacts::default(),
         order,
         attempts_max: 2,
         remote: false,
+        patience: None,
         planted: Planted::default(),
     }
 }
@@ -98,9 +120,13 @@ impl Bench {
     }
 
     fn restored(settings: InferenceSettings, restored: Restored) -> Self {
-        let (env, model) = (ManualEnv::new(1), Arc::new(Scripted::default()));
+        Self::with_ladder(ManualEnv::new(1), settings, restored, Vec::new())
+    }
+
+    fn with_ladder(env: ManualEnv, settings: InferenceSettings, restored: Restored, ladder: Vec<Rung>) -> Self {
+        let model = Arc::new(Scripted::default());
         let gate = ModelGate::fixed(Arc::new(env.clone()), 2, 4, LINGER);
-        let mut operator = Inference::new(settings, model.clone(), gate);
+        let mut operator = Inference::new(settings, model.clone(), gate).with_ladder(ladder);
         operator.open(crate::tests::context(&env), restored).unwrap();
         operator.poll().unwrap();
         Self { env, model, operator }
@@ -121,9 +147,14 @@ impl Bench {
             lines.push(match out {
                 Out::Batch(batch) => {
                     let answers = batch.rows().column(1).as_primitive::<Int64Type>();
-                    let row = |place: usize| match answers.is_null(place) {
-                        true => format!("{}=null", batch.ids()[place].ordinal),
-                        false => format!("{}={}", batch.ids()[place].ordinal, answers.value(place)),
+                    let by = batch.rows().column_by_name("by").map(|by| by.as_string::<i32>());
+                    let row = |place: usize| {
+                        let by = by.filter(|by| !by.is_null(place)).map(|by| format!("({})", by.value(place)));
+                        let answer = match answers.is_null(place) {
+                            true => "null".to_string(),
+                            false => answers.value(place).to_string(),
+                        };
+                        format!("{}={answer}{}", batch.ids()[place].ordinal, by.unwrap_or_default())
                     };
                     format!("rows {}", (0..batch.len()).map(row).collect::<Vec<_>>().join(" "))
                 }
@@ -139,6 +170,19 @@ impl Bench {
             self.env.settle();
         }
         lines.join(" | ")
+    }
+
+    /// The input of every call so far.
+    fn calls(&self) -> Vec<Vec<i64>> {
+        let calls = self.model.calls.lock().unwrap();
+        calls.iter().map(|(batch, _)| batch.rows.column(0).as_primitive::<Int64Type>().values().to_vec()).collect()
+    }
+
+    /// Lets time pass and the operator see it.
+    fn pass(&mut self, time: Duration) {
+        self.env.advance(time);
+        let now = forebay_core::env::Env::now(&self.env);
+        self.operator.on_timer(now).unwrap();
     }
 
     fn snapshot(&mut self, epoch: u64) -> Restored {

@@ -1,0 +1,83 @@
+//! An inference step as planned, turned into what its operator is made of.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use forebay_core::Result;
+use forebay_core::keys::KeyColumns;
+use forebay_inference::call::Caller;
+use forebay_operators::inference::facts::RowFacts;
+use forebay_operators::inference::ladder::{Computed, Rung, Second};
+use forebay_plan::graph::Step;
+use forebay_plan::infer::{RowExpr, RowSpec};
+use forebay_plan::spec::{InferSpec, Limit};
+
+use crate::model::ServiceModel;
+
+/// Makes a rung for each subtask.
+pub(crate) enum MakeRung {
+    /// The same for all.
+    Computed(Computed),
+    /// A model.
+    Model { name: String, model: ServiceModel, revision: String, inputs: Vec<(String, usize)>, limit: Limit },
+}
+
+// === impl MakeRung ===
+
+impl MakeRung {
+    /// The rung of one subtask, which asks with `weight`.
+    pub fn make(&self, weight: u32) -> Rung {
+        match self {
+            Self::Computed(computed) => Rung::Computed(computed.clone()),
+            Self::Model { name, model, revision, inputs, limit } => Rung::Model(Second {
+                name: name.clone(),
+                revision: revision.clone(),
+                inputs: inputs.clone(),
+                remote: model.remote,
+                gate: caller(model, *limit, weight),
+                model: Arc::new(model.clone()),
+            }),
+        }
+    }
+}
+
+/// The place of one subtask among those that ask `model`.
+pub(crate) fn caller(model: &ServiceModel, limit: Limit, weight: u32) -> Caller {
+    match limit {
+        Limit::Follows { .. } => model.gate.caller(weight, None),
+        Limit::Fixed(calls) => model.gate.caller(weight, Some(calls)),
+    }
+}
+
+/// Answers that are computed, of the types that the step's output has for them.
+pub(crate) fn computed(name: &str, outputs: &[Option<RowExpr>], infer: &InferSpec, step: &Step) -> MakeRung {
+    let kinds = step.output.fields().iter().skip(step.input().fields().len()).map(|field| field.data_type().clone());
+    let named = infer.outputs.iter().map(|(output, _)| output.clone()).zip(kinds);
+    let expressions = outputs.iter().map(|output| output.as_ref().map(|output| Arc::clone(&output.expr)));
+    let columns = named.zip(expressions).map(|((output, kind), expression)| (output, kind, expression));
+    MakeRung::Computed(Computed::new(name.to_string(), columns.collect()))
+}
+
+/// The name of each rung, if a column says who answered.
+pub(crate) fn answered_by(infer: &InferSpec) -> Vec<String> {
+    let rungs = infer.ladder.rungs.iter().map(|rung| rung.name().to_string());
+    let names = std::iter::once(infer.model.clone()).chain(rungs);
+    if infer.ladder.column.is_some() { names.collect() } else { Vec::new() }
+}
+
+/// What the batcher has to know of each row.
+///
+/// # Errors
+/// `Invalid` if a column cannot be a key.
+pub(crate) fn facts(rows: &RowSpec, input: &SchemaRef) -> Result<RowFacts> {
+    let expression = |expression: &Option<RowExpr>| expression.as_ref().map(|expression| Arc::clone(&expression.expr));
+    let key = if rows.key.is_empty() { None } else { Some(KeyColumns::new(rows.key.clone(), input)?) };
+    Ok(RowFacts {
+        key,
+        cost: expression(&rows.cost),
+        length: expression(&rows.length),
+        buckets: rows.buckets.clone(),
+        deadline: rows.deadline,
+        deadline_column: rows.deadline_column,
+    })
+}

@@ -1,0 +1,121 @@
+//! From outcomes to what becomes of rows, and out of the operator.
+
+use forebay_core::Result;
+use forebay_core::operator::Out;
+use forebay_core::time::Instant;
+use forebay_gate::batcher::Entry as Queued;
+use forebay_inference::request::Outcome;
+
+use super::retry::{self, Refused, Verdict};
+use super::table::Emission;
+use super::{Done, Inference};
+
+// === impl Inference ===
+
+impl Inference {
+    pub(super) fn take_answers(&mut self) -> Result<()> {
+        for done in self.completions.take() {
+            self.running -= 1;
+            match done {
+                Done::Answered { rung, rows, sent, outcomes } => self.take_call(rung, rows, sent, outcomes?)?,
+                Done::GivenUp { rows, outcomes } => {
+                    rows.into_iter().zip(outcomes?).for_each(|(row, outcome)| self.given_up(row, outcome));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_call(&mut self, rung: usize, rows: Vec<Queued<u64>>, sent: Instant, outcomes: Vec<Outcome>) -> Result<()> {
+        let (alone, remote) = (rows.len() == 1, self.lane(rung).remote);
+        if outcomes.iter().any(|outcome| matches!(outcome, Outcome::Answered { .. })) {
+            let took = self.now().since(sent);
+            self.lane_mut(rung).took(took);
+        }
+        let (mut refused, mut halve, mut ended) = (Refused::default(), Vec::new(), Vec::new());
+        for (row, outcome) in rows.into_iter().zip(outcomes) {
+            let asked = self.table.is_asked(row.item, rung);
+            if !asked {
+                self.came_back(rung, &row);
+            }
+            match retry::verdict(&outcome, remote, alone) {
+                Verdict::Refused { retry_after } => refused.add(asked.then_some(row), retry_after),
+                Verdict::Stop => return Err(retry::wrong_settings(&outcome)),
+                _ if !asked => {}
+                Verdict::Final => ended.push((row.item, outcome)),
+                Verdict::Halve => halve.push(row),
+                Verdict::Failed => ended.extend(self.take_failure(rung, row, outcome)),
+            }
+        }
+        self.end(ended);
+        self.wait_for_room(rung, refused);
+        self.halve(rung, halve);
+        Ok(())
+    }
+
+    /// A call that the model refused without work: its rows come back together, and no try is counted.
+    fn wait_for_room(&mut self, rung: usize, refused: Refused) {
+        let now = self.now();
+        let lane = self.lane_mut(rung);
+        if !refused.any {
+            lane.later.room_again();
+            return;
+        }
+        let at = lane.gate.retry_at(lane.later.count_refusal(), refused.retry_after);
+        lane.later.refused(now, at);
+        if self.is_hopeless(rung) {
+            self.refuse_all(rung, refused.rows);
+        } else if !refused.rows.is_empty() {
+            self.lane_mut(rung).later.push(at, refused.rows, false);
+        }
+    }
+
+    /// Splitting a call is no try of its rows.
+    fn halve(&mut self, rung: usize, mut rows: Vec<Queued<u64>>) {
+        let (now, second) = (self.since_start(), rows.split_off(rows.len() / 2));
+        for half in [rows, second] {
+            if !half.is_empty() {
+                self.lane_mut(rung).batcher.retry(half, now);
+            }
+        }
+    }
+
+    /// Queues the row again, alone, for only one of those that failed together need be at fault; or gives it back with its
+    /// outcome, if it was tried as often as it may be.
+    fn take_failure(&mut self, rung: usize, row: Queued<u64>, outcome: Outcome) -> Option<(u64, Outcome)> {
+        let (attempts, now) = (self.table.count_failure(row.item), self.since_start());
+        if attempts >= self.settings.attempts_max {
+            return Some((row.item, outcome));
+        }
+        let lane = self.lane_mut(rung);
+        if lane.remote {
+            lane.later.push(lane.gate.retry_at(attempts, None), vec![row], true);
+        } else {
+            lane.batcher.retry(vec![row], now);
+        }
+        None
+    }
+
+    pub(super) fn emit(&mut self) -> Result<Option<Out>> {
+        match self.table.emit() {
+            None => Ok(None),
+            Some(Emission::Watermark(watermark)) => Ok(Some(Out::Watermark(watermark))),
+            Some(Emission::Rows(entries)) => {
+                let identity = &self.context().identity;
+                let (uid, groups) = (identity.uid.clone(), identity.groups);
+                for entry in &entries {
+                    let group = entry.group(groups);
+                    let emitted = self.emitted.entry(group).or_default();
+                    emitted.push(entry.request);
+                    emitted.extend(&entry.earlier);
+                }
+                let assembled = self.settings.answers.assemble(&entries, &uid)?;
+                self.outs.extend(assembled.batch.map(Out::Batch));
+                if !assembled.dead_letters.is_empty() {
+                    self.outs.push_back(Out::DeadLetters(assembled.dead_letters));
+                }
+                Ok(self.outs.pop_front())
+            }
+        }
+    }
+}
