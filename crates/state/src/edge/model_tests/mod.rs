@@ -6,3 +6,4 @@
 mod disk;
 mod regions;
 mod regions_tests;
+mod zombie;
