@@ -337,7 +337,8 @@ impl EdgeCore {
             Err(failure) => actions.push(Action::Tell { ticket, result: Err(failure) }),
             Ok(()) => {
                 self.flushes.push((self.next, ticket));
-                self.tell_flushed(self.durable, actions);
+                let early = self.settings.bug == Some(PlantedBug::FlushBeforeSync);
+                self.tell_flushed(if early { self.written } else { self.durable }, actions);
             }
         }
     }

@@ -105,8 +105,8 @@ impl<'a> Replay<'a> {
     /// # Errors
     /// As [`Replay::take`].
     pub fn end(mut self) -> Result<Found> {
-        // A segment is complete before the next is begun.
-        self.finish(self.skipped.is_some())?;
+        // Also if one with a torn header follows: that header was to say how much of the one before counts.
+        self.finish(false)?;
         if let Some((_, file)) = self.skipped.take() {
             self.found.torn = Some((file, 0));
         }
