@@ -5,6 +5,7 @@ use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
 use forebay_core::key_group::KeyGroup;
+use forebay_core::row_kind::RowKind;
 use forebay_core::{Batch, Error, Kind, Result};
 
 use super::position::RowKey;
@@ -19,7 +20,7 @@ pub(super) struct Grouped {
 
 /// What tells the rows of `batch` apart.
 pub(super) fn keys(batch: &Batch) -> Vec<RowKey> {
-    batch.ids().iter().map(|id| RowKey { id: *id, kind: 0 }).collect()
+    (0..batch.len()).map(|place| RowKey { id: batch.ids()[place], kind: batch.kind(place).to_byte() }).collect()
 }
 
 /// The rows of `batch` at `places`, those of one key group together and in their order. `groups` and `keys` are of all rows.
@@ -60,7 +61,8 @@ pub(super) fn decode(bytes: &[u8], keys: &[RowKey]) -> Result<Batch> {
         return Err(wrong().with("found", rows.num_rows()));
     }
     let ids: Vec<_> = keys.iter().map(|key| key.id).collect();
-    Batch::new(rows, ids)
+    let kinds = keys.iter().map(|key| RowKind::from_byte(key.kind)).collect::<Result<Vec<_>>>()?;
+    Batch::new(rows, ids)?.with_kinds(kinds)
 }
 
 /// The rows of `batch`, which are in the order of `spans`, that `wanted` leaves of each span: the place of the first, counted
