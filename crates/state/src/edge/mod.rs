@@ -52,7 +52,7 @@ pub use reader::EdgeReader;
 pub use record::Span;
 pub use replay::{Found, Replay};
 pub use restore::{Candidate, EdgeEnds, consistent_restore};
-pub use writer::{EdgeWriter, Grouping, by_row};
+pub use writer::{EdgeWriter, Grouping, by_key, by_row};
 
 #[cfg(test)]
 mod model_tests;

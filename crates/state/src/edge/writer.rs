@@ -6,6 +6,7 @@ use std::task::Waker;
 
 use forebay_core::element::Epoch;
 use forebay_core::key_group::KeyGroup;
+use forebay_core::keys::KeyColumns;
 use forebay_core::operator::{Context, Drained, Frozen, Operator, Out, Restored, Room, Snapshot};
 use forebay_core::time::EventTime;
 use forebay_core::{Batch, Error, Kind, Result};
@@ -39,6 +40,11 @@ pub struct EdgeWriter {
 /// Groups rows of an unkeyed stream: by the split that each row was read from.
 pub fn by_row() -> Grouping {
     Arc::new(|batch, groups| Ok(batch.ids().iter().map(|id| id.key_group(groups)).collect()))
+}
+
+/// Groups rows of a keyed stream: by their key.
+pub fn by_key(columns: KeyColumns) -> Grouping {
+    Arc::new(move |batch, groups| columns.groups(batch.rows(), groups))
 }
 
 // === impl EdgeWriter ===

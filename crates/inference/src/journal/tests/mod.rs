@@ -3,7 +3,7 @@
 mod core;
 mod crash;
 mod damage;
-mod model;
+mod model_tests;
 mod order;
 mod trim;
 

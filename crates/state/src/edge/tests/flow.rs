@@ -83,10 +83,58 @@ fn a_row_of_another_writers_key_group_is_our_bug_and_an_old_attempt_cannot_open(
 }
 
 #[test]
+fn kinds_come_out_as_they_went_in_and_both_halves_of_an_update_pass() {
+    use forebay_core::row_kind::RowKind::{Delete, Insert, UpdateAfter, UpdateBefore};
+    let process = Process::open(&MemoryDisk::new(), 1, settings(EdgeMode::IdDedupe)).unwrap();
+    let none = Groups::new();
+    process.take_over(1, None, Epoch(1), &none).unwrap().unwrap();
+    let mut writers = process.writers(1, 1, &none);
+    let kinds = [Insert, UpdateBefore, UpdateAfter, Delete];
+    writers[0].on_batch(batch([5, 10, 10, 15]).with_kinds(kinds).unwrap()).unwrap();
+    writers[0].on_batch(batch([10]).with_kinds([UpdateAfter]).unwrap()).unwrap();
+    let mut reader = process.readers(1, &none).unwrap().remove(0);
+    process.env.settle();
+    assert!(matches!(reader.poll_next().unwrap(), Read::Pending));
+    process.env.settle();
+    let Read::Batch(read) = reader.poll_next().unwrap() else { panic!("rows are visible") };
+    assert_eq!(read.kinds().unwrap(), kinds);
+    assert!(matches!(reader.poll_next().unwrap(), Read::Pending), "the same half again is dropped");
+}
+
+#[test]
 fn id_dedupe_is_refused_behind_a_nondeterministic_producer() {
     use super::super::Determinism;
     let refused = EdgeMode::IdDedupe.allowed_for(Determinism::Nondeterministic).unwrap_err();
     assert_eq!(refused.kind(), Kind::Invalid);
     assert!(EdgeMode::IdDedupe.allowed_for(Determinism::Journalled).is_ok());
     assert!(EdgeMode::CommitRead.allowed_for(Determinism::Nondeterministic).is_ok());
+}
+
+#[test]
+fn what_a_process_writes_after_another_took_over_is_never_read_back() {
+    for mode in [EdgeMode::CommitRead, EdgeMode::IdDedupe] {
+        let (disk, none) = (MemoryDisk::new(), Groups::new());
+        let old = Process::open(&disk, 1, settings(mode)).unwrap();
+        old.take_over(1, None, Epoch(1), &none).unwrap().unwrap();
+        let mut stale = old.writers(1, 1, &none);
+        write(&mut stale, &batch(0..10));
+        let state = old.barrier(&mut stale, Epoch(2)).unwrap();
+        let new = Process::open(&disk, 2, settings(mode)).unwrap();
+        new.take_over(2, Some(Epoch(2)), Epoch(3), &state).unwrap().unwrap();
+        let mut writers = new.writers(2, 1, &state);
+        // The old one goes on in its last segment, and then in others whose numbers the new one takes too.
+        for round in 0..4 {
+            write(&mut stale, &batch(100 + round * 10..110 + round * 10));
+            old.barrier(&mut stale, Epoch(3 + round as u64)).unwrap();
+            write(&mut writers, &batch(10 + round * 10..20 + round * 10));
+        }
+        let state = new.barrier(&mut writers, Epoch(4)).unwrap();
+        let last = Process::open(&disk, 3, settings(mode)).unwrap();
+        last.take_over(3, Some(Epoch(4)), Epoch(5), &state).unwrap().unwrap();
+        last.publish(Epoch(4));
+        let (mut reader, mut seen) = (last.readers(1, &none).unwrap().remove(0), Seen::default());
+        last.read(&mut reader, &mut seen).unwrap();
+        assert_eq!(sorted(seen.rows), (0..50).collect::<Vec<_>>(), "{mode:?}");
+        assert!(disk.paths().iter().filter(|path| path.ends_with("-1.fbe")).count() <= 2, "{:?}", disk.paths());
+    }
 }

@@ -253,10 +253,12 @@ impl World {
             Ok((core, _)) => self.core = Some(core),
             Err(_) => self.broken = Some("a told result is not there"),
         }
+        let names_last = model.bug != Some(Bug::Journal(PlantedBug::SkipFolderSync));
+        let before = std::mem::take(&mut self.files);
         let read = |path: String| {
             let bytes = block_on(memory.read(&path)).unwrap().unwrap().to_vec();
-            let synced = bytes.len();
-            (path, File { bytes, synced, named: true })
+            let (synced, named) = (bytes.len(), names_last || before.get(&path).is_some_and(|file| file.named));
+            (path, File { bytes, synced, named })
         };
         self.files = memory.paths().into_iter().map(read).collect();
         self.emitted = restored.map(|(_, emitted)| emitted).unwrap_or_default();
