@@ -16,7 +16,7 @@ use super::{Appended, JournalSettings, JournalStats, PlantedBug, record};
 use crate::request::RequestId;
 
 /// The journal's state.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Core {
     settings: JournalSettings,
     attempt: u64,
@@ -36,7 +36,7 @@ pub(super) struct Core {
 }
 
 /// Records that become durable together, all in one segment.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Group {
     number: u64,
     segment: u32,

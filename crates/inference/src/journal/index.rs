@@ -46,7 +46,7 @@ pub(super) struct Segment {
 }
 
 /// Finished rows by request, and segments by number.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Index {
     entries: HashMap<RequestId, Entry, BuildHasherDefault<IdHasher>>,
     segments: BTreeMap<u32, Segment>,

@@ -48,6 +48,6 @@ pub use restart::{Resume, Started};
 pub use snapshot_file::{StateEntry, SubtaskSnapshot, content_hash};
 
 #[cfg(test)]
-mod model_tests;
+pub(crate) mod model_tests;
 #[cfg(test)]
 mod tests;

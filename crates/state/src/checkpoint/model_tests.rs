@@ -19,10 +19,11 @@ use super::protocol::{Action, Ending, Event, PlantedBug};
 use super::publish::Publish;
 use super::restart::{Restart, Resume};
 use super::sealed::unseal;
+use crate::model_check::bound;
 
 /// The store and the sink, as all attempts see them.
 #[derive(Debug, Clone, Default)]
-struct World {
+pub(crate) struct World {
     generation: u64,
     epochs: BTreeMap<Epoch, EpochRecord>,
     manifests: BTreeMap<String, Arc<Manifest>>,
@@ -60,13 +61,14 @@ enum Phase {
 /// What a search found.
 #[derive(Debug, Default)]
 struct Search {
+    generated: u64,
     seen: HashSet<u128>,
     violations: BTreeSet<&'static str>,
     /// What was reached at least once, so that a search which sees nothing cannot pass.
     reached: BTreeSet<&'static str>,
 }
 
-fn layout() -> Layout {
+pub(crate) fn layout() -> Layout {
     Layout::new("job").unwrap()
 }
 
@@ -74,7 +76,7 @@ fn layout() -> Layout {
 
 impl World {
     /// Carries out one action of `attempt`, atomically, as the store and the committers do.
-    fn carry_out(&mut self, action: &Action) -> Event {
+    pub(crate) fn carry_out(&mut self, action: &Action) -> Event {
         match action {
             Action::ListEpochs => Event::NewestEpoch(self.epochs.keys().last().copied()),
             Action::ReadGeneration => Event::Generation(self.generation),
@@ -102,6 +104,16 @@ impl World {
             }
             Action::End(_) => unreachable!("an ending is no action of the store"),
         }
+    }
+
+    /// The manifest of the newest epoch.
+    pub(crate) fn newest(&self) -> Option<Arc<Manifest>> {
+        self.epochs.values().next_back().map(|record| Arc::clone(&self.manifests[&record.manifest]))
+    }
+
+    /// The first promise of the store that was broken.
+    pub(crate) fn violation(&self) -> Option<&'static str> {
+        self.violation
     }
 
     fn create(&mut self, record: &EpochRecord, overwrite: bool) -> Event {
@@ -147,7 +159,7 @@ fn owed(manifest: &Manifest) -> Vec<(u64, u64)> {
     items.map(|item| (u64::from(item[0]), u64::from(item[1]))).collect()
 }
 
-fn manifest(generation: u64, row: u64, epoch: Epoch) -> Manifest {
+pub(crate) fn manifest(generation: u64, row: u64, epoch: Epoch) -> Manifest {
     let item = Bytes::from(vec![generation as u8, row as u8]);
     let extra = serde_json::json!({ "position": row + 1 });
     Manifest {
@@ -271,6 +283,7 @@ fn search(attempts: usize, epochs: u32, bug: Option<PlantedBug>) -> Search {
             if !attempts[number].go_on(&mut world, &mut search) {
                 continue;
             }
+            search.generated += 1;
             if let Some(violation) = world.broken_promise() {
                 search.violations.insert(violation);
                 continue;
@@ -288,9 +301,13 @@ fn search(attempts: usize, epochs: u32, bug: Option<PlantedBug>) -> Search {
 
 #[test]
 fn no_order_of_attempts_breaks_a_promise() {
-    for (attempts, epochs) in [(2, 2), (3, 1)] {
+    for (attempts, epochs) in bound([(2, 2), (3, 1)], [(2, 3), (3, 2)]) {
         let search = search(attempts, epochs, None);
-        println!("{attempts} attempts, {epochs} epochs: {} states", search.seen.len());
+        println!(
+            "model publish/restart, {attempts} attempts, {epochs} epochs: {} generated, {} unique states",
+            search.generated,
+            search.seen.len()
+        );
         assert!(search.violations.is_empty(), "{:?}", search.violations);
         let expected = [
             "a claim was lost",

@@ -3,6 +3,7 @@
 mod core;
 mod crash;
 mod damage;
+mod model_tests;
 mod order;
 mod trim;
 

@@ -1,0 +1,60 @@
+//! Giving disk space back: the oldest segments, once every consumer is past them in every checkpoint it may go back to.
+
+use std::collections::BTreeMap;
+
+use super::super::position::Positions;
+use super::super::protocol::{Action, EdgeMode, PlantedBug};
+use super::{EdgeCore, Record};
+
+// === impl EdgeCore ===
+
+impl EdgeCore {
+    /// Removes the longest run of oldest segments that nobody needs any more; never the one that is written.
+    pub(super) fn trim(&mut self, actions: &mut Vec<Action>) {
+        if self.removing || self.failed.is_some() {
+            return;
+        }
+        let Some(limit) = self.trim_limit() else { return };
+        let needed = |record: &Record| record.spans.iter().any(|span| span.end() > limit.of(span.group));
+        let mut oldest_needed: BTreeMap<u32, bool> = BTreeMap::new();
+        for record in self.records.values().filter(|record| record.sequence < self.durable) {
+            *oldest_needed.entry(record.place.segment.0).or_default() |= needed(record);
+        }
+        let last = self.segments.len().saturating_sub(1);
+        let free =
+            self.segments.iter().take(last).take_while(|segment| oldest_needed.get(&segment.number) != Some(&true));
+        let files: Vec<String> = free.map(|segment| segment.file()).collect();
+        if files.is_empty() {
+            return;
+        }
+        let kept_from = self.segments[files.len()].number;
+        self.segments.drain(..files.len());
+        let durable = self.durable;
+        self.records.retain(|_, record| record.sequence >= durable || record.place.segment.0 >= kept_from);
+        self.removing = true;
+        actions.push(Action::Remove { files });
+    }
+
+    pub(super) fn removed(&mut self, actions: &mut Vec<Action>) {
+        self.removing = false;
+        actions.push(Action::WakeWriters);
+        self.trim(actions);
+    }
+
+    /// Up to where nobody needs the log; `None` while someone has not said.
+    fn trim_limit(&self) -> Option<Positions> {
+        if self.consumers.len() < self.settings.consumers.len() {
+            return None;
+        }
+        let mut all: Vec<Positions> = self.consumers.values().cloned().collect();
+        if self.settings.mode == EdgeMode::IdDedupe {
+            // The ids of what an older checkpoint would write again must be read back after a restart of the host.
+            all.push(self.producer_retained.clone()?);
+        }
+        if self.settings.bug == Some(PlantedBug::TrimToFurthest) {
+            let furthest = all.iter().max_by_key(|positions| positions.0.values().sum::<u64>())?;
+            return Some(furthest.clone());
+        }
+        Some(Positions::least(&all))
+    }
+}

@@ -1,0 +1,70 @@
+//! Running model checks over the pure cores: a small bound in every test run, a large one when `FOREBAY_VERIFY=large`.
+//!
+//! A safe model must keep all its promises in every state and must reach all that it says is reachable, so that a model which
+//! does nothing cannot pass. A model with a planted bug must break a promise.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+
+use stateright::{Checker, Expectation, HasDiscoveries, Model};
+
+/// The bound that `make verify` asks for.
+pub(crate) fn is_large() -> bool {
+    std::env::var("FOREBAY_VERIFY").is_ok_and(|bound| bound == "large")
+}
+
+/// One of two bounds.
+pub(crate) fn bound<T>(small: T, large: T) -> T {
+    if is_large() { large } else { small }
+}
+
+/// Visits every state of `model`: nothing promised is broken, everything said to be reachable is reached.
+pub(crate) fn holds<M>(name: &str, model: M)
+where
+    M: Model + Send + Sync + 'static,
+    M::State: Debug + Hash + Clone + PartialEq + Send + Sync + 'static,
+    M::Action: Debug + Clone + PartialEq + Send + Sync + 'static,
+{
+    let wanted = reachable(&model);
+    // Stops at a broken promise, never because all examples are found.
+    let checker = model.checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    println!(
+        "model {name}: {} generated, {} unique states, depth {}",
+        checker.state_count(),
+        checker.unique_state_count(),
+        checker.max_depth()
+    );
+    let mut found = checker.discoveries();
+    for property in wanted {
+        assert!(found.remove(property).is_some(), "{name}: never reached: {property}");
+    }
+    if let Some((broken, path)) = found.into_iter().next() {
+        panic!("{name}: {broken}:\n{path:?}");
+    }
+    assert!(checker.is_done());
+}
+
+/// Searches `model`, which has a planted bug, until a promise is broken; that must be one of `expected`.
+pub(crate) fn breaks<M>(name: &str, model: M, expected: &[&str])
+where
+    M: Model + Send + Sync + 'static,
+    M::State: Debug + Hash + Clone + PartialEq + Send + Sync + 'static,
+    M::Action: Debug + Clone + PartialEq + Send + Sync + 'static,
+{
+    let wanted = reachable(&model);
+    let checker = model.checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    let mut found = checker.discoveries();
+    wanted.iter().for_each(|property| drop(found.remove(property)));
+    let broken: Vec<&str> = found.keys().copied().collect();
+    println!(
+        "model {name}: broken {broken:?} in {} steps, after {} unique states",
+        found.values().map(|path| path.clone().into_actions().len()).min().unwrap_or(0),
+        checker.unique_state_count()
+    );
+    assert!(broken.iter().any(|property| expected.contains(property)), "{name}: broken {broken:?}, not {expected:?}");
+}
+
+fn reachable<M: Model>(model: &M) -> Vec<&'static str> {
+    let examples = model.properties().into_iter().filter(|property| property.expectation == Expectation::Sometimes);
+    examples.map(|property| property.name).collect()
+}
