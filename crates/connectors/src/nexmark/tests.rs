@@ -7,6 +7,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Int64Type, TimestampMicrosecondType};
 use bytes::Bytes;
+use forebay_core::Batch;
 use forebay_core::Kind;
 use forebay_core::element::Epoch;
 use forebay_core::key_group::KeyGroup;
