@@ -189,7 +189,7 @@ fn time_follows_the_rate_and_shuffled_rows_stay_in_their_group() {
     assert!(!late.is_sorted());
     let mut latest = i64::MIN;
     for time in &late {
-        assert!(*time > latest - 500_000, "no row is a whole group late");
+        assert!(*time > latest.saturating_sub(500_000), "no row is a whole group late");
         latest = latest.max(*time);
     }
     let sorted = |rows: &RecordBatch| {
