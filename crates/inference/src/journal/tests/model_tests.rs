@@ -193,7 +193,7 @@ impl World {
         self.running.remove(&(request, number));
         self.storing.insert(request);
         let ids = requests(&[u128::from(request)]);
-        let bytes = record::failure(&ids, Kind::Data, &number.to_string(), LIMIT).unwrap();
+        let bytes = record::failure(&ids, false, Kind::Data, &number.to_string(), LIMIT).unwrap();
         self.feed(Event::Append { ticket: u64::from(request) + 1, ids, failed: true, bytes });
     }
 
