@@ -4,6 +4,7 @@
 //! carried out in their order.
 
 mod disk;
+mod entry;
 mod known;
 mod take_over;
 mod trim;
@@ -18,10 +19,11 @@ use forebay_core::element::Epoch;
 use forebay_core::key_group::KeyGroup;
 
 use super::position::{Positions, Published, RowKey, WriterState};
-use super::protocol::{Action, Content, CoreSettings, EdgeMode, Fact, Failure, Mark, PlantedBug, Ticket, Told};
+use super::protocol::{Action, Content, CoreSettings, EdgeMode, Fact, Failure, PlantedBug, Ticket, Told};
 use super::record::{Head, Span};
 use super::replay::Found;
-use super::segment::file_name;
+pub(super) use entry::Segment;
+pub use entry::{Place, Record};
 use known::Known;
 
 /// The state of one edge: what its log holds, who may write it and who may see what. See the [module header](super).
@@ -55,40 +57,6 @@ pub struct EdgeCore {
     failed: Option<Failure>,
 }
 
-/// A record of the log.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Record {
-    /// Its place in the order of the log.
-    pub sequence: u64,
-    /// The epoch it belongs to.
-    pub epoch: Epoch,
-    /// What it holds.
-    pub spans: Vec<Span>,
-    /// `None` for rows.
-    pub mark: Option<Mark>,
-    /// Where it lies, once it is written.
-    pub place: Place,
-}
-
-/// Where a record lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Place {
-    /// Number of the segment and the attempt that wrote it.
-    pub segment: (u32, u64),
-    /// First byte.
-    pub start: u64,
-    /// Bytes, frame included.
-    pub length: u32,
-}
-
-/// One segment file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Segment {
-    pub number: u32,
-    pub attempt: u64,
-    pub bytes: u64,
-}
-
 /// Disk work in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Flight {
@@ -104,23 +72,6 @@ enum TakeOver {
     Waiting { ticket: Ticket, base: Option<Epoch> },
     /// Its segment is begun and not yet durable.
     Begun { ticket: Ticket },
-}
-
-// === impl Place ===
-
-impl Place {
-    /// Name of the file that the record lies in.
-    pub fn file(&self) -> String {
-        file_name(self.segment.0, self.segment.1)
-    }
-}
-
-// === impl Segment ===
-
-impl Segment {
-    pub fn file(self) -> String {
-        file_name(self.number, self.attempt)
-    }
 }
 
 // === impl EdgeCore ===

@@ -40,10 +40,11 @@ mod record;
 mod replay;
 mod restore;
 mod segment;
+mod settings;
 mod writer;
 
 pub use self::core::{EdgeCore, Place, Record};
-pub use log::{EdgeLog, EdgeSettings, EdgeStats, OpenReport};
+pub use log::{EdgeLog, EdgeStats, OpenReport};
 pub use position::{Claim, Positions, Published, ReaderState, RowKey, WriterState};
 pub use protocol::{
     Action, Content, CoreSettings, Determinism, EdgeMode, Fact, Failure, Mark, PlantedBug, Ticket, Told,
@@ -52,6 +53,7 @@ pub use reader::EdgeReader;
 pub use record::Span;
 pub use replay::{Found, Replay};
 pub use restore::{Candidate, EdgeEnds, consistent_restore};
+pub use settings::EdgeSettings;
 pub use writer::{EdgeWriter, Grouping, by_key, by_row};
 
 #[cfg(test)]

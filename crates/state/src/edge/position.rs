@@ -88,6 +88,20 @@ impl Positions {
         Self(groups.into_iter().map(|group| (group, least(group))).collect())
     }
 
+    /// How far writers had written, by the state that [`WriterState::of`] read.
+    pub fn written(writers: &BTreeMap<KeyGroup, WriterState>) -> Self {
+        Self(writers.iter().map(|(group, state)| (*group, state.end)).collect())
+    }
+
+    /// How far readers had read, by their entries in a checkpoint.
+    ///
+    /// # Errors
+    /// `Corrupt` if an entry is no reader's.
+    pub fn read<'a>(entries: impl IntoIterator<Item = (KeyGroup, &'a [u8])>) -> Result<Self> {
+        let position = |(group, bytes)| Ok((group, ReaderState::decode(bytes)?.position));
+        entries.into_iter().map(position).collect::<Result<_>>().map(Self)
+    }
+
     /// Whether in every group `read` is at most this.
     pub fn covers(&self, read: &Positions) -> bool {
         read.0.iter().all(|(group, position)| *position <= self.of(*group))
@@ -117,6 +131,14 @@ impl Published {
 // === impl WriterState ===
 
 impl WriterState {
+    /// The state of an edge's writers, by their entries in a checkpoint: what a [`Claim`] wants.
+    ///
+    /// # Errors
+    /// `Corrupt` if an entry is no writer's.
+    pub fn of<'a>(entries: impl IntoIterator<Item = (KeyGroup, &'a [u8])>) -> Result<BTreeMap<KeyGroup, Self>> {
+        entries.into_iter().map(|(group, bytes)| Ok((group, Self::decode(bytes)?))).collect()
+    }
+
     /// As bytes of the writer's snapshot.
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(9 + self.unconfirmed.len() * 17);

@@ -101,8 +101,7 @@ impl Outside {
             let groups = process.barrier(&mut writers, epoch)?;
             self.newest = Some((epoch, Some(epoch), emitted, groups.clone()));
             process.publish(epoch);
-            let written = writer_states(&groups).into_iter().map(|(group, state)| (group, state.end));
-            process.log.producer_retained(Positions(written.collect()));
+            process.log.producer_retained(Positions::written(&writer_states(&groups)));
             readers.iter_mut().for_each(|reader| process.read(reader, &mut seen).unwrap());
             self.checkpoint(&process, &mut readers, &seen);
             epoch = epoch.next();

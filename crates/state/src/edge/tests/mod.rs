@@ -24,8 +24,8 @@ use futures::FutureExt;
 use futures::task::noop_waker;
 
 use super::{
-    Claim, EdgeLog, EdgeMode, EdgeReader, EdgeSettings, EdgeWriter, PlantedBug, Positions, Published, ReaderState,
-    WriterState, by_row,
+    Claim, EdgeLog, EdgeMode, EdgeReader, EdgeSettings, EdgeWriter, PlantedBug, Positions, Published, WriterState,
+    by_row,
 };
 
 /// Key groups of the job.
@@ -81,13 +81,16 @@ fn restored(groups: &Groups, subtask: u16, parallelism: u16) -> Restored {
     Restored { epoch: None, groups: groups.collect() }
 }
 
+fn entries(groups: &Groups) -> impl Iterator<Item = (KeyGroup, &[u8])> {
+    groups.iter().map(|(group, bytes)| (*group, &bytes[..]))
+}
+
 fn writer_states(groups: &Groups) -> BTreeMap<KeyGroup, WriterState> {
-    groups.iter().map(|(group, bytes)| (*group, WriterState::decode(bytes).unwrap())).collect()
+    WriterState::of(entries(groups)).unwrap()
 }
 
 fn reader_positions(groups: &Groups) -> Positions {
-    let position = |bytes: &Bytes| ReaderState::decode(bytes).unwrap().position;
-    Positions(groups.iter().map(|(group, bytes)| (*group, position(bytes))).collect())
+    Positions::read(entries(groups)).unwrap()
 }
 
 // === impl Process ===
