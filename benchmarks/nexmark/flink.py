@@ -1,7 +1,8 @@
 """Flink as the peer of this benchmark: where it comes from, and how one query runs in it.
 
 Flink is taken whole from PyPI, into a virtual environment of its own, and its Python is not used: `flink/` holds a
-small Java program that runs one SQL query in a mini cluster of its own process, and the connector `nexmark`, which makes
+small Java program that runs one SQL query in a mini cluster of its own process, and the connector `nexmark`, which
+makes
 the rows of Forebay's source. A JDK 17 (`javac`, `java`) must be there.
 """
 
@@ -33,7 +34,7 @@ HEAP: Final = "4g"
 
 
 def prepare() -> list[str]:
-    """Installs Flink and compiles the Java unless that is done, and returns the start of the command that runs a query."""
+    """Installs Flink and compiles the Java unless that is done; returns the start of the command that runs a query."""
     home = install()
     classes = CACHE / "nexmark-classes"
     sources = sorted((HERE / "flink").rglob("*.java"))

@@ -1,6 +1,7 @@
 """Results of a query as a multiset of rows, from Forebay's files and from Flink's, so that both can be compared.
 
-A result that changes (`-U`, `-D` beside `+I`, `+U`) is played to its end: what counts is the rows that are left, not the
+A result that changes (`-U`, `-D` beside `+I`, `+U`) is played to its end: what counts is the rows that are left, not
+the
 way there, which depends on when which batch came.
 """
 

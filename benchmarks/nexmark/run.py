@@ -2,9 +2,11 @@
 
     python benchmarks/nexmark/run.py [--queries q0,q1] [--rows N] [--parallelism 1,2] [--forebay PATH] [--no-peer]
 
-Run it with the Python of `python/requirements-tools.txt`; a JDK 17 must be there. Flink is installed first (`flink.py`).
+Run it with the Python of `python/requirements-tools.txt`; a JDK 17 must be there. Flink is installed first
+(`flink.py`).
 
-Both engines make the same rows, byte for byte, in their own process: Forebay by its source `nexmark`, Flink by a connector
+Both engines make the same rows, byte for byte, in their own process: Forebay by its source `nexmark`, Flink by a
+connector
 that does the same in Java. No file, no parser and no broker stands between, so what is measured is the engine and the
 making of rows, which q0 shows nearly alone. Results are dropped by both.
 
@@ -140,7 +142,9 @@ def main() -> int:
     """Compares the results of both engines, measures both, and prints the table."""
     parser = argparse.ArgumentParser(description="Measure Nexmark in Forebay and Flink.")
     parser.add_argument("--forebay", type=Path, default=TARGET / "debug/forebay", help="the binary to measure")
-    parser.add_argument("--queries", default=",".join(queries()), help="which queries, default all that have a job file")
+    parser.add_argument(
+        "--queries", default=",".join(queries()), help="which queries, default all that have a job file"
+    )
     parser.add_argument("--rows", type=int, default=10_000_000, help="rows of all streams in a measured run")
     parser.add_argument("--check-rows", type=int, default=200_000, help="rows of all streams in a compared run")
     parser.add_argument("--parallelism", default="1,2")
@@ -175,7 +179,14 @@ def queries() -> list[str]:
 def table(arguments: argparse.Namespace, chosen: list[str], start: list[str] | None, folder: Path) -> list[list[str]]:
     """Measures every query at every parallelism, the engines in turn."""
     heads = ["query", "parallelism", "Forebay CPU s", "wall s", "k rows/CPU s", "peak MiB"]
-    heads += ["Flink CPU s", "of it start", "wall s", "k rows/CPU s", "Flink / Forebay", f"without start (aim {RATIO_AIM})"]
+    heads += [
+        "Flink CPU s",
+        "of it start",
+        "wall s",
+        "k rows/CPU s",
+        "Flink / Forebay",
+        f"without start (aim {RATIO_AIM})",
+    ]
     lines = [heads]
     for query in chosen:
         for parallelism in map(int, arguments.parallelism.split(",")):

@@ -1,7 +1,8 @@
 """Windows over rows that come out of order, through kills: results beside those of an oracle in Python, exactly once.
 
 Each file holds its part of the time, as log files do, and one subtask reads them in turn. Rows lie a few seconds out of
-order, within what the watermark allows, so no row is late and the result is one table, whatever is killed and however many
+order, within what the watermark allows, so no row is late and the result is one table, whatever is killed and however
+many
 subtasks there are.
 """
 
@@ -50,7 +51,8 @@ window = {{ tumble = "1m", by = ["user"], aggregates = [
 [[step]]
 uid = "slide"
 from = "clicks"
-window = {{ slide = {{ size = "30s", every = "10s" }}, aggregates = ["max(n) AS high", "count(n) FILTER (WHERE n > 50) AS many"] }}
+window = {{ slide = {{ size = "30s", every = "10s" }}, aggregates = ["max(n) AS high", "count(n) FILTER (WHERE n > 50)
+AS many"] }}
 
 [[step]]
 uid = "session"

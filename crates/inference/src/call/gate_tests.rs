@@ -92,7 +92,9 @@ fn a_pace_wakes_those_who_wait_by_time_alone() {
                 sent += 1;
             }
         }
+        env.settle();
         env.advance(Duration::from_millis(1));
+        env.settle();
     }
     assert!((90..=103).contains(&sent), "{sent} calls in a second at a pace of 100");
 }
@@ -142,7 +144,9 @@ fn shared_out(weights: [u32; 2], seconds: u64) -> [usize; 2] {
                 out.push((now + 10, permit));
             }
         }
+        env.settle();
         env.advance(Duration::from_millis(1));
+        env.settle();
     }
     served
 }

@@ -41,13 +41,16 @@ pub struct Second {
     pub gate: Caller,
 }
 
+/// A model output, its type, and the expression of that type that stands for it; null where there is none.
+pub type ComputedColumn = (String, DataType, Option<Arc<dyn PhysicalExpr>>);
+
 /// Answers made by expressions over the step's input.
 #[derive(Clone)]
 pub struct Computed {
     /// What it is called where the output says who answered.
     pub name: String,
-    /// Model output, its type, and the expression of that type that stands for it; null where there is none.
-    pub columns: Vec<(String, DataType, Option<Arc<dyn PhysicalExpr>>)>,
+    /// Every output.
+    pub columns: Vec<ComputedColumn>,
     /// The answers to the batch that was asked about last; `None` if it could not be computed as a whole.
     latest: Option<(Arc<Batch>, Option<RecordBatch>)>,
 }
@@ -74,7 +77,7 @@ impl fmt::Debug for Rung {
 
 impl Computed {
     /// Answers called `name`, one expression an output.
-    pub fn new(name: String, columns: Vec<(String, DataType, Option<Arc<dyn PhysicalExpr>>)>) -> Self {
+    pub fn new(name: String, columns: Vec<ComputedColumn>) -> Self {
         Self { name, columns, latest: None }
     }
 

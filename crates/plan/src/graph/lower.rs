@@ -22,6 +22,7 @@ pub(super) struct Part {
 }
 
 /// See [`Part`].
+#[expect(clippy::large_enum_variant, reason = "plans have few of these, and a box would only be in the way")]
 pub(super) enum What {
     Source(SourceSpec, SchemaRef),
     Step(Step),

@@ -105,6 +105,7 @@ pub struct Step {
 }
 
 /// What an operator does.
+#[expect(clippy::large_enum_variant, reason = "plans have few of these, and a box would only be in the way")]
 #[derive(Debug, Clone)]
 pub enum StepAction {
     /// Keeps the rows for which the predicate is true; null is not true.

@@ -30,6 +30,7 @@ pub struct PlanNode {
 }
 
 /// What one of our nodes does.
+#[expect(clippy::large_enum_variant, reason = "plans have few of these, and a box would only be in the way")]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum NodeKind {
     /// Reads rows.
