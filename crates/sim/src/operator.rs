@@ -396,7 +396,7 @@ impl Bench {
             return Err(format!("row {row} overtook a watermark that came before it"));
         }
         // Rows that failed may leave as dead letters beside rows of the same emission.
-        let letters = !self.laddered && !(self.failed.is_empty() && self.settings.rows.deadline.is_none());
+        let letters = !self.laddered && (!self.failed.is_empty() || self.settings.rows.deadline.is_some());
         let same = |item: &&In| match (self.settings.order, item) {
             (Order::Ordered, _) => true,
             (Order::PerKey, In::Row(other)) => other % KEYS == row % KEYS,

@@ -19,7 +19,7 @@ fn text(join: &str) -> String {
 }
 
 fn graph(join: &str) -> JobGraph {
-    plan(&text(join)).unwrap().graph
+    plan(&text(join)).expect("the job is right").graph
 }
 
 const ON: &str = "stream = \"views\", on = { user = \"user\" }, prefix = \"view_\"";

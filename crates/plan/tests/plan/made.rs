@@ -17,12 +17,12 @@ const DROPPED: &str = "format = \"blackhole\"";
 
 /// The names of the columns that the source makes.
 fn made(source: &str, steps: &str) -> Vec<String> {
-    let graph = plan(&job(source, steps, DROPPED)).unwrap().graph;
+    let graph = plan(&job(source, steps, DROPPED)).expect("the job is right").graph;
     graph.tasks[0].inputs()[0].fields().iter().map(|field| field.name().clone()).collect()
 }
 
 fn error(text: &str) -> String {
-    plan(text).unwrap_err().to_string()
+    plan(text).expect_err("the job is wrong").to_string()
 }
 
 #[test]

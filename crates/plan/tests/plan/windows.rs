@@ -11,7 +11,7 @@ use crate::support::{job, plan};
 const WINDOWS: &str = include_str!("data/windows.toml");
 
 fn graph(text: &str) -> JobGraph {
-    plan(text).unwrap().graph
+    plan(text).expect("the job is right").graph
 }
 
 /// A job whose one step is `window = { .. }`.
