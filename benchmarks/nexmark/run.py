@@ -27,12 +27,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import flink
-import rows as results
+import results
 
 HERE: Final = Path(__file__).resolve().parent
 ROOT: Final = HERE.parent.parent
@@ -48,6 +49,10 @@ class Cost:
     wall: float
     cpu: float
     peak_bytes: int
+
+
+# Runs a query over so many rows at a parallelism, in a folder.
+Run = Callable[[str, int, int, Path], Cost]
 
 
 @dataclass
@@ -191,18 +196,18 @@ def table(arguments: argparse.Namespace, chosen: list[str], start: list[str] | N
     for query in chosen:
         for parallelism in map(int, arguments.parallelism.split(",")):
 
-            def best(run, *, rows: int, query=query, parallelism=parallelism) -> Cost:
+            def best(run: Run, rows: int, query: str = query, parallelism: int = parallelism) -> Cost:
                 costs = [run(query, rows, parallelism, fresh(folder / "run")) for _ in range(arguments.rounds)]
                 return min(costs, key=lambda cost: cost.cpu)
 
-            def ours(*what) -> Cost:
-                return run_forebay(arguments.forebay, *what, keep=False)
+            def ours(query: str, rows: int, parallelism: int, folder: Path) -> Cost:
+                return run_forebay(arguments.forebay, query, rows, parallelism, folder, keep=False)
 
-            def theirs(*what) -> Cost:
-                return run_flink(start, *what, keep=False)
+            def theirs(query: str, rows: int, parallelism: int, folder: Path) -> Cost:
+                return run_flink(start or [], query, rows, parallelism, folder, keep=False)
 
-            forebay = Engine(best(ours, rows=0), best(ours, rows=arguments.rows))
-            peer = Engine(best(theirs, rows=0), best(theirs, rows=arguments.rows)) if start else None
+            forebay = Engine(best(ours, 0), best(ours, arguments.rows))
+            peer = Engine(best(theirs, 0), best(theirs, arguments.rows)) if start else None
             lines.append(line(query, arguments.rows, parallelism, forebay, peer))
             print(" ".join(lines[-1]), file=sys.stderr, flush=True)
     return lines

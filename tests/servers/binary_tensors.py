@@ -18,7 +18,7 @@ SIGNED = ["INT8", "INT16", "INT32", "INT64"]
 TYPES = ["BOOL", *UNSIGNED, *SIGNED, "FP16", "FP32", "FP64", "BYTES"]
 
 
-class Described(Model):
+class Described(Model):  # type: ignore[misc]
     """A model with tensors that it describes."""
 
     def __init__(self, name: str, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
