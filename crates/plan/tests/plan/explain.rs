@@ -40,7 +40,7 @@ request_bytes = "4MiB"
         models,
         [
             "models",
-            "  digits: digits of an Open Inference server at https://a, https://b",
+            "  model-digits: digits of an Open Inference server at https://a, https://b",
             "    as many requests in flight as it answers within 200ms, 99 in 100",
             "    at most 2.5 requests a second, 100 rows a second, 64MiB in flight, whoever asks",
             "    a second copy on another replica after 80ms, of at most 5 in 100 requests",
