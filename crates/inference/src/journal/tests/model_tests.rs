@@ -43,8 +43,6 @@ enum Bug {
     Journal(PlantedBug),
     /// The journal is not asked before an execution is started.
     NoLookup,
-    /// A restart does not say which epoch it came from, so closings of a timeline that was given up count.
-    ForgetRestored,
 }
 
 #[derive(Clone)]
@@ -247,7 +245,7 @@ impl World {
         block_on(memory.sync_folder(FOLDER)).unwrap();
         let disk: Arc<dyn Disk> = Arc::new(memory.clone());
         let known = restored.as_ref().map_or(0, |(epoch, _)| *epoch);
-        let restored_epoch = (model.bug != Some(Bug::ForgetRestored)).then_some(Epoch(known));
+        let restored_epoch = Some(Epoch(known));
         let settings = model.settings(restored_epoch);
         match block_on(open(&disk, FOLDER, self.attempt, settings)) {
             Ok((core, _)) => self.core = Some(core),
@@ -474,7 +472,6 @@ fn whatever_crashes_a_result_is_computed_and_seen_once() {
 
 #[test]
 fn each_wrong_journal_is_refuted() {
-    let two = |budgets| Inference { requests: 2, ..inference(budgets) };
     let journal = Bug::Journal;
     for (bug, model) in [
         (journal(PlantedBug::TellBeforeSync), inference([0, 1, 0, 0, 0])),
@@ -482,7 +479,6 @@ fn each_wrong_journal_is_refuted() {
         (journal(PlantedBug::LastWriterWins), inference([1, 0, 0, 1, 0])),
         // `TrimAtEmit` needs a trim some time after its checkpoint, which this model does not have: the simulation finds it.
         (Bug::NoLookup, inference([1, 0, 0, 0, 0])),
-        (Bug::ForgetRestored, two([2, 0, 0, 0, 3])),
     ] {
         let failed = search(&format!("{bug:?}"), Inference { bug: Some(bug), ..model });
         assert!(!failed.is_empty(), "{bug:?} is not found");
