@@ -51,8 +51,8 @@ window = {{ tumble = "1m", by = ["user"], aggregates = [
 [[step]]
 uid = "slide"
 from = "clicks"
-window = {{ slide = {{ size = "30s", every = "10s" }}, aggregates = ["max(n) AS high", "count(n) FILTER (WHERE n > 50)
-AS many"] }}
+window = {{ slide = {{ size = "30s", every = "10s" }}, aggregates = ["max(n) AS high",
+    "count(n) FILTER (WHERE n > 50) AS many"] }}
 
 [[step]]
 uid = "session"

@@ -2,7 +2,7 @@
 //! and when a failed one comes back.
 //!
 //! Each replica has a [`Limiter`]: one that never moves, or one that follows what the replica can take. Above them stand the
-//! limits that all share ([`Quota`]) and whose turn it is ([`Turns`]). Asking never waits: who is refused keeps its rows and
+//! limits that all share (`Quota`) and whose turn it is (`Turns`). Asking never waits: who is refused keeps its rows and
 //! is woken when it is worth asking again. Limiters are told the time whenever somebody asks or answers, and by a timer
 //! only while somebody was refused: a job without rows costs nothing.
 

@@ -5,8 +5,8 @@
 //! - [`regular`]: all rows of a key, with updates on both sides, kept for good or for a time to live.
 //!
 //! Port 0 is the left stream, port 1 the right one; both come keyed by the columns they are joined on. What the three have in
-//! common is here: a batch is taken apart into keys, times and stored rows ([`input`]), the join's own rules say what meets
-//! ([`Rules`]), pairs of stored rows become output batches ([`output`]). Rules never see Arrow and never wait.
+//! common is here: a batch is taken apart into keys, times and stored rows (`input`), the join's own rules say what meets
+//! (`Rules`), pairs of stored rows become output batches (`output`). Rules never see Arrow and never wait.
 //!
 //! A row whose key has a null meets nothing. Ids of pairs are made from the operator's uid, the key and the ids of both rows, so
 //! that they are the same in every run; those of one key stay together and in order.

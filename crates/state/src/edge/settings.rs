@@ -22,13 +22,13 @@ pub struct EdgeSettings {
     pub mode: EdgeMode,
     /// The names of all consumers. Nothing is trimmed before each has told what it retains.
     pub consumers: BTreeSet<String>,
-    /// See [`QUOTA_BYTES`].
+    /// See `QUOTA_BYTES`.
     pub quota_bytes: u64,
-    /// See [`SEGMENT_BYTES_MAX`]; at most a quarter of the quota is used.
+    /// See `SEGMENT_BYTES_MAX`; at most a quarter of the quota is used.
     pub segment_bytes_max: u64,
-    /// See [`UNSYNCED_BYTES_MAX`].
+    /// See `UNSYNCED_BYTES_MAX`.
     pub unsynced_bytes_max: u64,
-    /// See [`RECORD_BYTES_MAX`].
+    /// See `RECORD_BYTES_MAX`.
     pub record_bytes_max: u32,
     /// A bug to switch on, for tests to find.
     #[doc(hidden)]
