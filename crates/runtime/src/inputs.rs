@@ -1,7 +1,7 @@
 //! The ways into a subtask: which channel is read next, where each stands with barriers, watermarks and its end.
 //!
 //! Alignment is first: an input whose barrier came gives nothing until all have theirs. Where that takes too long the barrier
-//! overtakes: what was queued in front of it becomes state of the edge ([`channel_state`](crate::channel_state)), and inputs
+//! overtakes: what was queued in front of it becomes state of the edge ([`channel_state`]), and inputs
 //! without a barrier yet are recorded until theirs comes. Rows of such state, given back after a restore, come before anything
 //! else, and a checkpoint taken before they are used up holds the rest of them again.
 

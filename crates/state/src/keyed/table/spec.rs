@@ -26,7 +26,7 @@ impl<V> TableSpec<V> {
     }
 
     /// Entries expire: one whose last write is at event time `t` is gone once the watermark is **after** `t + ttl`. See
-    /// [`StateTable::insert_at`] for what counts as the time of a write.
+    /// `StateTable::insert_at` for what counts as the time of a write.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
