@@ -6,6 +6,8 @@ import contextlib
 import datetime
 import ipaddress
 import json
+import select
+import socket
 import ssl
 import threading
 import time
@@ -84,6 +86,7 @@ class Backend(ThreadingHTTPServer):
         self.slow_every = 0
         self.headers: dict[str, str] = {}
         self.asked = 0
+        self.left = 0
         self.answered: Counter[str] = Counter()
 
     @property
@@ -126,7 +129,17 @@ class Handler(BaseHTTPRequestHandler):
         """Answers a request."""
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         status, body = self.server.ask(request["text"])
+        if self.was_left():
+            with self.server.lock:
+                self.server.left += 1
+            self.close_connection = True
+            return
         self.reply(status, json.dumps(body).encode())
+
+    def was_left(self) -> bool:
+        """True if the client has closed the connection before its answer."""
+        readable, _, _ = select.select([self.connection], [], [], 0)
+        return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
 
     def do_GET(self) -> None:
         """Shows the metrics."""
@@ -305,17 +318,20 @@ def test_a_replica_that_is_down_costs_nothing_but_its_share(
 
 
 def test_slow_requests_get_a_second_copy(space: MakeSpace, backend: Backend, replica: Backend) -> None:
-    """One request in fifty hangs and gets a copy on the other replica, within the budget; no row is doubled."""
-    backend.slow_every = replica.slow_every = 50
+    """One request in fifty hangs, gets a copy on the replica that has room, and is given up once that has answered."""
+    rows, backend.slow_every, replica.slow_every = 600, 50, 50
     keys = 'idempotent = true\nhedge = { after = "100ms", budget = 0.1 }\nlatency = "2s"'
     urls = f'urls = ["{backend.url}", "{replica.url}"]\n{keys}'
-    workspace = space(job(backend, urls).replace(f'\nurl = "{backend.url}"', ""))
-    write_rows(workspace.input, ROWS)
+    text = job(backend, urls).replace(f'\nurl = "{backend.url}"', "")
+    workspace = space(text.replace('model = "remote"', 'model = "remote"\nin_flight = 6'))
+    write_rows(workspace.input, rows)
     outcome = workspace.run()
-    assert balance([row["id"] for row in committed(workspace.out)], set(range(ROWS))).exact
+    assert balance([row["id"] for row in committed(workspace.out)], set(range(rows))).exact
     assert outcome.report is not None
-    model = outcome.report["models"]["remote"]
-    assert 5 <= model["hedged"] <= ROWS // 10 + 20
+    hedged = outcome.report["models"]["remote"]["hedged"]
+    assert 5 <= hedged <= rows // 10 + 20
+    assert backend.asked + replica.asked == rows + hedged, "a copy is sent for a hedge, and for nothing else"
+    assert backend.left + replica.left >= hedged // 2, "copies answered, and their slow twins were still waited for"
 
 
 def test_a_refusal_means_what_the_job_file_says(space: MakeSpace, backend: Backend) -> None:

@@ -6,10 +6,11 @@
 //! is woken when it is worth asking again. Limiters are told the time whenever somebody asks or answers, and by a timer
 //! only while somebody was refused: a job without rows costs nothing.
 
+mod copies;
 mod state;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use forebay_core::env::Env;
@@ -225,10 +226,30 @@ impl ModelGate {
         self.lock().hear(replica, size, observed, now);
     }
 
-    pub(super) fn hedge(self: &Arc<Self>, but: ReplicaId, size: Size) -> Option<Permit> {
+    pub(super) fn copy_id(&self) -> u64 {
+        self.lock().copies.next_id()
+    }
+
+    /// A second copy asks for a permit on any replica but one; `id` is its place among those that wait.
+    pub(super) fn hedge(self: &Arc<Self>, id: u64, but: ReplicaId, size: Size, waker: &Waker) -> Poll<Option<Held>> {
         let now = self.now();
-        let taken = self.lock().hedge(but, size, now)?;
-        Some(Permit::new(Arc::clone(self), taken))
+        let mut state = self.lock();
+        let answer = state.hedge(but, size, now);
+        if answer.is_pending() {
+            state.copies.wait(id, but, size.rows, waker);
+            self.set_timer(&mut state, &Refusal::Shared(Refused::Full));
+        }
+        answer
+    }
+
+    /// A second copy has its permit, or needs none any more: others need not stand back for it.
+    pub(super) fn leave_copies(&self, id: u64) {
+        let now = self.now();
+        let woken = {
+            let mut state = self.lock();
+            if state.copies.leave(id) && state.is_room(now) { state.take_wakers(now, None) } else { Vec::new() }
+        };
+        woken.into_iter().for_each(Waker::wake);
     }
 
     fn wait(self: &Arc<Self>, state: &mut State, caller: CallerId, refusal: Refusal, waker: &Waker) {

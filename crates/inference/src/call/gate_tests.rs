@@ -5,6 +5,7 @@ use std::task::Wake;
 
 use forebay_core::testing::ManualEnv;
 use forebay_gate::usage::Used;
+use futures::FutureExt;
 
 use super::*;
 use crate::protocols::RateLimits;
@@ -210,12 +211,51 @@ fn second_copies_go_to_another_replica_within_their_budget() {
         let permit = caller.try_acquire(ROW, Waker::noop()).unwrap();
         let hedger = permit.hedger().unwrap();
         assert_eq!(Some(hedger.after()), after);
-        if let Some(copy) = hedger.try_send() {
+        if let Some(Some(copy)) = hedger.permit().now_or_never() {
             assert_ne!(copy.replica(), permit.replica());
             copies += 1;
         }
     }
     assert_eq!((copies, gate.heard().hedged, gate.in_flight()), (10, 10, 0));
+}
+
+#[test]
+fn a_copy_that_waits_takes_the_next_permit_of_another_replica_before_new_calls() {
+    let env = ManualEnv::new(1);
+    let hedge = HedgeSettings { ratio: 1.0, cap: 20.0, after: Some(Duration::from_millis(20)) };
+    let gate = several(&env, 2, GateSettings { hedge, ..GateSettings::default() });
+    let caller = caller(&gate);
+    let mut permits: Vec<_> = std::iter::from_fn(|| caller.try_acquire(ROW, Waker::noop())).collect();
+    let slow = permits.pop().unwrap();
+    let hedger = slow.hedger().unwrap();
+    let mut copy = Box::pin(hedger.permit());
+    assert!(copy.as_mut().now_or_never().is_none(), "no replica has room");
+    let (same, other): (Vec<_>, Vec<_>) = permits.into_iter().partition(|permit| permit.replica() == slow.replica());
+    drop(same);
+    assert!(caller.try_acquire(ROW, Waker::noop()).is_some(), "the copy cannot go there, so others need not wait");
+    assert!(copy.as_mut().now_or_never().is_none());
+    drop(other);
+    assert!(caller.try_acquire(ROW, Waker::noop()).is_none(), "it is the copy's turn");
+    let sent = copy.as_mut().now_or_never().flatten().unwrap();
+    assert_ne!(sent.replica(), slow.replica());
+    assert!(caller.try_acquire(ROW, Waker::noop()).is_some());
+    drop(copy);
+    assert_eq!(gate.heard().hedged, 1);
+}
+
+#[test]
+fn a_copy_that_is_given_up_holds_nobody_back() {
+    let env = ManualEnv::new(1);
+    let hedge = HedgeSettings { ratio: 1.0, cap: 20.0, after: Some(Duration::from_millis(20)) };
+    let gate = several(&env, 2, GateSettings { hedge, ..GateSettings::default() });
+    let caller = caller(&gate);
+    let mut permits: Vec<_> = std::iter::from_fn(|| caller.try_acquire(ROW, Waker::noop())).collect();
+    let hedger = permits.pop().unwrap().hedger().unwrap();
+    let mut copy = Box::pin(hedger.permit());
+    assert!(copy.as_mut().now_or_never().is_none());
+    drop(copy);
+    drop(permits);
+    assert!(caller.try_acquire(ROW, Waker::noop()).is_some());
 }
 
 /// Rows that get through in a minute when each takes `used` tokens and the model may take 6,000 of them.

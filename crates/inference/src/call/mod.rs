@@ -5,8 +5,10 @@
 
 pub mod caller;
 pub mod gate;
+pub mod hedger;
 pub mod permit;
 
 pub use caller::Caller;
 pub use gate::{GateSettings, Heard, ModelGate};
-pub use permit::{Hedger, Permit};
+pub use hedger::Hedger;
+pub use permit::Permit;

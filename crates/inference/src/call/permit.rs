@@ -1,15 +1,15 @@
-//! The right to one request batch in flight, and to a second copy of it where it is slow.
+//! The right to one request batch in flight; `hedger` has the right to a second copy of it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_gate::limiter::Class;
 use forebay_gate::permits;
-use forebay_gate::permits::Size;
 use forebay_gate::replicas::ReplicaId;
 use forebay_gate::share::CallerId;
 
 use super::gate::ModelGate;
+use super::hedger::Hedger;
 use crate::protocols::Observed;
 
 /// The right to one request batch in flight. Giving it back wakes everyone who was refused; a permit that is dropped is
@@ -30,14 +30,6 @@ pub(super) struct Held {
     pub(super) hedge_after: Option<Duration>,
     /// The other copy was answered first.
     pub(super) lost: bool,
-}
-
-/// How a slow call is sent a second time.
-pub struct Hedger {
-    gate: Arc<ModelGate>,
-    replica: ReplicaId,
-    size: Size,
-    after: Duration,
 }
 
 // === impl Permit ===
@@ -62,7 +54,7 @@ impl Permit {
     pub fn hedger(&self) -> Option<Hedger> {
         let (gate, held) = self.held.as_ref()?;
         let (gate, replica, size) = (Arc::clone(gate), held.replica, held.permit.size());
-        held.hedge_after.map(|after| Hedger { gate, replica, size, after })
+        held.hedge_after.map(|after| Hedger::new(gate, replica, size, after))
     }
 
     /// What the model's address has told besides rows, by the end of the call.
@@ -100,19 +92,5 @@ impl Drop for Permit {
 impl std::fmt::Debug for Permit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Permit")
-    }
-}
-
-// === impl Hedger ===
-
-impl Hedger {
-    /// How long the first copy is waited for.
-    pub fn after(&self) -> Duration {
-        self.after
-    }
-
-    /// A permit on another replica; `None` if none has room, or too many copies were sent lately.
-    pub fn try_send(&self) -> Option<Permit> {
-        self.gate.hedge(self.replica, self.size)
     }
 }

@@ -35,12 +35,12 @@ impl Shell {
             hear();
             return answer;
         };
-        let (first, copy) = match select(first, self.env.sleep(hedger.after())).await {
+        let (first, copy) = match select(first, Box::pin(self.second_copy(&hedger))).await {
             Either::Left((answer, _)) => {
                 hear();
                 return answer;
             }
-            Either::Right(((), first)) => (first, self.second_copy(&hedger)),
+            Either::Right((copy, first)) => (first, copy),
         };
         let Some((other, permit)) = copy else {
             let answer = first.await;
@@ -73,9 +73,11 @@ impl Shell {
         }
     }
 
-    /// Another replica and a permit for it, if one has room and one more copy is allowed.
-    fn second_copy(&self, hedger: &Hedger) -> Option<(Arc<dyn Replica>, Permit)> {
-        let permit = hedger.try_send()?;
+    /// Another replica and a permit for it, once the first copy is slow and another replica has room; `None` if no more
+    /// copies are allowed.
+    async fn second_copy(&self, hedger: &Hedger) -> Option<(Arc<dyn Replica>, Permit)> {
+        self.env.sleep(hedger.after()).await;
+        let permit = hedger.permit().await?;
         let loaded = {
             let state = self.lock();
             let loaded = permit.replica().and_then(|replica| state.replicas.get(&replica));

@@ -122,11 +122,12 @@ impl Inference {
         if self.suspended || self.settings.planted.deadline_forgotten {
             return;
         }
-        let mut late = Vec::new();
+        let (mut late, groups) = (Vec::new(), self.context().identity.groups);
         while let Some((_, number)) = self.deadlines.first().copied().filter(|(deadline, _)| *deadline <= now) {
             self.deadlines.pop_first();
             let Some(entry) = self.table.get_mut(number).filter(|entry| !entry.giving_up) else { continue };
             entry.abandoned = true;
+            self.late.insert(number, (entry.group(groups), entry.request));
             late.push(number);
         }
         let reason = "no answer by its deadline";

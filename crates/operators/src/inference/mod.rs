@@ -140,6 +140,8 @@ pub struct Inference {
     rungs: Vec<Standing>,
     /// Deadlines of rows that the step's model may still answer, with their numbers.
     deadlines: BTreeSet<(Duration, u64)>,
+    /// Rows past their deadline that are still in the queue or in flight of the step's model.
+    late: BTreeMap<u64, (KeyGroup, RequestId)>,
     completions: Completions<Done>,
     /// What was begun and not taken back yet: calls, and rows being given up.
     running: usize,
@@ -168,6 +170,7 @@ impl Inference {
             context: None,
             table,
             deadlines: BTreeSet::new(),
+            late: BTreeMap::new(),
             completions: Completions::default(),
             running: 0,
             suspended: false,

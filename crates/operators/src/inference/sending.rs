@@ -172,6 +172,11 @@ impl Inference {
         if let Some(key) = row.key.filter(|_| settled) {
             self.lane_mut(rung).batcher.done(key, row.seq);
         }
+        // An answer that came after the row had left is closed like one that was given out.
+        let late = if rung == 0 { self.late.remove(&row.item) } else { None };
+        if let Some((group, request)) = late.filter(|_| self.table.get(row.item).is_none()) {
+            self.emitted.entry(group).or_default().push(request);
+        }
     }
 
     /// When time alone gives something to do.

@@ -1,7 +1,7 @@
 //! What a gate knows, behind its lock: replicas, shared limits, turns, and who waits. Wakes nobody and keeps no time.
 
 use std::collections::BTreeMap;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use forebay_gate::chance::Chance;
@@ -15,6 +15,7 @@ use forebay_gate::share::CallerId;
 use forebay_gate::turns::Turns;
 use forebay_gate::usage::{Usage, Used};
 
+use super::copies::Copies;
 use super::{GateSettings, Heard};
 use crate::call::permit::Held;
 use crate::protocols::Observed;
@@ -32,6 +33,8 @@ pub(super) struct State {
     turns: Turns,
     usage: Option<Usage>,
     hedge: Hedge,
+    /// Second copies that wait for room.
+    pub(super) copies: Copies,
     callers: BTreeMap<CallerId, Asking>,
     joined: u32,
     /// What each replica's address told last.
@@ -81,6 +84,7 @@ impl State {
             turns: Turns::new(),
             usage: settings.answer_tokens.map(Usage::new),
             hedge: Hedge::new(settings.hedge),
+            copies: Copies::default(),
             callers: BTreeMap::new(),
             joined: 0,
             hedged: 0,
@@ -133,6 +137,9 @@ impl State {
             return Err(Refusal::Own);
         }
         let replica = self.shared_room(now).map_err(Refusal::Shared)?;
+        if self.is_copys_turn(now) {
+            return Err(Refusal::Turn);
+        }
         if self.turns.is_turn(caller, now) { Ok(replica) } else { Err(Refusal::Turn) }
     }
 
@@ -175,13 +182,23 @@ impl State {
         Err(refused)
     }
 
-    /// A permit for a second copy of a call to `but`, if one is saved and another replica has room.
-    pub(super) fn hedge(&mut self, but: ReplicaId, size: Size, now: Duration) -> Option<Held> {
-        let replica = if self.hedge.may() { self.replicas.idlest(but, size.rows, now)? } else { return None };
-        let held = self.take(replica, size, now).ok()?;
+    /// A permit for a second copy of a call to `but`: pending while no other replica has room or the shared limits leave
+    /// none, and none if no copy is saved.
+    pub(super) fn hedge(&mut self, but: ReplicaId, size: Size, now: Duration) -> Poll<Option<Held>> {
+        if !self.hedge.may() {
+            return Poll::Ready(None);
+        }
+        let Some(replica) = self.replicas.idlest(but, size.rows, now) else { return Poll::Pending };
+        let Ok(held) = self.take(replica, size, now) else { return Poll::Pending };
         self.hedge.spend();
         self.hedged += 1;
-        Some(held)
+        Poll::Ready(Some(held))
+    }
+
+    /// True if a second copy that waits could be sent now.
+    fn is_copys_turn(&mut self, now: Duration) -> bool {
+        let Self { copies, replicas, hedge, .. } = self;
+        hedge.may() && copies.iter().any(|(but, rows)| replicas.idlest(but, rows, now).is_some())
     }
 
     pub(super) fn give_back(&mut self, held: Held, class: Class, now: Duration) {
@@ -249,9 +266,9 @@ impl State {
         }
     }
 
-    /// True if somebody waits for what all share.
+    /// True if somebody waits for what all share, or a second copy does.
     pub(super) fn is_anybody_waiting(&self) -> bool {
-        self.callers.values().any(|caller| matches!(caller.waits, Some((_, Waits::Shared))))
+        !self.copies.is_empty() || self.callers.values().any(|caller| matches!(caller.waits, Some((_, Waits::Shared))))
     }
 
     /// True if somebody waits and there is room.
@@ -259,7 +276,7 @@ impl State {
         self.is_anybody_waiting() && self.shared_room(now).is_ok()
     }
 
-    /// Those to be woken: who waits for what all share, and `own`, whose call ended.
+    /// Those to be woken: second copies, who waits for what all share, and `own`, whose call ended.
     pub(super) fn take_wakers(&mut self, now: Duration, own: Option<CallerId>) -> Vec<Waker> {
         self.turns.told(now);
         let waiting = self.callers.iter_mut().filter_map(|(id, caller)| match caller.waits {
@@ -267,6 +284,6 @@ impl State {
             Some((_, Waits::Own)) if own == Some(*id) => caller.waits.take(),
             _ => None,
         });
-        waiting.map(|(waker, _)| waker).collect()
+        self.copies.take_wakers().into_iter().chain(waiting.map(|(waker, _)| waker)).collect()
     }
 }

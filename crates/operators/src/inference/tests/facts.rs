@@ -102,9 +102,14 @@ fn a_row_past_its_deadline_costs_no_call() {
     assert_eq!(bench.out(), format!("dead {}", dead(0..12)));
     bench.model.answer(0, None);
     bench.model.answer(1, None);
+    bench.snapshot(1);
     assert_eq!(bench.out(), "", "late answers change nothing");
     assert_eq!(bench.model.call_sizes(), [4, 4]);
     assert_eq!(bench.operator.drain().unwrap(), Drained::Done);
+    bench.snapshot(2);
+    bench.operator.on_checkpoint_complete(Epoch(2));
+    let closed = bench.model.closed.lock().unwrap().iter().map(|(_, rows)| rows).sum::<usize>();
+    assert_eq!(closed, 12 + 12, "what may have come after its row had left is closed, too");
 }
 
 #[test]
