@@ -10,10 +10,12 @@ use forebay_core::element::Epoch;
 use forebay_inference::journal::Journal;
 use forebay_runtime::attempt::{Checkpoints, Committables, SavedState, SubtaskState};
 use forebay_state::checkpoint::{
-    CheckpointFolder, Committers, ManifestDraft, SinkCommittables, StateEntry, StateFile, SubtaskSnapshot,
+    CheckpointFolder, Committers, ManifestDraft, Published, SinkCommittables, StateEntry, StateFile, SubtaskSnapshot,
 };
+use forebay_state::edge;
 use futures::future::BoxFuture;
 
+use crate::edges::RegionEdges;
 use crate::model::ServiceModel;
 use crate::models::learned;
 
@@ -34,13 +36,16 @@ pub struct JobCheckpoints {
     pub services: BTreeMap<String, ServiceModel>,
     /// How many checkpoints are kept.
     pub keep: usize,
+    /// The durable edges that the region reads and writes.
+    pub(crate) edges: RegionEdges,
 }
 
 // === impl JobCheckpoints ===
 
 impl JobCheckpoints {
     async fn publish_and_let_go(self, draft: ManifestDraft) -> Result<()> {
-        self.folder.publish(draft, &self.committers).await?;
+        let Published { epoch, .. } = self.folder.publish(draft, &self.committers).await?;
+        self.edges.publish(edge::Published { epoch, state_of: Some(epoch) }).await?;
         // What cannot be removed now is removed after the next checkpoint; that must not fail the job.
         match self.folder.retain(self.keep).await {
             Ok(Some(oldest)) => self.trim(oldest).await,
@@ -51,6 +56,9 @@ impl JobCheckpoints {
     }
 
     async fn trim(&self, oldest: Epoch) {
+        if let Err(error) = self.edges.retain(oldest).await {
+            tracing::warn!("rows of durable edges stay for now: {}", error.chain());
+        }
         let Some(journal) = &self.journal else { return };
         if let Err(error) = journal.trim(oldest).await {
             tracing::warn!("journal entries stay for now: {}", error.chain());
@@ -69,9 +77,12 @@ impl JobCheckpoints {
 
 impl Checkpoints for JobCheckpoints {
     fn save(&self, epoch: Epoch, state: SubtaskState) -> BoxFuture<'static, Result<SavedState>> {
-        let folder = self.folder.clone();
+        let (folder, edges) = (self.folder.clone(), self.edges.clone());
         Box::pin(async move {
             let SubtaskState { task, subtask, entries, lineages } = state;
+            for (operator, key_group, bytes) in &entries {
+                edges.note(epoch, operator, *key_group, bytes)?;
+            }
             let entry = |(operator, key_group, bytes)| StateEntry { operator, key_group, bytes };
             let entries = entries.into_iter().map(entry).collect();
             let snapshot = SubtaskSnapshot { task, subtask, epoch, entries };

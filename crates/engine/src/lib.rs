@@ -12,6 +12,7 @@
 //! crates it assembles.
 
 pub mod checkpoints;
+mod edges;
 pub mod env;
 mod gates;
 mod infer;
@@ -21,6 +22,7 @@ pub mod models;
 mod nexmark;
 pub mod outside;
 pub mod prepare;
+mod region;
 pub mod remote;
 pub mod run;
 mod sink;

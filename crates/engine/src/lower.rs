@@ -1,4 +1,4 @@
-//! Turns a job graph into what an attempt runs: operators, readers, writers, and the committers of its sinks.
+//! Turns a region of a job graph into what an attempt runs: operators, readers, writers, and the committers of its sinks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,11 +26,13 @@ use forebay_operators::union::Union;
 use forebay_operators::window::Window;
 use forebay_plan::graph::{Edge, EdgeKind, Head, JobGraph, Step, StepAction, Task};
 use forebay_plan::infer::RungSpec;
-use forebay_plan::spec::{self, InferSpec, JoinHow, LookupJoinSpec, SinkSpec, SourceSpec, WatermarkSpec};
+use forebay_plan::spec::{self, DurableSpec, InferSpec, JoinHow, LookupJoinSpec, SinkSpec, SourceSpec, WatermarkSpec};
 use forebay_runtime::build::{EdgeSpec, EdgeWay, MakeOperator, MakeReader, SourceSpec as ReadSpec, TaskSpec};
 use forebay_runtime::time::{Alignment, Splits, TimeSettings, TimedReader};
 use forebay_state::checkpoint::Committers;
+use forebay_state::edge::{EdgeLog, EdgeReader, EdgeWriter, by_row};
 
+use crate::edges::{reader_uid, writer_uid};
 use crate::infer::{self, MakeRung};
 use crate::model::ServiceModel;
 use crate::nexmark;
@@ -52,9 +54,11 @@ pub struct Parts {
     pub tables: BTreeMap<String, RecordBatch>,
     /// Splits of each source, by its uid.
     pub splits: BTreeMap<String, Vec<Split>>,
+    /// Logs of the durable edges that the region reads and writes, by uid.
+    pub logs: BTreeMap<String, EdgeLog>,
 }
 
-/// The sinks of a job, opened and checked.
+/// The sinks of a region, opened and checked.
 pub struct Sinks {
     by_uid: BTreeMap<String, Sink>,
     dead_letters: FileSink,
@@ -64,20 +68,24 @@ pub struct Sinks {
 // === impl Sinks ===
 
 impl Sinks {
-    /// Opens every sink of `graph`.
+    /// Opens every sink of the region of `graph` at `region`. Dead letters of regions after the first have folders of their
+    /// own, because their checkpoints are numbered apart.
     ///
     /// # Errors
     /// `Invalid` for a column that a format cannot hold or a location that cannot be opened.
-    pub fn open(graph: &JobGraph, outside: &dyn Outside) -> Result<Self> {
+    pub fn open(graph: &JobGraph, region: usize, outside: &dyn Outside) -> Result<Self> {
         let mut by_uid = BTreeMap::new();
-        for step in graph.tasks.iter().flat_map(|task| &task.steps) {
+        for step in tasks_of(graph, region).flat_map(|task| &task.steps) {
             if let StepAction::Sink(spec) = &step.action {
                 by_uid.insert(spec.uid.clone(), Sink::open(spec, &step.output, outside)?);
             }
         }
-        let letters = &graph.dead_letters;
-        let dead_letters = files_sink(letters, &dead_letter::schema(), outside)?;
-        Ok(Self { by_uid, dead_letters, dead_letters_uid: letters.uid.clone() })
+        let mut letters = graph.dead_letters.clone();
+        if region > 0 {
+            letters.path = format!("{}/r{}", letters.path.trim_end_matches('/'), region + 1);
+        }
+        let dead_letters = files_sink(&letters, &dead_letter::schema(), outside)?;
+        Ok(Self { by_uid, dead_letters, dead_letters_uid: letters.uid })
     }
 
     /// The committers by sink uid.
@@ -120,13 +128,17 @@ pub async fn list_splits(source: &SourceSpec, key_groups: u16, outside: &dyn Out
     FilesEnumerator::new(source.uid.clone(), store, pattern).splits().await
 }
 
-/// The lookup tables of the job, read whole.
+/// The lookup tables of a region, read whole.
 ///
 /// # Errors
 /// `Invalid` for a table that is too long, `Data` for rows that cannot be read.
-pub async fn read_tables(graph: &JobGraph, outside: &dyn Outside) -> Result<BTreeMap<String, RecordBatch>> {
+pub async fn read_tables(
+    graph: &JobGraph,
+    region: usize,
+    outside: &dyn Outside,
+) -> Result<BTreeMap<String, RecordBatch>> {
     let mut tables = BTreeMap::new();
-    for step in graph.tasks.iter().flat_map(|task| &task.steps) {
+    for step in tasks_of(graph, region).flat_map(|task| &task.steps) {
         if let StepAction::LookupJoin(join) = &step.action {
             let (store, pattern) = files(outside, &join.table.path)?;
             let table = read_table(store, table_format(join.table.format), pattern, TABLE_ROWS_MAX).await;
@@ -139,51 +151,88 @@ pub async fn read_tables(graph: &JobGraph, outside: &dyn Outside) -> Result<BTre
     Ok(tables)
 }
 
-/// The sources of the job.
-pub fn sources(graph: &JobGraph) -> impl Iterator<Item = &SourceSpec> {
-    graph.tasks.iter().filter_map(|task| match &task.head {
+/// The tasks of the region of `graph` at `region`, in order.
+pub fn tasks_of(graph: &JobGraph, region: usize) -> impl Iterator<Item = &Task> {
+    let parts = graph.task_regions().nth(region).map(|region| region.parts.as_slice()).unwrap_or_default();
+    graph.tasks.iter().filter(move |task| parts.contains(&task.id))
+}
+
+/// The sources of a region.
+pub fn sources(graph: &JobGraph, region: usize) -> impl Iterator<Item = &SourceSpec> {
+    tasks_of(graph, region).filter_map(|task| match &task.head {
         Head::Source(source, _) => Some(source),
         Head::Edges(_) => None,
     })
 }
 
-/// The pipelined edges between tasks, by place.
-///
-/// # Errors
-/// `Invalid` for a column that cannot be a key.
-pub fn edges(graph: &JobGraph) -> Result<Vec<EdgeSpec>> {
-    let place = |id: &str| {
-        let place = graph.tasks.iter().position(|task| task.id == id);
-        place.ok_or_else(|| missing("task", id))
-    };
-    let way = |edge: &Edge| -> Result<EdgeWay> {
-        Ok(match &edge.kind {
-            EdgeKind::Keyed(columns) => EdgeWay::ByKey(KeyColumns::new(columns.clone(), input(graph, edge)?)?),
-            EdgeKind::Exchange => EdgeWay::ByRow,
-            EdgeKind::Forward | EdgeKind::Call | EdgeKind::Durable => EdgeWay::Forward,
-        })
-    };
-    let spec = |edge: &Edge| {
-        let (from, to) = (place(&edge.from)?, place(&edge.to)?);
-        Ok(EdgeSpec { from, from_port: edge.from_port, to, to_port: edge.to_port, way: way(edge)? })
-    };
-    graph.edges.iter().filter(|edge| edge.kind.is_pipelined()).map(spec).collect()
+/// A region and what its parts are made of.
+pub(crate) struct Lowering<'a> {
+    /// The job.
+    pub graph: &'a JobGraph,
+    /// Which region of it.
+    pub region: usize,
+    /// What the parts share.
+    pub parts: &'a Parts,
+    /// Its sinks.
+    pub sinks: &'a Sinks,
+    /// What the job touches.
+    pub outside: &'a dyn Outside,
+}
+
+// === impl Lowering ===
+
+impl Lowering<'_> {
+    /// The edges between its tasks, by place, and those to the writers of durable edges, which stand behind them.
+    ///
+    /// # Errors
+    /// `Invalid` for a column that cannot be a key.
+    pub fn edges(&self) -> Result<Vec<EdgeSpec>> {
+        let tasks: Vec<&str> = tasks_of(self.graph, self.region).map(|task| task.id.as_str()).collect();
+        let place = |id: &str| tasks.iter().position(|task| *task == id);
+        let inside = |edge: &&Edge| edge.kind.is_pipelined();
+        let mut edges = Vec::new();
+        for edge in self.graph.edges.iter().filter(inside) {
+            let (Some(from), Some(to)) = (place(&edge.from), place(&edge.to)) else { continue };
+            let way = match &edge.kind {
+                EdgeKind::Keyed(columns) => EdgeWay::ByKey(KeyColumns::new(columns.clone(), input(self.graph, edge)?)?),
+                EdgeKind::Exchange => EdgeWay::ByRow,
+                EdgeKind::Forward | EdgeKind::Logged | EdgeKind::Call | EdgeKind::Durable => EdgeWay::Forward,
+            };
+            edges.push(EdgeSpec { from, from_port: edge.from_port, to, to_port: edge.to_port, way });
+        }
+        for (number, (edge, _)) in self.written().enumerate() {
+            let from = place(&edge.from).ok_or_else(|| missing("task", &edge.from))?;
+            // Each key group of the log has one writer.
+            let (to, way) = (tasks.len() + number, EdgeWay::ByRow);
+            edges.push(EdgeSpec { from, from_port: edge.from_port, to, to_port: 0, way });
+        }
+        Ok(edges)
+    }
+
+    /// Its tasks as an attempt runs them, and one more for each durable edge that it writes. `alignment` keeps sources
+    /// together.
+    ///
+    /// # Errors
+    /// `Invalid` for what only shows now: a reader's schema, a lookup key twice in its table.
+    pub fn tasks(&self, alignment: &Alignment) -> Result<Vec<TaskSpec>> {
+        let Self { graph, parts, sinks, outside, .. } = *self;
+        let maker = Maker { graph, parts, sinks, outside, planted: outside.planted(), alignment: alignment.clone() };
+        let tasks = tasks_of(graph, self.region).map(|task| maker.task(task));
+        tasks.chain(self.written().map(|(edge, durable)| maker.edge_writer(edge, durable))).collect()
+    }
+
+    /// The durable edges that leave it.
+    fn written(&self) -> impl Iterator<Item = (&Edge, &DurableSpec)> {
+        let leaves = |edge: &&Edge| tasks_of(self.graph, self.region).any(|task| task.id == edge.from);
+        let logged = self.graph.edges.iter().filter(|edge| edge.kind == EdgeKind::Logged).filter(leaves);
+        logged.filter_map(|edge| Some((edge, self.graph.task(&edge.to)?.durable()?)))
+    }
 }
 
 /// The rows that cross `edge`.
 fn input<'a>(graph: &'a JobGraph, edge: &Edge) -> Result<&'a SchemaRef> {
     let schema = graph.task(&edge.to).and_then(|task| task.inputs().get(usize::from(edge.to_port)));
     schema.ok_or_else(|| missing("input of task", &edge.to))
-}
-
-/// The tasks as an attempt runs them.
-///
-/// # Errors
-/// `Invalid` for what only shows now: a reader's schema, a lookup key twice in its table.
-pub fn tasks(graph: &JobGraph, parts: &Parts, sinks: &Sinks, outside: &dyn Outside) -> Result<Vec<TaskSpec>> {
-    let planted = outside.planted();
-    let maker = Maker { graph, parts, sinks, outside, planted, alignment: Alignment::default() };
-    graph.tasks.iter().map(|task| maker.task(task)).collect()
 }
 
 struct Maker<'a> {
@@ -201,10 +250,10 @@ impl Maker<'_> {
     fn task(&self, task: &Task) -> Result<TaskSpec> {
         let source = match &task.head {
             Head::Source(source, schema) => Some(self.reader(source, schema)?),
-            Head::Edges(_) => None,
+            Head::Edges(_) => task.durable().map(|durable| self.edge_reader(durable)).transpose()?,
         };
         let mut operators = Vec::new();
-        for step in &task.steps {
+        for step in task.steps.iter().filter(|step| !matches!(step.action, StepAction::Durable(_))) {
             if let StepAction::Sink(SinkSpec { kinds: Some(_), .. }) = &step.action {
                 operators.push((format!("{}.kinds", step.uid), kinds(&step.output)));
             }
@@ -224,6 +273,30 @@ impl Maker<'_> {
         })
     }
 
+    fn edge_writer(&self, edge: &Edge, durable: &DurableSpec) -> Result<TaskSpec> {
+        let from = self.graph.task(&edge.from).ok_or_else(|| missing("task", &edge.from))?;
+        let log = self.log(durable)?;
+        let make: MakeOperator = Box::new(move |_| Ok(Box::new(EdgeWriter::new(&log, by_row())) as Box<dyn Operator>));
+        Ok(TaskSpec {
+            name: writer_uid(&durable.uid),
+            parallelism: from.parallelism,
+            source: None,
+            operators: vec![(writer_uid(&durable.uid), make)],
+            dead_letters: None,
+            ends_in_sink: false,
+        })
+    }
+
+    fn edge_reader(&self, durable: &DurableSpec) -> Result<ReadSpec> {
+        let log = self.log(durable)?;
+        let make: MakeReader = Box::new(move |_| Ok(Box::new(EdgeReader::new(&log)) as Box<dyn Reader>));
+        Ok(ReadSpec { uid: reader_uid(&durable.uid), reader: make, splits: Vec::new(), is_input: false })
+    }
+
+    fn log(&self, durable: &DurableSpec) -> Result<EdgeLog> {
+        self.parts.logs.get(&durable.uid).cloned().ok_or_else(|| missing("durable edge", &durable.uid))
+    }
+
     fn reader(&self, source: &SourceSpec, schema: &SchemaRef) -> Result<ReadSpec> {
         let mut make = match &source.nexmark {
             Some(made) => nexmark::readers(source, made, schema),
@@ -233,7 +306,7 @@ impl Maker<'_> {
             make = with_watermarks(make, watermark, schema, &self.alignment)?;
         }
         let splits = self.parts.splits.get(&source.uid).cloned().ok_or_else(|| missing("splits", &source.uid))?;
-        Ok(ReadSpec { uid: source.uid.clone(), reader: make, splits })
+        Ok(ReadSpec { uid: source.uid.clone(), reader: make, splits, is_input: true })
     }
 
     fn file_reader(&self, source: &SourceSpec, schema: &SchemaRef) -> Result<MakeReader> {
@@ -278,6 +351,7 @@ impl Maker<'_> {
                 let settings = crate::window::settings(step_of, step)?;
                 Ok(Box::new(move |_| Ok(Box::new(Window::new(settings.clone())))))
             }
+            StepAction::Durable(durable) => Err(missing("operator of durable edge", &durable.uid)),
             StepAction::Sink(sink) => {
                 let sink = self.sinks.by_uid.get(&sink.uid).cloned().ok_or_else(|| missing("sink", &sink.uid))?;
                 Ok(Box::new(move |_| Ok(sink.writer())))

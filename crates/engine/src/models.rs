@@ -13,11 +13,12 @@ use forebay_core::{Error, Kind, Result};
 use forebay_gate::limiter::Hint;
 use forebay_inference::journal::{Damage, Journal, JournalSettings};
 use forebay_inference::service::{Service, ServiceSettings};
-use forebay_plan::graph::{JobGraph, StepAction};
+use forebay_plan::graph::{JobGraph, ModelService, Step, StepAction, Task};
 use forebay_plan::spec::InferSpec;
 use forebay_state::checkpoint::{Manifest, Started};
 
 use crate::gates::{Making, copies};
+use crate::lower::tasks_of;
 use crate::model::ServiceModel;
 use crate::outside::Outside;
 use crate::prepare::Prepared;
@@ -47,6 +48,8 @@ pub struct Opening<'a> {
     pub outside: &'a dyn Outside,
     /// Is shown the services.
     pub watch: &'a Watch,
+    /// The models are those that its steps ask.
+    pub region: usize,
 }
 
 /// What gates learned, by model, as a manifest keeps it.
@@ -118,11 +121,11 @@ impl Opening<'_> {
     /// # Errors
     /// Whatever the journal cannot be opened with.
     pub async fn open(&self, started: &Started, restored: Option<Epoch>) -> Result<Models> {
-        let wanted = self.graph().models.values().any(|model| model.spec.journal);
+        let wanted = self.models().any(|(_, model)| model.spec.journal);
         let journal = if wanted { Some(self.open_journal(started.attempt, restored).await?) } else { None };
         let mut hints = hints(started.restored.as_deref(), self.env().wall_micros());
         let mut services = BTreeMap::new();
-        for (name, model) in &self.graph().models {
+        for (name, model) in self.models() {
             let journal = journal.clone().filter(|_| model.spec.journal);
             let settings = ServiceSettings {
                 replicas: copies(&model.spec),
@@ -151,14 +154,20 @@ impl Opening<'_> {
         Ok(Models { journal, services })
     }
 
+    /// The models that steps of the region ask; those that nobody asks are the first region's.
+    fn models(&self) -> impl Iterator<Item = (&String, &ModelService)> {
+        self.graph().models.iter().filter(|(name, _)| {
+            let asks = |task: &Task| task.steps.iter().any(|step| asks(step, name).is_some());
+            match self.graph().tasks.iter().find(|task| asks(task)) {
+                Some(task) => tasks_of(self.graph(), self.region).any(|own| own.id == task.id),
+                None => self.region == 0,
+            }
+        })
+    }
+
     fn steps_of<'a>(&'a self, model: &'a str) -> impl Iterator<Item = &'a InferSpec> {
         let steps = self.graph().tasks.iter().flat_map(|task| &task.steps);
-        steps.filter_map(move |step| match &step.action {
-            StepAction::Infer(infer) if infer.model == model || infer.ladder.models().any(|other| other == model) => {
-                Some(infer)
-            }
-            _ => None,
-        })
+        steps.filter_map(move |step| asks(step, model))
     }
 
     /// The longest timeout of the steps that ask `model`.
@@ -172,7 +181,11 @@ impl Opening<'_> {
         let restored = Some(restored.unwrap_or(Epoch(0)));
         let settings =
             JournalSettings { restored, planted: self.outside.planted().journal, ..JournalSettings::default() };
-        let (journal, report) = Journal::open(env, JOURNAL_FOLDER, attempt, settings).await?;
+        let folder = match self.region {
+            0 => JOURNAL_FOLDER.to_string(),
+            later => format!("{JOURNAL_FOLDER}-r{}", later + 1),
+        };
+        let (journal, report) = Journal::open(env, &folder, attempt, settings).await?;
         if let Some(Damage { file, place, bytes, .. }) = &report.torn {
             tracing::warn!("journal {file} ended mid-record; {bytes} bytes from byte {place} on were cut off");
         }
@@ -182,5 +195,15 @@ impl Opening<'_> {
             );
         }
         Ok(journal)
+    }
+}
+
+/// The inference of `step`, if it asks `model`.
+fn asks<'a>(step: &'a Step, model: &str) -> Option<&'a InferSpec> {
+    match &step.action {
+        StepAction::Infer(infer) if infer.model == model || infer.ladder.models().any(|other| other == model) => {
+            Some(infer)
+        }
+        _ => None,
     }
 }

@@ -1,7 +1,6 @@
 //! What a running job shows: counts while it runs, a report at its end.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,8 +17,8 @@ use serde::Serialize;
 pub struct Watch {
     /// Rows read, written and dead-lettered.
     pub counters: Arc<Counters>,
-    epoch: AtomicU64,
-    attempt: AtomicU64,
+    /// By place.
+    regions: Mutex<BTreeMap<usize, RegionReport>>,
     services: Mutex<BTreeMap<String, Service>>,
     gates: Mutex<BTreeMap<String, Arc<ModelGate>>>,
     checkpoints: Mutex<CheckpointLatencies>,
@@ -44,6 +43,19 @@ pub struct CheckpointReport {
     pub whole_p50_seconds: f64,
     /// 99th percentile of that time.
     pub whole_p99_seconds: f64,
+}
+
+/// How one region fared in this process.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct RegionReport {
+    /// Its id, as the plan has it.
+    pub id: String,
+    /// Which run of it this was.
+    pub attempt: u64,
+    /// Its last published checkpoint.
+    pub epoch: u64,
+    /// How often it failed and was started again.
+    pub restarts: u64,
 }
 
 /// Counts of one model.
@@ -88,10 +100,12 @@ pub struct Report {
     pub job: String,
     /// `completed` or `stopped`.
     pub outcome: &'static str,
-    /// Which run of the job this was.
+    /// Which run of the job this was, as its first region counts.
     pub attempt: u64,
-    /// The last published checkpoint.
+    /// The last published checkpoint of its first region.
     pub epoch: u64,
+    /// Every region of tasks.
+    pub regions: Vec<RegionReport>,
     /// Rows read by this process.
     pub rows_in: u64,
     /// Rows given to the sink by this process.
@@ -144,17 +158,31 @@ impl Watch {
             dead_letters: Counters::get(&self.counters.dead_letters),
             open_rows: services.values().map(Service::open_rows).sum(),
             p99: Duration::from_micros(services.values().map(p99).max().unwrap_or(0)),
-            epoch: self.epoch.load(Ordering::Relaxed),
-            attempt: self.attempt.load(Ordering::Relaxed),
+            epoch: self.regions().first().map_or(0, |region| region.epoch),
+            attempt: self.regions().first().map_or(0, |region| region.attempt),
         }
     }
 
-    pub(crate) fn set_epoch(&self, epoch: u64) {
-        self.epoch.store(epoch, Ordering::Relaxed);
+    fn regions(&self) -> Vec<RegionReport> {
+        self.regions.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    pub(crate) fn on_checkpoint(&self, epoch: u64, times: CheckpointTimes) {
-        self.set_epoch(epoch);
+    fn on_region(&self, place: usize, change: impl FnOnce(&mut RegionReport)) {
+        let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = format!("r{}", place + 1);
+        change(regions.entry(place).or_insert_with(|| RegionReport { id, ..RegionReport::default() }));
+    }
+
+    pub(crate) fn set_epoch(&self, place: usize, epoch: u64) {
+        self.on_region(place, |region| region.epoch = epoch);
+    }
+
+    pub(crate) fn on_restart(&self, place: usize) {
+        self.on_region(place, |region| region.restarts += 1);
+    }
+
+    pub(crate) fn on_checkpoint(&self, place: usize, epoch: u64, times: CheckpointTimes) {
+        self.set_epoch(place, epoch);
         let mut latencies = self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner);
         latencies.barrier.record(times.barrier);
         latencies.whole.record(times.whole);
@@ -172,8 +200,8 @@ impl Watch {
         }
     }
 
-    pub(crate) fn set_attempt(&self, attempt: u64) {
-        self.attempt.store(attempt, Ordering::Relaxed);
+    pub(crate) fn set_attempt(&self, place: usize, attempt: u64) {
+        self.on_region(place, |region| region.attempt = attempt);
     }
 
     pub(crate) fn set_gate(&self, model: &str, gate: Arc<ModelGate>) {
@@ -214,6 +242,7 @@ impl Watch {
             },
             attempt: status.attempt,
             epoch: status.epoch,
+            regions: self.regions(),
             rows_in: status.rows_in,
             rows_out: status.rows_out,
             dead_letters: status.dead_letters,

@@ -17,8 +17,8 @@ use crate::infer::{LadderSpec, RowSpec, RungSpec};
 use crate::job_file::units::size_text;
 use crate::remote::ProtocolSpec;
 use crate::spec::{
-    Changes, Host, InferSpec, Limit, LookupJoinSpec, ModelSpec, SinkFormat, SinkSpec, SourceSpec, StreamJoinSpec,
-    WatermarkSpec,
+    Changes, DurableSpec, Host, InferSpec, Limit, LookupJoinSpec, ModelSpec, SinkFormat, SinkSpec, SourceSpec,
+    StreamJoinSpec, WatermarkSpec,
 };
 
 /// The plan as `forebay plan` prints it.
@@ -106,6 +106,14 @@ fn write_step(out: &mut String, step: &Step) -> Result {
         StepAction::StreamJoin(join) => write_stream_join(out, uid, join)?,
         StepAction::Union { streams } => writeln!(out, "    {uid}: the rows of {}", streams.join(" and "))?,
         StepAction::Window(window) => write_window(out, uid, window, step.input())?,
+        StepAction::Durable(durable) => {
+            let DurableSpec { mode, quota, .. } = durable;
+            writeln!(
+                out,
+                "    {uid}: read what the region in front wrote, {mode}, at most {} waiting",
+                size_text(*quota)
+            )?;
+        }
         StepAction::Sink(sink) => return write_sink(out, uid, sink),
     }
     let updates = if step.changes == Changes::Updates { "updates of " } else { "" };
@@ -241,6 +249,7 @@ fn write_edge(out: &mut String, graph: &JobGraph, edge: &Edge) -> Result {
                 }
             }
         }
+        EdgeKind::Logged => writeln!(out, "durable, through a log by key group"),
         EdgeKind::Call => writeln!(out, "call"),
         EdgeKind::Durable => writeln!(out, "durable, through the checkpoint"),
     }

@@ -3,6 +3,7 @@
 //! Plain values, complete (every default is filled in) and checked; they travel in the job graph to whoever builds the
 //! part. Components (functions, stores) are never in here.
 
+mod durable;
 mod stream_join;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use crate::infer::{LadderSpec, RowSpec};
 use crate::nexmark::NexmarkSpec;
 use crate::remote::RemoteSpec;
 
+pub use durable::{DurableMode, DurableSpec};
 pub use stream_join::{StreamJoinHow, StreamJoinKind, StreamJoinSpec};
 
 /// How the bytes of a source or a table become rows.

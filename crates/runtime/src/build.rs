@@ -75,6 +75,8 @@ pub struct SourceSpec {
     pub reader: MakeReader,
     /// Every split, in reading order.
     pub splits: Vec<Split>,
+    /// Whether its rows are input of the job, and counted as read; rows of another region were counted there.
+    pub is_input: bool,
 }
 
 /// An edge between two tasks.
@@ -251,6 +253,7 @@ impl Site<'_> {
             reader: (source.reader)(self.id.subtask)?,
             splits: source.splits.iter().filter(mine).cloned().collect(),
             restored: self.spec.restored.of(&context.identity),
+            is_input: source.is_input,
             context,
         })
     }

@@ -85,6 +85,8 @@ pub enum Head {
         splits: Vec<Split>,
         /// What it goes on from.
         restored: Restored,
+        /// Whether its rows are counted as read.
+        is_input: bool,
     },
     /// It receives from the tasks before.
     Inputs,
@@ -215,7 +217,7 @@ impl Subtask {
         if self.overtake_after.is_some() {
             self.inputs.wake_on_barrier(&self.waker);
         }
-        if let Head::Reader { reader, context, splits, restored } = &mut self.head {
+        if let Head::Reader { reader, context, splits, restored, .. } = &mut self.head {
             reader.open(context.clone(), std::mem::take(splits), std::mem::take(restored))?;
         }
         Ok(())
@@ -360,12 +362,12 @@ impl Subtask {
         match reader.poll_next()? {
             Read::Batch(batch) => self.push_read(batch)?,
             Read::Partly(batch, letters) => {
-                Counters::add(&self.counters.rows_read, letters.len());
+                self.count_read(letters.len());
                 self.chain.push_dead_letters(&letters)?;
                 self.push_read(batch)?;
             }
             Read::DeadLetters(letters) => {
-                Counters::add(&self.counters.rows_read, letters.len());
+                self.count_read(letters.len());
                 self.chain.push_dead_letters(&letters)?;
             }
             Read::Watermark(watermark) => self.push_watermark(watermark)?,
@@ -376,8 +378,14 @@ impl Subtask {
         Ok(true)
     }
 
+    fn count_read(&self, rows: usize) {
+        if let Head::Reader { is_input: true, .. } = &self.head {
+            Counters::add(&self.counters.rows_read, rows);
+        }
+    }
+
     fn push_read(&mut self, batch: Batch) -> Result<()> {
-        Counters::add(&self.counters.rows_read, batch.len());
+        self.count_read(batch.len());
         self.idle = Idle::No;
         self.chain.push_batch(0, batch, &mut self.outlet)
     }

@@ -1,6 +1,6 @@
 //! Cuts the graph of steps into tasks and draws the edges.
 //!
-//! A task starts at a source, at a step with several inputs, at a keyed step, before an inference step and before a sink, so
+//! A task starts at a source, at a durable edge, at a step with several inputs, at a keyed step, before an inference step and before a sink, so
 //! that reading and decoding, waiting for a model, and writing overlap; and at every reader of a stream that has several
 //! readers or that is a side output. All else stays fused with the step before it.
 //!
@@ -64,8 +64,10 @@ impl Cutter<'_> {
     fn starts(&self, step: &Step, input: Output) -> bool {
         let before = &self.cut.tasks[self.task_of[input.node]];
         let two_sides = !step.sides.is_empty() && before.steps.iter().any(|other| !other.sides.is_empty());
-        matches!(step.action, StepAction::Infer(_) | StepAction::Sink(_) | StepAction::Union { .. })
-            || step.action.keys().is_some()
+        matches!(
+            step.action,
+            StepAction::Infer(_) | StepAction::Sink(_) | StepAction::Union { .. } | StepAction::Durable(_)
+        ) || step.action.keys().is_some()
             || input.port > 0
             || self.readers.get(&input).is_some_and(|readers| *readers > 1)
             || two_sides
@@ -74,12 +76,14 @@ impl Cutter<'_> {
     fn start_at(&mut self, step: Step, inputs: &[Output]) -> usize {
         let parallelism = self.parallelism(&step, inputs);
         let (uid, keys) = (step.uid.clone(), step.action.keys());
+        let durable = matches!(step.action, StepAction::Durable(_));
         let head = Head::Edges(step.inputs.clone());
         let task = self.start(&uid, parallelism, head, vec![step]);
         for (to_port, input) in (0..).zip(inputs) {
             let from = &self.cut.tasks[self.task_of[input.node]];
             let kind = match keys.as_ref().and_then(|keys| keys.get(usize::from(to_port))) {
                 Some(columns) => EdgeKind::Keyed(columns.clone()),
+                None if durable => EdgeKind::Logged,
                 None if from.parallelism == parallelism => EdgeKind::Forward,
                 None => EdgeKind::Exchange,
             };

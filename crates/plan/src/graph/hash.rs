@@ -105,6 +105,7 @@ fn kind(action: &StepAction) -> String {
             let texts: Vec<&str> = window.aggregates.iter().map(|aggregate| aggregate.text.as_str()).collect();
             format!("window {:?} {:?} {}", window.spec.shape, window.spec.allowed_lateness, texts.join(", "))
         }
+        StepAction::Durable(durable) => format!("durable {}", durable.mode),
         StepAction::Sink(sink) => format!("sink {}", sink.format),
     }
 }

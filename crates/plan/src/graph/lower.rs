@@ -101,6 +101,7 @@ impl Lower<'_> {
             NodeKind::StreamJoin(join) => StepAction::StreamJoin(join.clone()),
             NodeKind::Union(streams) => StepAction::Union { streams: streams.clone() },
             NodeKind::Window(window) => self.window(window, input)?,
+            NodeKind::Durable(durable) => StepAction::Durable(durable.clone()),
             NodeKind::Sink(sink) => StepAction::Sink(sink.clone()),
         })
     }

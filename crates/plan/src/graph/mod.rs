@@ -1,6 +1,6 @@
 //! The job as it runs: tasks of fused steps, the edges between them, the regions that checkpoint and fail together.
 //!
-//! Five kinds of edge ([`EdgeKind`]); a region is a connected component over pipelined ones. Models and committers stand
+//! Six kinds of edge ([`EdgeKind`]); regions are what pipelined ones join (`regions`). Models and committers stand
 //! outside the regions of tasks: a model is asked over call edges and may die alone, a committer reads what writers
 //! prepared from the checkpoint, which is the durable edge between them.
 //!
@@ -28,7 +28,7 @@ use crate::facts::Facts;
 use crate::job_file::{JobFile, JobFileError};
 use crate::logical::node::Side;
 use crate::logical::{Laid, internal};
-use crate::spec::{Changes, InferSpec, LookupJoinSpec, ModelSpec, SinkSpec, SourceSpec, StreamJoinSpec};
+use crate::spec::{Changes, DurableSpec, InferSpec, LookupJoinSpec, ModelSpec, SinkSpec, SourceSpec, StreamJoinSpec};
 use crate::window::WindowSpec;
 
 pub use hash::PlanHash;
@@ -136,6 +136,8 @@ pub enum StepAction {
     /// Aggregates rows by key and event time; the columns that come out are the key, start, end and event time of the
     /// window, and the aggregates.
     Window(WindowStep),
+    /// Reads rows that another region wrote to a log; the first step of its task.
+    Durable(DurableSpec),
     /// Stages rows for its committer.
     Sink(SinkSpec),
 }
@@ -210,6 +212,9 @@ pub enum EdgeKind {
     Exchange,
     /// Pipelined, to the subtask that owns the key group of these columns.
     Keyed(Vec<usize>),
+    /// Through a log on disk, to the subtask that owns the key group of the row's id: the durable edge between two regions
+    /// of tasks. Either may restart alone.
+    Logged,
     /// Request and answer; either side may restart alone.
     Call,
     /// Through the checkpoint: visible once it is published.
@@ -268,7 +273,7 @@ impl StepAction {
             }
             Self::Infer(infer) if !infer.rows.key.is_empty() => Some(vec![infer.rows.key.clone()]),
             Self::Filter { .. } | Self::Project { .. } | Self::Call(_) | Self::Infer(_) | Self::LookupJoin(_) => None,
-            Self::Union { .. } | Self::Sink(_) => None,
+            Self::Union { .. } | Self::Durable(_) | Self::Sink(_) => None,
             Self::Window(window) => Some(vec![window.spec.keys.clone()]),
         }
     }
@@ -299,6 +304,14 @@ impl Task {
         self.steps.last().map_or(&self.inputs()[0], |step| &step.output)
     }
 
+    /// The durable edge that it reads, if it reads one.
+    pub fn durable(&self) -> Option<&DurableSpec> {
+        match self.steps.first().map(|step| &step.action) {
+            Some(StepAction::Durable(durable)) => Some(durable),
+            _ => None,
+        }
+    }
+
     /// The side output behind `port` of the task, from 1.
     pub fn side(&self, port: u8) -> Option<&Side> {
         let place = usize::from(port.checked_sub(1)?);
@@ -312,6 +325,11 @@ impl JobGraph {
     /// The task called `id`.
     pub fn task(&self, id: &str) -> Option<&Task> {
         self.tasks.iter().find(|task| task.id == id)
+    }
+
+    /// The regions of tasks, in order.
+    pub fn task_regions(&self) -> impl Iterator<Item = &Region> {
+        self.regions.iter().filter(|region| region.parts.iter().any(|part| self.task(part).is_some()))
     }
 
     /// The region that the task or committer `id` belongs to; `None` for models.
@@ -328,6 +346,7 @@ pub(crate) fn build(job: &JobFile, facts: &Facts, laid: &Laid) -> Result<JobGrap
     let Cut { tasks, mut edges } = cut::tasks(job, parts);
     edges.extend(cut::outward(&tasks, &models, &committers));
     let regions = regions::of(&tasks, &committers, &edges);
+    regions::check(job, &tasks, &models, &edges, &regions)?;
     let plan_hash = PlanHash::of(job.key_groups, &job.dead_letters, &tasks, &edges);
     Ok(JobGraph {
         job: job.name.clone(),

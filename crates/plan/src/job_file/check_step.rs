@@ -10,14 +10,16 @@ use toml::Spanned;
 
 use super::check::Checker;
 use super::tables::{InferTable, StepTable};
-use super::{Action, InferDecl, InferSettings, JobFileError, StepDecl, check_infer, defaults, stream_join, window};
+use super::{
+    Action, InferDecl, InferSettings, JobFileError, StepDecl, check_infer, defaults, durable, stream_join, window,
+};
 use crate::nearest::{listed, nearest};
 use crate::spec::{Limit, ModelSpec};
 
 type Result<T> = std::result::Result<T, JobFileError>;
 pub(super) type Models = BTreeMap<String, Spanned<ModelSpec>>;
 
-const ACTIONS: [&str; 7] = ["filter", "select", "with", "infer", "join", "union", "window"];
+const ACTIONS: [&str; 8] = ["filter", "select", "with", "infer", "join", "union", "window", "durable"];
 
 /// Checks all steps in order; what they read is still open. Beside each step what its `from` says.
 pub(super) fn steps(
@@ -56,6 +58,8 @@ fn step(
         Action::Union(union(checker, streams, from.as_ref())?)
     } else if let Some(table) = table.window {
         Action::Window(window::check(checker, number, table)?)
+    } else if let Some(table) = table.durable {
+        Action::Durable(durable::check(checker, table.into_inner())?)
     } else {
         return Err(checker.error(span, format!("step {number} does nothing")));
     };
@@ -122,6 +126,7 @@ fn one_action(checker: &Checker, number: usize, span: &Range<usize>, table: &Ste
         table.join.is_some(),
         table.union.is_some(),
         table.window.is_some(),
+        table.durable.is_some(),
     ];
     let named: Vec<&str> = ACTIONS.iter().zip(given).filter(|(_, given)| *given).map(|(name, _)| *name).collect();
     if named.len() == 1 {
@@ -140,8 +145,9 @@ fn row_errors(checker: &Checker, table: &StepTable) -> Result<OnError> {
         Some(given) if table.join.is_some() => Err(checker
             .error(given.span(), "on_error beside join says nothing")
             .with_help("how says what happens to rows without a match")),
-        Some(given) if table.union.is_some() || table.window.is_some() => {
-            let step = if table.union.is_some() { "union" } else { "window" };
+        Some(given) if table.union.is_some() || table.window.is_some() || table.durable.is_some() => {
+            let step = [("union", table.union.is_some()), ("window", table.window.is_some()), ("durable", true)];
+            let step = step.iter().find(|(_, given)| *given).map_or("", |(name, _)| name);
             Err(checker.error(given.span(), format!("on_error beside {step} says nothing")).with_help("remove it"))
         }
         Some(given) => Ok(*given.get_ref()),

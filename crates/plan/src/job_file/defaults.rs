@@ -80,6 +80,11 @@ pub(super) fn file_bytes() -> SizeText {
     SizeText(32 << 20)
 }
 
+/// Minutes of a slow region behind it at tens of MB/s, and read back in seconds.
+pub(super) fn edge_quota() -> Spanned<SizeText> {
+    Spanned::new(0..0, SizeText(4 << 30))
+}
+
 /// Dead letters are read by people first.
 pub(super) fn jsonl() -> SinkFormat {
     SinkFormat::Jsonl

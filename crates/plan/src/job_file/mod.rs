@@ -13,6 +13,7 @@ mod check_infer;
 mod check_model;
 mod check_step;
 mod defaults;
+mod durable;
 mod ends;
 mod environment;
 mod error;
@@ -37,6 +38,7 @@ pub use tables::ConstantValue;
 
 use crate::spec::{JoinHow, Limit, ModelSpec, Order, SinkSpec, SourceSpec, StreamJoinHow, StreamJoinKind, TableSpec};
 
+pub use durable::DurableDecl;
 pub use error::{JobFileError, JobText};
 pub use window::WindowDecl;
 
@@ -134,6 +136,8 @@ pub enum Action {
     Union(Vec<Spanned<String>>),
     /// Aggregates rows by key and event time.
     Window(WindowDecl),
+    /// Cuts the job into regions.
+    Durable(DurableDecl),
 }
 
 /// An inference step as declared.
@@ -273,16 +277,15 @@ impl Action {
 
     /// Whether it keeps state by key, which is found by its uid.
     pub fn keeps_state(&self) -> bool {
-        matches!(self, Self::StreamJoin(_) | Self::Window(_))
+        matches!(self, Self::StreamJoin(_) | Self::Window(_) | Self::Durable(_))
     }
 
     /// Names of its side outputs, those of ports 1 and up; others read them as `uid.name`.
     pub fn sides(&self) -> &'static [&'static str] {
         match self {
             Self::StreamJoin(join) => join.kind.sides(),
-            Self::Filter(..) | Self::Select(..) | Self::With(..) | Self::Infer(_) | Self::Join(_) | Self::Union(_) => {
-                &[]
-            }
+            Self::Filter(..) | Self::Select(..) | Self::With(..) | Self::Infer(_) | Self::Join(_) => &[],
+            Self::Union(_) | Self::Durable(_) => &[],
             Self::Window(_) => &["late"],
         }
     }

@@ -14,6 +14,7 @@ use toml::Spanned;
 
 use super::asking::{HedgeTable, LimitsTable, RefusalTable};
 use super::defaults;
+use super::durable::DurableTable;
 use super::ends::{self, DeadLettersTable, SinkTable, SourceTable};
 use super::remote::{HttpJsonTable, OpenAiTable, OpenInferenceTable};
 use super::units::{DurationText, SizeText};
@@ -59,12 +60,12 @@ pub struct JobTable {
     pub dead_letters: Option<Spanned<DeadLettersTable>>,
 }
 
-/// One step: exactly one of `filter`, `select`, `with`, `infer`, `join`, `union` and `window`.
+/// One step: exactly one of `filter`, `select`, `with`, `infer`, `join`, `union`, `window` and `durable`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [
     {"required": ["filter"]}, {"required": ["select"]}, {"required": ["with"]}, {"required": ["infer"]}, {"required": ["join"]},
-    {"required": ["union"]}, {"required": ["window"]},
+    {"required": ["union"]}, {"required": ["window"]}, {"required": ["durable"]},
 ]))]
 pub struct StepTable {
     /// Stable name, to be read by others; default `step-N`, of an `infer` step the model's name; a step with state must have one.
@@ -94,6 +95,9 @@ pub struct StepTable {
     /// Computes aggregates of the rows of a key by event time.
     #[schemars(with = "Option<WindowTable>")]
     pub window: Option<Spanned<WindowTable>>,
+    /// Cuts the job here: what is before and what is behind checkpoint and restart apart, with a log on disk between them.
+    #[schemars(with = "Option<DurableTable>")]
+    pub durable: Option<Spanned<DurableTable>>,
     /// What happens to a row that a function in `filter`, `select` or `with` cannot process; default `dead_letter`.
     #[schemars(with = "Option<OnErrorText>")]
     pub on_error: Option<Spanned<OnError>>,

@@ -26,6 +26,7 @@ pub(super) fn given(action: &Action, inputs: &[Changes]) -> Result<Changes, Refu
         Action::Window(_) => Ok(Changes::Append),
         // Each row for itself: what a row does to the result is what it did before.
         Action::Filter(..) | Action::Select(..) | Action::With(..) | Action::Join(_) | Action::Union(_) => Ok(taken),
+        Action::Durable(_) => Ok(taken),
         Action::StreamJoin(join) => match join.kind {
             StreamJoinKind::Regular { .. } if join.how == StreamJoinHow::Inner => Ok(taken),
             // A row without a partner is taken back when one comes.

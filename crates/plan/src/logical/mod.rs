@@ -34,7 +34,7 @@ use toml::Spanned;
 
 use crate::facts::Facts;
 use crate::job_file::{Action, JobFile, JobFileError, SinkDecl, SourceDecl, StepDecl, StreamRef, WindowDecl};
-use crate::spec::Changes;
+use crate::spec::{Changes, DurableSpec};
 use expression::Site;
 use hoist::Hoist;
 use node::{NodeKind, PlanNode, WindowNode};
@@ -190,6 +190,11 @@ impl Builder<'_> {
                 self.over(NodeKind::Union(streams), &step.uid, schema)
             }
             Action::Window(decl) => self.window(step, decl),
+            Action::Durable(decl) => {
+                let spec = DurableSpec { uid: step.uid.clone(), mode: decl.mode, quota: decl.quota };
+                let schema = self.schema();
+                self.over(NodeKind::Durable(spec), &step.uid, schema)
+            }
         }?;
         self.nodes.last_mut().into_iter().for_each(|node| node.changes = changes);
         self.publish(&step.uid)

@@ -1,5 +1,5 @@
 //! Our nodes in a DataFusion plan: source, row-function call, inference, lookup join, join of streams, union, window,
-//! side output, sink.
+//! durable edge, side output, sink.
 //!
 //! Filters and projections are DataFusion's own nodes. One extension type holds all of ours, so that the boilerplate of
 //! the trait exists once.
@@ -15,7 +15,7 @@ use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalN
 use forebay_core::function::BoundFunction;
 use forebay_core::on_error::OnError;
 
-use crate::spec::{Changes, InferSpec, LookupJoinSpec, SinkSpec, SourceSpec, StreamJoinSpec};
+use crate::spec::{Changes, DurableSpec, InferSpec, LookupJoinSpec, SinkSpec, SourceSpec, StreamJoinSpec};
 use crate::window::WindowSpec;
 
 /// One of our nodes.
@@ -47,6 +47,8 @@ pub enum NodeKind {
     Union(Vec<String>),
     /// Aggregates rows by key and event time.
     Window(WindowNode),
+    /// Cuts the job: rows go through a log on disk.
+    Durable(DurableSpec),
     /// A side output of its input: stands in the plan of who reads it, and is no step.
     Side {
         /// Uid of the step that gives it.
@@ -139,7 +141,7 @@ impl NodeKind {
                 let (name, schema) = ("late".to_string(), Arc::clone(&window.input));
                 vec![Side { name, schema, changes: Changes::Append }]
             }
-            Self::Union(_) | Self::Side { .. } | Self::Sink(_) => Vec::new(),
+            Self::Union(_) | Self::Durable(_) | Self::Side { .. } | Self::Sink(_) => Vec::new(),
         }
     }
 }
@@ -177,6 +179,7 @@ impl UserDefinedLogicalNodeCore for PlanNode {
             NodeKind::StreamJoin(_) => "StreamJoin",
             NodeKind::Union(_) => "Union",
             NodeKind::Window(_) => "Window",
+            NodeKind::Durable(_) => "Durable",
             NodeKind::Side { .. } => "Side",
             NodeKind::Sink(_) => "Sink",
         }
@@ -209,6 +212,7 @@ impl UserDefinedLogicalNodeCore for PlanNode {
             }
             NodeKind::Union(streams) => write!(f, "Union: {}", streams.join(", ")),
             NodeKind::Window(window) => write!(f, "Window: {} {}", window.spec.uid, window.spec.shape),
+            NodeKind::Durable(durable) => write!(f, "Durable: {} {}", durable.uid, durable.mode),
             NodeKind::Side { uid, name } => write!(f, "Side: {uid}.{name}"),
             NodeKind::Sink(sink) => write!(f, "Sink: {} {} to {}", sink.uid, sink.format, sink.path),
         }

@@ -10,5 +10,6 @@ mod joins;
 mod layout;
 mod made;
 mod reference;
+mod regions;
 mod support;
 mod windows;

@@ -13,7 +13,7 @@ use forebay_core::store::{Created, Store};
 use forebay_core::{Error, Kind, Result};
 
 use super::carry_out::check_committers;
-use super::layout::{Layout, REGION};
+use super::layout::Layout;
 use super::lineage;
 use super::manifest::{EpochKind, FORMAT, Manifest, SinkCommittables, StateFile};
 use super::protocol::{Action, Ending, Event, PlantedBug};
@@ -109,6 +109,14 @@ impl CheckpointFolder {
     pub fn new(env: Arc<dyn Env>, store: Arc<dyn Store>, job: &str) -> Result<Self> {
         let records = Records { store, layout: Layout::new(job)? };
         Ok(Self { env, records, bug: None, attempt: Arc::default() })
+    }
+
+    /// The checkpoints of another region of the job, from 0; attempts and epochs of regions know nothing of each other.
+    #[must_use]
+    pub fn of_region(mut self, region: u32) -> Self {
+        self.records.layout = self.records.layout.of_region(region);
+        self.attempt = Arc::default();
+        self
     }
 
     /// The same folder with a planted bug.
@@ -261,7 +269,7 @@ impl CheckpointFolder {
         Ok(Manifest {
             format: FORMAT,
             job: self.records.layout.job().to_string(),
-            region: REGION,
+            region: self.records.layout.number(),
             epoch,
             parent: epoch.0.checked_sub(1).filter(|parent| *parent > 0).map(Epoch),
             kind: EpochKind::Checkpoint,

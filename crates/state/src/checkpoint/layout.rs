@@ -3,22 +3,23 @@
 use forebay_core::element::Epoch;
 use forebay_core::{Error, Kind, Result};
 
-/// The one region of today's jobs. Files carry it so that more can follow.
+/// The first region, the only one of most jobs.
 pub const REGION: u32 = 0;
 
 /// Longest part of a file name taken from a task's name; the hash keeps names apart.
 const TASK_CHARS_MAX: usize = 60;
 
-/// Paths of one job.
+/// Paths of one region of one job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     job: String,
+    region: u32,
 }
 
 // === impl Layout ===
 
 impl Layout {
-    /// The paths of `job`.
+    /// The paths of `job`, those of its first region.
     ///
     /// # Errors
     /// `Invalid` if the name cannot be a folder's.
@@ -27,7 +28,18 @@ impl Layout {
         if job.contains('/') || job == "tmp" {
             return Err(Error::new(Kind::Invalid, "name job folder").with("job", job).source("not usable as a folder"));
         }
-        Ok(Self { job: job.to_string() })
+        Ok(Self { job: job.to_string(), region: REGION })
+    }
+
+    /// The paths of another region of the same job: its epochs and generations are its own, what is written once is not.
+    #[must_use]
+    pub fn of_region(self, region: u32) -> Self {
+        Self { region, ..self }
+    }
+
+    /// Which region, from 0.
+    pub fn number(&self) -> u32 {
+        self.region
     }
 
     /// The job's name.
@@ -37,7 +49,7 @@ impl Layout {
 
     /// Folder of claimed generations.
     pub fn generations(&self) -> String {
-        format!("{}/generation", self.job)
+        if self.region == REGION { format!("{}/generation", self.job) } else { self.region("generation") }
     }
 
     /// Claim of one generation.
@@ -47,7 +59,7 @@ impl Layout {
 
     /// Folder `name` of the region.
     fn region(&self, name: &str) -> String {
-        format!("{}/region-{REGION}/{name}", self.job)
+        format!("{}/region-{}/{name}", self.job, self.region)
     }
 
     /// Folder of epoch records.
@@ -128,6 +140,17 @@ mod tests {
         assert_eq!(number(layout.state(Epoch(9), 2, "a/../b", 0, "ab"), layout.states()), Some(9));
         assert!(layout.epoch(Epoch(9)) < layout.epoch(Epoch(10)));
         assert_eq!(number_in("job/other", "job/epoch"), None);
+    }
+
+    #[test]
+    fn regions_share_what_is_written_once_and_nothing_else() {
+        let first = Layout::new("job").unwrap();
+        let second = first.clone().of_region(1);
+        assert_eq!(first.once("splits").unwrap(), second.once("splits").unwrap());
+        assert_eq!(second.epoch(Epoch(1)), "job/region-1/epoch/0000000001.json");
+        for path in [Layout::generations, Layout::epochs, Layout::states, Layout::retained] {
+            assert_ne!(path(&first), path(&second));
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Checkpoints of a job in a store: who may publish one, where its files lie, and what a restart must do first.
 //!
 //! ```text
-//! JOB/generation/0000000003                     claimed by a start of the job, created once
+//! JOB/generation/0000000003                     claimed by a start of the first region, created once
+//! JOB/region-1/generation/0000000002            by a start of another one
 //! JOB/once/NAME                                 values written once, such as the list of splits
 //! JOB/region-0/epoch/0000000007.json            epoch record: created once, never changed; names one manifest
 //! JOB/region-0/manifest/0000000007-3-HASH.json  immutable; lists state files and what sinks must commit

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use forebay_core::element::Epoch;
 use forebay_core::{Error, Kind, Result};
 
-use super::layout::{Layout, REGION};
+use super::layout::Layout;
 use super::manifest::{EpochKind, EpochRecord, FORMAT, Manifest};
 use super::protocol::{Action, Ending, Event, PlantedBug};
 use super::publish::fenced;
@@ -225,7 +225,7 @@ impl Restart {
         Manifest {
             format: FORMAT,
             job: self.layout.job().to_string(),
-            region: REGION,
+            region: self.layout.number(),
             epoch: Epoch(0),
             parent: None,
             kind: EpochKind::Claim,

@@ -123,6 +123,11 @@ impl EdgeLog {
         self.inner.feed(Fact::ProducerRetained(positions));
     }
 
+    /// True once a write or sync has failed: the log has to be opened again.
+    pub fn has_failed(&self) -> bool {
+        self.inner.lock().core.failure().is_some()
+    }
+
     /// What the log holds.
     pub fn stats(&self) -> EdgeStats {
         let state = self.inner.lock();

@@ -1,0 +1,105 @@
+"""A job cut in three by durable edges: killed at random, at changing parallelism, every row comes out exactly once."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from typing import Final
+
+from conftest import MakeSpace
+from rows import balance, check_answers, committed, write_rows
+from test_kill import killed, undisturbed_seconds
+
+ROWS: Final = 2000
+KILLS: Final = 12
+SEED: Final = 38825
+BATCH_ROWS: Final = 8
+IN_FLIGHT: Final = 4
+
+JOB: Final = f"""\
+name = "cut"
+parallelism = 2
+checkpoint_interval = "50ms"
+
+[source]
+format = "jsonl"
+path = "${{INPUT}}/*.jsonl"
+batch_rows = 64
+
+[[step]]
+with = ["id + 1 AS after"]
+
+[[step]]
+uid = "read"
+durable = {{ mode = "id_dedupe" }}
+
+[[step]]
+[step.infer]
+uid = "ask"
+model = "fake"
+inputs = {{ text = "text" }}
+outputs = {{ echo = "echo", length = "length" }}
+batch_rows = {BATCH_ROWS}
+in_flight = {IN_FLIGHT}
+linger = "1ms"
+
+[[step]]
+uid = "answered"
+durable = {{ quota = "1MiB" }}
+
+[[step]]
+select = ["id", "text", "echo", "length", "after"]
+
+[model.fake]
+host = "fake"
+service_time = "10ms"
+log = "${{EXECUTIONS}}"
+
+[sink]
+format = "parquet"
+path = "${{OUT}}"
+"""
+
+
+def test_three_regions_survive_kills_and_other_parallelisms(space: MakeSpace) -> None:
+    """Nothing is lost, doubled, or asked again beyond what was in flight; what is kept between regions is trimmed."""
+    moments = random.Random(SEED)
+    first = space(JOB, "cut")
+    write_rows(first.input, ROWS)
+    longest = undisturbed_seconds(first)
+    workspace = space(JOB, "cut")
+    write_rows(workspace.input, ROWS)
+    kills, resume = 0, None
+    for kill in range(KILLS):
+        engine = workspace.start(resume=resume, parallelism=moments.choice([1, 2, 3, 5]))
+        if not killed(engine, moments.uniform(0.0, longest)):
+            break
+        kills += 1
+        found = balance([row["id"] for row in committed(workspace.out)], set(range(ROWS)))
+        assert found.sound, f"after kill {kill + 1}: {found}"
+        resume = "latest" if workspace.begun() else None
+    else:
+        workspace.run(resume=resume)
+    assert kills > 0, "no kill, so the test proved nothing"
+    rows = committed(workspace.out)
+    assert balance([row["id"] for row in rows], set(range(ROWS))).exact
+    assert all(row["after"] == row["id"] + 1 for row in rows)
+    check_answers(rows)
+    executed = Counter(workspace.executed())
+    again = sum(executed.values()) - len(executed)
+    assert len(executed) == ROWS
+    # At most five subtasks have a request batch in each of their places when the engine is killed.
+    assert again <= kills * 5 * IN_FLIGHT * BATCH_ROWS, f"{again} rows asked again in {kills} kills"
+
+
+def test_the_report_counts_regions(space: MakeSpace) -> None:
+    """Rows are counted as read once, in the region that reads the source, and as written once."""
+    workspace = space(JOB, "cut")
+    write_rows(workspace.input, ROWS)
+    outcome = workspace.run()
+    report = outcome.report
+    assert report is not None
+    assert [region["id"] for region in report["regions"]] == ["r1", "r2", "r3"], json.dumps(report)
+    assert (report["rows_in"], report["rows_out"], report["dead_letters"]) == (ROWS, ROWS, 0)
+    assert all(region["restarts"] == 0 for region in report["regions"])
