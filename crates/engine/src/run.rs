@@ -172,6 +172,7 @@ impl<'a> Job<'a> {
             tasks: tasks(self.graph, &parts, &self.sinks, self.outside)?,
             edges: edges(self.graph)?,
             restored,
+            bug: self.outside.planted().runtime,
         };
         let watch = Arc::clone(self.watch);
         let surroundings = Surroundings {

@@ -27,6 +27,7 @@ mod process;
 mod random;
 pub mod scenario;
 mod shape;
+mod timed;
 mod view;
 pub mod world;
 
