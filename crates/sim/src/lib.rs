@@ -23,6 +23,7 @@ pub mod mutants;
 pub mod operator;
 pub mod oracle;
 mod outside;
+pub mod parallel;
 mod process;
 mod random;
 pub mod scenario;

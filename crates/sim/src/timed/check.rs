@@ -8,7 +8,7 @@ use crate::model::Books;
 use crate::view::View;
 
 use super::join::{JoinKind, JoinStep, Pair};
-use super::text::{millis, number};
+use super::text::{micros, number};
 use super::window::{Results, Shape, WindowStep};
 use super::{Click, Order, SINKS, Timed};
 
@@ -30,7 +30,7 @@ fn check_window(view: &View, timed: &Timed, step: &WindowStep, books: &Books) ->
     let mut found = Results::new();
     for row in standing(view.lines_of(SINKS[0].1)?)? {
         let key = if step.keyed { number(&row, "k").unwrap_or(u64::MAX) } else { 0 };
-        let place = (key, millis(&row, "window_start")?, millis(&row, "window_end")?);
+        let place = (key, micros(&row, "window_start")?, micros(&row, "window_end")?);
         let cells = (number(&row, "c").unwrap_or(0), number(&row, "s").unwrap_or(0));
         if found.insert(place, cells).is_some() {
             return Err(format!("I1: the window {place:?} has two results"));
@@ -132,10 +132,10 @@ fn check_versions(
         }
     }
     for click in clicks {
-        let before = || views.iter().filter(|view| view.key == click.key && view.ms <= click.ms);
-        let latest = before().map(|view| view.ms).max();
+        let before = || views.iter().filter(|view| view.key == click.key && view.at <= click.at);
+        let latest = before().map(|view| view.at).max();
         let version = of_click.remove(&click.id);
-        let time = version.flatten().and_then(|id| before().find(|view| view.id == id)).map(|view| view.ms);
+        let time = version.flatten().and_then(|id| before().find(|view| view.id == id)).map(|view| view.at);
         let is_right = match version {
             None => !keeps && (loose || latest.is_none()),
             Some(None) => keeps && (loose || latest.is_none()),

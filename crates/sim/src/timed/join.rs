@@ -7,7 +7,7 @@ use crate::random::Random;
 use super::Click;
 use super::window::window_start;
 
-/// A drawn join of the clicks with the views.
+/// A drawn join of the clicks with the views. Lengths in milliseconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct JoinStep {
     pub kind: JoinKind,
@@ -79,7 +79,7 @@ impl JoinStep {
 
     /// What the step gives for rows none of which is late; not of a join as of a row's time.
     pub fn pairs(&self, clicks: &[Click], views: &[Click]) -> BTreeSet<Pair> {
-        let meet = |click: &Click, view: &Click| click.key == view.key && self.meet(click.ms, view.ms);
+        let meet = |click: &Click, view: &Click| click.key == view.key && self.meet(click.at, view.at);
         let mut pairs = BTreeSet::new();
         for click in clicks {
             let met = views.iter().filter(|view| meet(click, view)).map(|view| (Some(click.id), Some(view.id)));
@@ -95,8 +95,8 @@ impl JoinStep {
 
     fn meet(&self, click: i64, view: i64) -> bool {
         match self.kind {
-            JoinKind::Interval { before, after } => (click - before..=click + after).contains(&view),
-            JoinKind::Window { size } => window_start(click, size) == window_start(view, size),
+            JoinKind::Interval { before, after } => (click - before * 1000..=click + after * 1000).contains(&view),
+            JoinKind::Window { size } => window_start(click, size * 1000) == window_start(view, size * 1000),
             JoinKind::AsOf => view <= click,
             JoinKind::Regular => true,
         }

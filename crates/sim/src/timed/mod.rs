@@ -26,8 +26,8 @@ pub(crate) struct Click {
     pub id: u64,
     pub key: u64,
     pub n: u64,
-    /// Milliseconds since the day began.
-    pub ms: i64,
+    /// Microseconds since the day began.
+    pub at: i64,
 }
 
 /// How rows lie in the files of a source.
@@ -80,9 +80,9 @@ impl Timed {
             Order::Loose => random.below(jitter + 1) / 2,
         };
         let (window, join) = (random.chance(600), random.chance(600));
+        let times = Times { span, jitter, grid: random.pick(&[None, Some(0), Some(1)]) };
         let keys = random.within(1, 5);
-        let mut rows = |count: u64| clicks(&mut random, count, keys, span, jitter);
-        let (clicks, views) = (rows(48), rows(32));
+        let (clicks, views) = (clicks(&mut random, 48, keys, times), clicks(&mut random, 32, keys, times));
         Some(Self {
             order,
             clicks,
@@ -156,14 +156,27 @@ impl Timed {
     }
 }
 
-/// Up to `most` rows over `span` milliseconds, none of them more than `jitter` earlier than one before it.
-fn clicks(random: &mut Random, most: u64, keys: u64, span: u64, jitter: u64) -> Vec<Click> {
+/// How the times of rows are drawn, in milliseconds.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    span: u64,
+    jitter: u64,
+    /// Rows lie on a grid, or so many microseconds before it: where windows begin and end, and rows just meet.
+    grid: Option<i64>,
+}
+
+/// Up to `most` rows, none of them more than the jitter earlier than one before it.
+fn clicks(random: &mut Random, most: u64, keys: u64, times: Times) -> Vec<Click> {
+    /// Divides every length that steps are drawn with, and every jitter, so that a grid keeps the promise of the watermark.
+    const GRID_MS: u64 = 100;
     let count = random.within(8, most);
-    let mut click = |id| Click {
-        id,
-        key: random.below(keys),
-        n: random.below(100),
-        ms: text::NOON_MS + (id * span / count + random.below(jitter + 1)) as i64,
+    let mut click = |id| {
+        let ms = id * times.span / count + random.below(times.jitter + 1);
+        let at = match times.grid {
+            Some(before) => (ms / GRID_MS * GRID_MS * 1000) as i64 - before,
+            None => (ms * 1000) as i64,
+        };
+        Click { id, key: random.below(keys), n: random.below(100), at: text::NOON + at }
     };
     (0..count).map(&mut click).collect()
 }

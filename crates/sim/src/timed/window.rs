@@ -15,6 +15,7 @@ pub(crate) struct WindowStep {
     lateness_ms: i64,
 }
 
+/// Lengths in milliseconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Shape {
     Tumble { size: i64 },
@@ -22,7 +23,7 @@ pub(crate) enum Shape {
     Session { gap: i64 },
 }
 
-/// Key, start and end of a window; the key is 0 where all rows have one.
+/// Key, start and end of a window, in microseconds; the key is 0 where all rows have one.
 pub(super) type Place = (u64, i64, i64);
 
 /// Count and sum of the rows of each window.
@@ -35,7 +36,7 @@ impl WindowStep {
         let size = random.pick(&[500, 3_000, 7_000]);
         let shape = match random.below(3) {
             0 => Shape::Tumble { size },
-            1 => Shape::Slide { size, every: random.pick(&[size, size / 2, 300]).min(size) },
+            1 => Shape::Slide { size, every: random.pick(&[size, size / 5, 300]).min(size) },
             _ => Shape::Session { gap: random.pick(&[100, 400, 1_500]) },
         };
         let lateness_ms = if random.chance(400) { random.pick(&[50, 800, 5_000]) } else { 0 };
@@ -73,16 +74,16 @@ impl WindowStep {
             (*count, *sum) = (*count + 1, *sum + row.n);
         };
         let mut sorted = rows.to_vec();
-        sorted.sort_by_key(|row| row.ms);
-        match self.shape {
+        sorted.sort_by_key(|row| row.at);
+        match self.shape.in_micros() {
             Shape::Tumble { size } => sorted.iter().for_each(|row| {
-                let start = window_start(row.ms, size);
+                let start = window_start(row.at, size);
                 add((self.key(row), start, start + size), row);
             }),
             Shape::Slide { size, every } => {
                 for row in &sorted {
-                    let mut start = window_start(row.ms, every);
-                    while start + size > row.ms {
+                    let mut start = window_start(row.at, every);
+                    while start + size > row.at {
                         add((self.key(row), start, start + size), row);
                         start -= every;
                     }
@@ -102,12 +103,12 @@ impl WindowStep {
         for row in sorted {
             let key = self.key(row);
             let sessions = of_key.entry(key).or_default();
-            match sessions.last_mut().filter(|(place, _)| row.ms <= place.2) {
+            match sessions.last_mut().filter(|(place, _)| row.at <= place.2) {
                 Some((place, rows)) => {
-                    place.2 = row.ms + gap;
+                    place.2 = row.at + gap;
                     rows.push(*row);
                 }
-                None => sessions.push(((key, row.ms, row.ms + gap), vec![*row])),
+                None => sessions.push(((key, row.at, row.at + gap), vec![*row])),
             }
         }
         of_key.into_values().flatten().collect()
@@ -118,13 +119,25 @@ impl WindowStep {
     }
 }
 
-/// Windows lie on multiples of their length since 1970, and lengths need not divide a day.
-fn since_1970(ms: i64) -> i64 {
-    const DAYS_TO_2026_01_31: i64 = 20_484;
-    DAYS_TO_2026_01_31 * 86_400_000 + ms
+// === impl Shape ===
+
+impl Shape {
+    fn in_micros(self) -> Self {
+        match self {
+            Self::Tumble { size } => Self::Tumble { size: size * 1000 },
+            Self::Slide { size, every } => Self::Slide { size: size * 1000, every: every * 1000 },
+            Self::Session { gap } => Self::Session { gap: gap * 1000 },
+        }
+    }
 }
 
-/// The start of the window of `size` that `ms` lies in.
-pub(super) fn window_start(ms: i64, size: i64) -> i64 {
-    ms - since_1970(ms).rem_euclid(size)
+/// Windows lie on multiples of their length since 1970, and lengths need not divide a day.
+fn since_1970(at: i64) -> i64 {
+    const DAYS_TO_2026_01_31: i64 = 20_484;
+    DAYS_TO_2026_01_31 * 86_400_000_000 + at
+}
+
+/// The start of the window of `size` that `at` lies in, in microseconds.
+pub(super) fn window_start(at: i64, size: i64) -> i64 {
+    at - since_1970(at).rem_euclid(size)
 }
