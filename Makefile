@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test verify bench lint docs
+.PHONY: help setup demo test soak verify bench lint docs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ demo: setup ## build, then run the digits pipeline through a kill -9 and a resto
 
 test: ## everything that CI runs
 	@. scripts/env.sh && cargo xtask ci
+
+soak: ## the simulation at length: 100,000 seeds, and every planted bug from three first seeds (about an hour)
+	@. scripts/env.sh && scripts/soak.sh
 
 verify: ## model checks of the pure cores at their large bound (tens of minutes)
 	@. scripts/env.sh && scripts/verify.sh

@@ -28,6 +28,7 @@ use forebay_plan::graph::{Edge, EdgeKind, Head, JobGraph, Step, StepAction, Task
 use forebay_plan::infer::RungSpec;
 use forebay_plan::spec::{self, DurableSpec, InferSpec, JoinHow, LookupJoinSpec, SinkSpec, SourceSpec, WatermarkSpec};
 use forebay_runtime::build::{EdgeSpec, EdgeWay, MakeOperator, MakeReader, SourceSpec as ReadSpec, TaskSpec};
+use forebay_runtime::planted::RuntimeBug;
 use forebay_runtime::time::{Alignment, Splits, TimeSettings, TimedReader};
 use forebay_state::checkpoint::Committers;
 use forebay_state::edge::{EdgeLog, EdgeReader, EdgeWriter, by_row};
@@ -303,7 +304,7 @@ impl Maker<'_> {
             None => self.file_reader(source, schema)?,
         };
         if let Some(watermark) = &source.watermark {
-            make = with_watermarks(make, watermark, schema, &self.alignment)?;
+            make = with_watermarks(make, watermark, schema, &self.alignment, self.planted.runtime)?;
         }
         let splits = self.parts.splits.get(&source.uid).cloned().ok_or_else(|| missing("splits", &source.uid))?;
         Ok(ReadSpec { uid: source.uid.clone(), reader: make, splits, is_input: true })
@@ -342,13 +343,13 @@ impl Maker<'_> {
             }
             StepAction::Infer(infer) => self.inference(infer, step),
             StepAction::LookupJoin(join) => self.lookup_join(join, step),
-            StepAction::StreamJoin(join) => stream_join(join, step),
+            StepAction::StreamJoin(join) => stream_join(join, step, &self.planted),
             StepAction::Union { streams } => {
                 let streams = streams.clone();
                 Ok(Box::new(move |_| Ok(Box::new(Union::new(&streams, Arc::clone(&output))))))
             }
             StepAction::Window(step_of) => {
-                let settings = crate::window::settings(step_of, step)?;
+                let settings = crate::window::settings(step_of, step, &self.planted)?;
                 Ok(Box::new(move |_| Ok(Box::new(Window::new(settings.clone())))))
             }
             StepAction::Durable(durable) => Err(missing("operator of durable edge", &durable.uid)),
@@ -446,10 +447,11 @@ fn with_watermarks(
     watermark: &WatermarkSpec,
     schema: &SchemaRef,
     alignment: &Alignment,
+    bug: Option<RuntimeBug>,
 ) -> Result<MakeReader> {
     let column = schema.index_of(&watermark.time).map_err(|_| missing("event time column", &watermark.time))?;
-    let settings =
-        TimeSettings { column, out_of_order: watermark.out_of_order, idle: watermark.idle, splits: Splits::InTurn };
+    let WatermarkSpec { out_of_order, idle, .. } = *watermark;
+    let settings = TimeSettings { column, out_of_order, idle, splits: Splits::InTurn, bug };
     let (drift, alignment) = (watermark.max_drift, alignment.clone());
     Ok(Box::new(move |subtask| {
         let member = drift.map(|drift| alignment.join(drift));

@@ -14,10 +14,16 @@ use forebay_inference::hosts::{Host, fake, onnx};
 use forebay_inference::protocols::gauges::Scraper;
 use forebay_inference::{journal, service};
 use forebay_operators::inference as operator;
+use forebay_operators::stream_join::as_of::AsOfBug;
+use forebay_operators::stream_join::regular::RegularBug;
+use forebay_operators::stream_join::timed::TimedJoinBug;
+use forebay_operators::window::WindowBug;
 use forebay_plan::spec::{Host as HostSpec, ModelSpec};
+use forebay_runtime::planted::RuntimeBug;
 use forebay_runtime::threads::{SubtaskHost, Threads};
 use forebay_state::checkpoint::PlantedBug as CheckpointBug;
 use forebay_state::disk::LockGuard;
+use forebay_state::keyed::StateBug;
 use forebay_state::store::open_store;
 use tokio::runtime::Handle;
 
@@ -87,6 +93,18 @@ pub struct Planted {
     pub sink: Option<FileSinkBug>,
     /// In publishing checkpoints.
     pub checkpoint: Option<CheckpointBug>,
+    /// In windows.
+    pub window: Option<WindowBug>,
+    /// In joins within an interval or window.
+    pub timed_join: Option<TimedJoinBug>,
+    /// In joins as of a row's time.
+    pub as_of_join: Option<AsOfBug>,
+    /// In joins of all rows.
+    pub regular_join: Option<RegularBug>,
+    /// In keyed state.
+    pub state: Option<StateBug>,
+    /// In the runtime.
+    pub runtime: Option<RuntimeBug>,
 }
 
 /// This machine: local disk or object stores, child processes, threads.

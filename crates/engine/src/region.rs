@@ -140,6 +140,7 @@ impl<'a> Region<'a> {
             tasks: lowering.tasks(&self.job.alignment)?,
             edges: lowering.edges()?,
             restored,
+            bug: outside.planted().runtime,
         };
         let (on_epoch, place) = (Arc::clone(watch), self.place);
         let surroundings = Surroundings {

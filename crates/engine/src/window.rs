@@ -10,11 +10,13 @@ use forebay_plan::graph::{Step, WindowStep};
 use forebay_plan::window::WindowShape;
 use forebay_state::keyed::StateSettings;
 
+use crate::outside::Planted;
+
 /// The settings of the operator of `step`, which does `window`.
 ///
 /// # Errors
 /// `Invalid` for a key or an aggregate that cannot be run.
-pub fn settings(window: &WindowStep, step: &Step) -> Result<WindowSettings> {
+pub fn settings(window: &WindowStep, step: &Step, planted: &Planted) -> Result<WindowSettings> {
     let (spec, input) = (&window.spec, step.input());
     let aggregate = |planned: &forebay_plan::graph::WindowAggregate| {
         Aggregate::new(Arc::clone(&planned.function), planned.filter.clone(), input)
@@ -26,8 +28,8 @@ pub fn settings(window: &WindowStep, step: &Step) -> Result<WindowSettings> {
         lateness: micros(spec.allowed_lateness),
         aggregates: window.aggregates.iter().map(aggregate).collect::<Result<_>>()?,
         output: Arc::clone(&step.output),
-        state: StateSettings::default(),
-        bug: None,
+        state: StateSettings { bug: planted.state, ..StateSettings::default() },
+        bug: planted.window,
     })
 }
 

@@ -20,6 +20,7 @@ pub mod stream_join;
 pub mod union;
 pub mod window;
 
+mod clock;
 mod expression;
 #[cfg(test)]
 mod tests;

@@ -159,10 +159,11 @@ impl Attempt {
         let (sender, reports) = unbounded();
         let (interval, next_epoch): (Duration, Epoch) = (spec.interval, spec.next_epoch);
         let tasks = spec.tasks.iter().map(|task| task.name.clone()).collect();
+        let bug = spec.bug;
         let env = Arc::clone(&surroundings.env);
         let Built { commands, sources, placed } =
             build(spec, &env, &*surroundings.host, &sender, &surroundings.counters)?;
-        let coordinator = Coordinator::new(commands.keys().copied(), interval, next_epoch, env.now());
+        let coordinator = Coordinator::new(commands.keys().copied(), interval, next_epoch, env.now()).with_bug(bug);
         for (place, subtask) in placed {
             place.start(subtask)?;
         }

@@ -21,6 +21,7 @@ use crate::channel_state;
 use crate::counters::Counters;
 use crate::inputs::{InputChannel, Inputs};
 use crate::outlet::{Outlet, Route, Way};
+use crate::planted::RuntimeBug;
 use crate::subtask::{CommandQueue, Head, Report, Subtask, SubtaskId, SubtaskParts};
 use crate::threads::{Place, SubtaskHost};
 
@@ -49,6 +50,9 @@ pub struct AttemptSpec {
     pub edges: Vec<EdgeSpec>,
     /// State of the checkpoint that it goes on from.
     pub restored: RestoredJob,
+    /// A planted bug.
+    #[doc(hidden)]
+    pub bug: Option<RuntimeBug>,
 }
 
 /// A task: a head and a chain of operators.
@@ -178,14 +182,15 @@ pub fn build(
             let parts = SubtaskParts {
                 id,
                 head: site.head()?,
-                inputs: Inputs::new(site.all_inputs(&wirings)?, spec.groups),
-                overtake_after: spec.overtake_after.filter(|_| !task.ends_in_sink),
+                inputs: Inputs::new(site.all_inputs(&wirings)?, spec.groups).with_bug(spec.bug),
+                overtake_after: spec.overtake_after.filter(|_| site.may_overtake()),
                 chain: site.chain(counters)?,
                 outlet: Outlet::new(site.routes(&wirings), spec.groups, place.waker()),
                 commands: commands.clone(),
                 reports: reports.clone(),
                 counters: Arc::clone(counters),
                 waker: place.waker(),
+                bug: spec.bug,
             };
             built.sources.extend(task.source.is_some().then_some(id));
             built.commands.insert(id, commands);
@@ -284,11 +289,23 @@ impl Site<'_> {
         Ok(channels.into_iter().map(input).collect())
     }
 
+    /// A barrier never overtakes into a sink.
+    fn may_overtake(&self) -> bool {
+        !self.task.ends_in_sink || self.has_bug(RuntimeBug::OvertakesIntoSink)
+    }
+
+    fn has_bug(&self, bug: RuntimeBug) -> bool {
+        self.spec.bug == Some(bug)
+    }
+
     fn routes(&self, wirings: &[Wiring<'_>]) -> Vec<Route> {
         let mine = wirings.iter().filter(|wiring| wiring.edge.from == usize::from(self.id.task));
         let route = |wiring: &Wiring<'_>| Route {
-            port: wiring.edge.from_port,
-            way: (&wiring.edge.way).into(),
+            port: if self.has_bug(RuntimeBug::SideIntoMain) { 0 } else { wiring.edge.from_port },
+            way: match &wiring.edge.way {
+                EdgeWay::ByKey(_) if self.has_bug(RuntimeBug::RoutedByRow) => Way::ByRow,
+                way => way.into(),
+            },
             channels: wiring.channels[usize::from(self.id.subtask)].clone(),
         };
         mine.map(route).collect()

@@ -10,6 +10,7 @@ use std::time::Duration;
 use forebay_core::element::{Barrier, Epoch};
 use forebay_core::time::Instant;
 
+use crate::planted::RuntimeBug;
 use crate::subtask::SubtaskId;
 
 /// What happened.
@@ -67,6 +68,7 @@ pub struct Coordinator {
     pending: Option<Pending>,
     stopping: bool,
     finished: bool,
+    bug: Option<RuntimeBug>,
 }
 
 #[derive(Debug)]
@@ -95,7 +97,16 @@ impl Coordinator {
             pending: None,
             stopping: false,
             finished: false,
+            bug: None,
         }
+    }
+
+    /// The same coordinator with a planted bug.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_bug(mut self, bug: Option<RuntimeBug>) -> Self {
+        self.bug = bug;
+        self
     }
 
     /// When [`Event::Tick`] is wanted; `None` while a checkpoint is under way.
@@ -120,10 +131,18 @@ impl Coordinator {
 
     fn on_durable(&mut self, subtask: SubtaskId, epoch: Epoch) -> Vec<Action> {
         let Some(pending) = self.pending.as_mut().filter(|pending| pending.epoch == epoch) else { return Vec::new() };
-        if !pending.missing.remove(&subtask) || !pending.missing.is_empty() {
+        let all = match self.bug {
+            Some(RuntimeBug::PublishedEarly) => pending.missing.len() == self.subtasks.len(),
+            _ => pending.missing.len() == 1,
+        };
+        if !pending.missing.remove(&subtask) || !all {
             return Vec::new();
         }
-        vec![Action::Publish { epoch, ended: pending.last == Some(Finish::Completed) }]
+        let publish = Action::Publish { epoch, ended: pending.last == Some(Finish::Completed) };
+        match self.bug {
+            Some(RuntimeBug::ToldEarly) => vec![Action::TellComplete(epoch), publish],
+            _ => vec![publish],
+        }
     }
 
     fn on_published(&mut self, epoch: Epoch, now: Instant) -> Vec<Action> {

@@ -17,6 +17,7 @@ use forebay_core::time::EventTime;
 use crate::channel::Channel;
 use crate::channel_state;
 use crate::outlet::Way;
+use crate::planted::RuntimeBug;
 
 /// A channel, what its rows are for, and what a restore found on its edge.
 #[derive(Debug, Clone)]
@@ -59,6 +60,9 @@ pub struct Inputs {
     next: usize,
     restored: VecDeque<(usize, Batch)>,
     groups: u16,
+    bug: Option<RuntimeBug>,
+    /// The newest barrier that passed; only a planted bug looks at it.
+    passed: Option<Barrier>,
 }
 
 #[derive(Debug)]
@@ -98,7 +102,15 @@ impl Inputs {
                 recording: false,
             });
         }
-        Self { inputs, next: 0, restored, groups }
+        Self { inputs, next: 0, restored, groups, bug: None, passed: None }
+    }
+
+    /// The same inputs with a planted bug.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_bug(mut self, bug: Option<RuntimeBug>) -> Self {
+        self.bug = bug;
+        self
     }
 
     /// Has `waker` called whenever a barrier is queued, however far behind.
@@ -126,7 +138,7 @@ impl Inputs {
         match element {
             Element::Batch(batch) => {
                 input.idle = false;
-                if input.recording {
+                if input.recording && self.bug != Some(RuntimeBug::RecordedForgotten) {
                     input.kept.push(batch.clone());
                 }
                 return Received::Rows(input.port, batch);
@@ -147,8 +159,12 @@ impl Inputs {
                 return if all { Received::Recorded } else { Received::Noted };
             }
             Element::Barrier(barrier) => {
+                let eager = self.bug == Some(RuntimeBug::NoAlignment);
+                if eager && self.passed.is_some_and(|passed| passed.epoch >= barrier.epoch) {
+                    return Received::Noted;
+                }
                 input.barrier = Some(barrier);
-                let aligned = self.inputs.iter().all(|input| input.barrier.is_some());
+                let aligned = eager || self.inputs.iter().all(|input| input.barrier.is_some());
                 return if aligned { Received::Aligned(barrier) } else { Received::Noted };
             }
             Element::End => {
@@ -164,7 +180,9 @@ impl Inputs {
     /// The least watermark of the inputs that hold it back.
     pub fn least_watermark(&self) -> Option<EventTime> {
         let holding = self.inputs.iter().filter(|input| !input.ended && !input.idle);
-        holding.map(|input| input.watermark).min().flatten()
+        let told = holding.map(|input| input.watermark);
+        let counts = if self.bug == Some(RuntimeBug::GreatestWatermark) { told.max() } else { told.min() };
+        counts.flatten()
     }
 
     /// Whether a barrier is queued somewhere.
@@ -181,12 +199,14 @@ impl Inputs {
     /// The chain is frozen for a barrier. Restored rows that are left are kept with it; if it `overtakes`, so is what stands in
     /// front of it on each input, and what still comes in front of it. No input is held from here on.
     pub fn pass(&mut self, overtakes: bool) {
-        for (place, batch) in &self.restored {
+        self.passed = self.known_barrier();
+        for (place, batch) in self.restored.iter().filter(|_| self.bug != Some(RuntimeBug::RestoredForgotten)) {
             self.inputs[*place].kept.push(batch.clone());
         }
         for input in &mut self.inputs {
             if overtakes && input.barrier.is_none() {
                 match input.channel.take_barrier() {
+                    Some(_) if self.bug == Some(RuntimeBug::OvertakenForgotten) => {}
                     Some(in_front) => input.kept.extend(in_front),
                     None => input.recording = true,
                 }
@@ -202,12 +222,13 @@ impl Inputs {
 
     /// What was kept for the checkpoint, by edge. Nothing is recorded any more.
     pub fn take_kept(&mut self) -> Vec<(String, Frozen)> {
-        let groups = self.groups;
+        let (groups, bug) = (self.groups, self.bug);
         let mut kept: Vec<(String, Way, Vec<Batch>)> = Vec::new();
         for input in self.inputs.iter_mut().filter(|input| !input.kept.is_empty()) {
             let rows = std::mem::take(&mut input.kept);
             match kept.iter_mut().find(|(edge, _, _)| *edge == input.edge) {
                 Some((_, _, all)) => all.extend(rows),
+                None if bug == Some(RuntimeBug::KeptByRow) => kept.push((input.edge.clone(), Way::ByRow, rows)),
                 None => kept.push((input.edge.clone(), input.way.clone(), rows)),
             }
         }

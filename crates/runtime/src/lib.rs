@@ -21,6 +21,8 @@ pub mod coordinator;
 pub mod counters;
 pub mod inputs;
 pub mod outlet;
+#[doc(hidden)]
+pub mod planted;
 pub mod subtask;
 pub mod threads;
 pub mod time;

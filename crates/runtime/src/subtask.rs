@@ -23,6 +23,7 @@ use crate::chain::{Chain, Progress};
 use crate::counters::Counters;
 use crate::inputs::{Inputs, Received};
 use crate::outlet::Outlet;
+use crate::planted::RuntimeBug;
 
 /// How many elements the head takes in one turn before timers and commands are looked at again.
 const ELEMENTS_PER_TURN: usize = 8;
@@ -113,6 +114,7 @@ pub struct Subtask {
     idle: Idle,
     reading: bool,
     phase: Phase,
+    bug: Option<RuntimeBug>,
 }
 
 /// Whether the next tasks know that nothing may come for a while.
@@ -154,6 +156,9 @@ pub struct SubtaskParts {
     pub counters: Arc<Counters>,
     /// Wakes this subtask.
     pub waker: Waker,
+    /// A planted bug.
+    #[doc(hidden)]
+    pub bug: Option<RuntimeBug>,
 }
 
 // === impl CommandQueue ===
@@ -180,7 +185,7 @@ impl CommandQueue {
 impl Subtask {
     /// A subtask, not yet opened.
     pub fn new(parts: SubtaskParts) -> Self {
-        let SubtaskParts { id, head, inputs, overtake_after, chain, outlet, commands, reports, counters, waker } =
+        let SubtaskParts { id, head, inputs, overtake_after, chain, outlet, commands, reports, counters, waker, bug } =
             parts;
         Self {
             id,
@@ -200,6 +205,7 @@ impl Subtask {
             idle: Idle::No,
             reading: true,
             phase: Phase::Running,
+            bug,
         }
     }
 
@@ -428,6 +434,9 @@ impl Subtask {
     /// All input was read: event time is over too, so windows and timers still open come to their end.
     fn begin_end(&mut self) -> Result<()> {
         self.phase = Phase::Ending;
+        if self.bug == Some(RuntimeBug::TimeDoesNotEnd) {
+            return Ok(());
+        }
         self.push_watermark(EventTime::MAX)
     }
 

@@ -103,6 +103,7 @@ fn subtask_of(
         reports,
         counters: Arc::default(),
         waker: noop_waker(),
+        bug: None,
     };
     let mut subtask = Subtask::new(parts);
     subtask.open().unwrap();

@@ -21,6 +21,7 @@ use forebay_inference::request::RequestId;
 use crate::model::{Answered, Books, parse_value};
 use crate::oracle::Expected;
 use crate::scenario::{CONSTANT, Job};
+use crate::shape::PLAIN;
 use crate::view::{Record, View, epoch_of, journal, oldest_kept};
 
 /// What was seen so far and must stay true.
@@ -275,7 +276,7 @@ pub(crate) fn check_end(view: &View, expected: &Expected, job: &Job, books: &Boo
 /// What is broken.
 pub(crate) fn check_plain(view: &View, expected: &Expected, books: &Books) -> Result<(), String> {
     let mut left = expected.rows.clone();
-    for row in view.plain()? {
+    for row in view.lines_of(PLAIN)? {
         let wanted = row["id"].as_u64().and_then(|id| left.remove(&id));
         if wanted.as_ref() != Some(&row) {
             return Err(format!("I1: the second sink has {row}, which came out twice, or never went in so"));

@@ -23,10 +23,12 @@ pub mod mutants;
 pub mod operator;
 pub mod oracle;
 mod outside;
+pub mod parallel;
 mod process;
 mod random;
 pub mod scenario;
 mod shape;
+mod timed;
 mod view;
 pub mod world;
 

@@ -6,7 +6,13 @@
 use forebay_connectors::sinks::files::FileSinkBug;
 use forebay_engine::Planted;
 use forebay_inference::journal::PlantedBug as JournalBug;
+use forebay_operators::stream_join::as_of::AsOfBug;
+use forebay_operators::stream_join::regular::RegularBug;
+use forebay_operators::stream_join::timed::TimedJoinBug;
+use forebay_operators::window::WindowBug;
+use forebay_runtime::planted::RuntimeBug;
 use forebay_state::checkpoint::PlantedBug as CheckpointBug;
+use forebay_state::keyed::StateBug;
 use forebay_state::store::PlantedStoreBug as StoreBug;
 
 /// A version of the engine with at most one bug.
@@ -45,11 +51,65 @@ impl Mutant {
             ("committable_forgotten", FileSinkBug::CommittableForgotten),
             ("non_idempotent_commit", FileSinkBug::NonIdempotentCommit),
         ];
-        let checkpoint = [("no_claim", CheckpointBug::NoClaim)];
+        let checkpoint = [
+            ("no_claim", CheckpointBug::NoClaim),
+            ("abort_before_claim", CheckpointBug::AbortBeforeClaim),
+            ("skip_generation_check", CheckpointBug::SkipGenerationCheck),
+            ("overwrite_epoch_record", CheckpointBug::OverwriteEpochRecord),
+            ("no_replay_commit", CheckpointBug::NoReplayCommit),
+            ("trim_built_on", CheckpointBug::TrimBuiltOn),
+            ("trim_may_build_on", CheckpointBug::TrimMayBuildOn),
+        ];
         mutants.extend(journal.map(|(name, bug)| Self::planted(name, |planted| planted.journal = Some(bug))));
         mutants.extend(sink.map(|(name, bug)| Self::planted(name, |planted| planted.sink = Some(bug))));
         mutants.extend(checkpoint.map(|(name, bug)| Self::planted(name, |planted| planted.checkpoint = Some(bug))));
+        mutants.extend(Self::of_store());
+        mutants.extend(Self::of_event_time());
+        mutants.extend(Self::of_runtime());
         mutants
+    }
+
+    fn of_store() -> [Self; 2] {
+        [("skip_folder_sync_of_store", StoreBug::SkipFolderSync), ("skip_file_sync_of_store", StoreBug::SkipFileSync)]
+            .map(|(name, bug)| Self { name, store: Some(bug), ..Self::default() })
+    }
+
+    /// Bugs of windows, joins and keyed state.
+    fn of_event_time() -> Vec<Self> {
+        vec![
+            Self::planted("window_fires_early", |planted| planted.window = Some(WindowBug::FireEarly)),
+            Self::planted("window_forgets_clock", |planted| planted.window = Some(WindowBug::ForgetClock)),
+            Self::planted("session_merges_one", |planted| planted.window = Some(WindowBug::MergeOne)),
+            Self::planted("old_result_stays", |planted| planted.window = Some(WindowBug::KeepOld)),
+            Self::planted("join_drops_early", |planted| planted.timed_join = Some(TimedJoinBug::DropEarly)),
+            Self::planted("join_forgets_partner", |planted| planted.timed_join = Some(TimedJoinBug::ForgetPartner)),
+            Self::planted("version_does_not_wait", |planted| planted.as_of_join = Some(AsOfBug::DoNotWait)),
+            Self::planted("latest_version_dropped", |planted| planted.as_of_join = Some(AsOfBug::DropTheLatest)),
+            Self::planted("nulls_stay", |planted| planted.regular_join = Some(RegularBug::KeepNulls)),
+            Self::planted("removals_forgotten", |planted| planted.state = Some(StateBug::ForgetRemovals)),
+            Self::planted("changes_cleared_early", |planted| planted.state = Some(StateBug::ClearBeforeCompletion)),
+            Self::planted("newest_entry_only", |planted| planted.state = Some(StateBug::NewestEntryOnly)),
+        ]
+    }
+
+    /// Bugs of barriers, channels, watermarks and the coordinator.
+    fn of_runtime() -> impl Iterator<Item = Self> {
+        let bugs = [
+            ("no_alignment", RuntimeBug::NoAlignment),
+            ("overtaken_forgotten", RuntimeBug::OvertakenForgotten),
+            ("recorded_forgotten", RuntimeBug::RecordedForgotten),
+            ("restored_forgotten", RuntimeBug::RestoredForgotten),
+            ("kept_by_row", RuntimeBug::KeptByRow),
+            ("overtakes_into_sink", RuntimeBug::OvertakesIntoSink),
+            ("greatest_watermark", RuntimeBug::GreatestWatermark),
+            ("routed_by_row", RuntimeBug::RoutedByRow),
+            ("time_does_not_end", RuntimeBug::TimeDoesNotEnd),
+            ("side_into_main", RuntimeBug::SideIntoMain),
+            ("published_early", RuntimeBug::PublishedEarly),
+            ("told_early", RuntimeBug::ToldEarly),
+            ("not_out_of_order", RuntimeBug::NotOutOfOrder),
+        ];
+        bugs.into_iter().map(|(name, bug)| Self::planted(name, |planted| planted.runtime = Some(bug)))
     }
 
     /// Bugs of time and order, which the harness of the inference operator alone finds.

@@ -11,6 +11,7 @@ use crate::disk::{Trap, Weather};
 use crate::oracle::{Expected, Row};
 use crate::random::Random;
 use crate::shape::Shape;
+use crate::timed::Timed;
 
 /// Paths in which a process may be caught: the narrow places of the protocols.
 const NARROW: [&str; 9] =
@@ -35,6 +36,8 @@ pub struct Scenario {
     pub(crate) job: Job,
     /// How its streams run.
     pub(crate) shape: Shape,
+    /// What of it has event time.
+    pub(crate) timed: Option<Timed>,
     /// What happens to the first processes, one each.
     pub(crate) troubles: Vec<Trouble>,
     /// Steps after which the last process has no more faults.
@@ -139,13 +142,16 @@ impl Scenario {
         let mut random = Random::new(seed, "scenario");
         let moods = Moods::draw(&mut random);
         let job = Job::draw(&mut random, &moods);
-        let (files, expected) = input(&mut random, &job);
+        let (mut files, expected) = input(&mut random, &job);
+        let timed = Timed::draw(seed);
+        files.extend(timed.iter().flat_map(Timed::files));
         let stalls = random.chance(150);
         Self {
             files,
             expected,
             job,
             shape: Shape::draw(seed),
+            timed,
             troubles: troubles(&mut random, stalls),
             heal_after: random.below(3000),
             moods,
@@ -165,14 +171,17 @@ impl Scenario {
         let fallback = self.job.fallback.text();
         let second = if self.job.fallback.has_second() { "[model.second]\nhost = \"fake\"" } else { "" };
         let (sources, (steps, last)) = (self.shape.sources(*read_rows), self.shape.steps(*filter, *doubled));
-        let sinks = self.shape.sinks(&last, *file_bytes, layout.sink);
+        let sinks = self.shape.sinks(&last, self.timed.is_some(), *file_bytes, layout.sink);
+        let timed = self.timed.as_ref();
+        let timed_ends = timed.map(|timed| timed.sources(*read_rows) + &timed.steps()).unwrap_or_default();
+        let timed_sinks = timed.map(|timed| timed.sinks(*file_bytes, layout.sink)).unwrap_or_default();
         format!(
             r#"name = "sim"
 parallelism = {}
 key_groups = 16
 checkpoint_interval = "{interval_ms}ms"
 
-{sources}{steps}[[step]]
+{sources}{steps}{timed_ends}[[step]]
 from = "{last}"
 [step.infer]
 uid = "ask"
@@ -196,7 +205,7 @@ replicas = {replicas}
 
 {second}
 
-{sinks}"#,
+{sinks}{timed_sinks}"#,
             layout.job
         )
     }

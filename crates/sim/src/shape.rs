@@ -64,20 +64,22 @@ impl Shape {
         (text, last)
     }
 
-    /// The sections of the sinks; `before` is what the model reads.
-    pub fn sinks(&self, before: &str, file_bytes: u64, parallelism: u16) -> String {
+    /// The sections of the sinks and of dead letters; `before` is what the model reads, `others` whether there are more sinks.
+    pub fn sinks(&self, before: &str, others: bool, file_bytes: u64, parallelism: u16) -> String {
         let sink = |name: &str, more: &str| {
             format!(
                 "[sink.{name}]\nformat = \"jsonl\"\npath = \"out{more}\"\nfile_bytes = \"{file_bytes}B\"\nparallelism = {parallelism}\n"
             )
         };
-        match self.plain {
-            false => sink("sink", ""),
-            true => {
-                let plain =
-                    format!("{}from = \"{before}\"\n\n", sink("plain", &format!("/{}", PLAIN.trim_end_matches('/'))));
-                format!("{plain}{}\n[dead_letters]\npath = \"out/_dead_letters\"\n", sink("sink", ""))
-            }
-        }
+        let plain = match self.plain {
+            false => String::new(),
+            true => format!("{}from = \"{before}\"\n\n", sink("plain", &format!("/{}", PLAIN.trim_end_matches('/')))),
+        };
+        // With one sink they have a folder by default.
+        let letters = match self.plain || others {
+            false => "",
+            true => "\n[dead_letters]\npath = \"out/_dead_letters\"\n",
+        };
+        format!("{plain}{}{letters}", sink("sink", ""))
     }
 }

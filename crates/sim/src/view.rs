@@ -16,6 +16,7 @@ use futures::FutureExt;
 use serde_json::Value;
 
 use crate::shape::PLAIN;
+use crate::timed;
 
 /// Folder of the checkpoints.
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
@@ -104,11 +105,7 @@ impl View {
         let manifest = json(&read(disk, &format!("{CHECKPOINTS}/{}", self.records.get(&epoch)?.manifest))?)?;
         let mut names = BTreeSet::new();
         for sink in manifest["committables"].as_array().into_iter().flatten() {
-            let folder = match sink["sink"].as_str() {
-                Some("sink") => "",
-                Some("plain") => PLAIN,
-                _ => LETTERS,
-            };
+            let folder = sink["sink"].as_str().map_or(LETTERS, folder_of);
             for item in sink["items"].as_array().into_iter().flatten() {
                 let item: Value = serde_json::from_slice(&unhex(item.as_str()?)).ok()?;
                 names.insert(format!("{folder}{}", item["name"].as_str()?));
@@ -142,12 +139,12 @@ impl View {
             .collect()
     }
 
-    /// Every committed row of the second sink, or what cannot be read.
-    pub fn plain(&self) -> Result<Vec<Value>, String> {
-        Ok(self.lines(PLAIN)?.into_iter().map(|(_, row)| row).collect())
+    /// Every committed row of the sink whose folder is `folder`, or what cannot be read.
+    pub fn lines_of(&self, folder: &str) -> Result<Vec<Value>, String> {
+        Ok(self.lines(folder)?.into_iter().map(|(_, row)| row).collect())
     }
 
-    /// The lines of the sink whose folder is `folder`.
+    /// The lines of the sink whose folder is `folder`, with their epochs.
     fn lines(&self, folder: &str) -> Result<Vec<(u64, Value)>, String> {
         let mut lines = Vec::new();
         let of_sink = |name: &str| name.strip_suffix(below_sink(name)) == Some(folder);
@@ -164,7 +161,17 @@ impl View {
 
 /// The name below the folder of its sink.
 fn below_sink(name: &str) -> &str {
-    name.strip_prefix(LETTERS).or_else(|| name.strip_prefix(PLAIN)).unwrap_or(name)
+    let folders = timed::SINKS.iter().map(|(_, folder)| *folder).chain([LETTERS, PLAIN]);
+    folders.into_iter().find_map(|folder| name.strip_prefix(folder)).unwrap_or(name)
+}
+
+/// The folder of the sink `uid`.
+fn folder_of(uid: &str) -> &'static str {
+    match uid {
+        "sink" => "",
+        "plain" => PLAIN,
+        uid => timed::SINKS.iter().find(|(known, _)| *known == uid).map_or(LETTERS, |(_, folder)| folder),
+    }
 }
 
 /// The epoch in the name of a committed file.

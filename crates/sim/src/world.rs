@@ -25,6 +25,7 @@ use crate::outside::SimOutside;
 use crate::process::{Process, Step};
 use crate::random::{Random, Trace};
 use crate::scenario::{Layout, Scenario, Trigger, Trouble, TroubleKind};
+use crate::timed::check_timed;
 use crate::view::{CHECKPOINTS, View, write};
 
 /// Steps in which a process must end. The longest seen is a tenth of it.
@@ -189,6 +190,9 @@ impl World {
         check_end(&view, expected, &self.scenario.job, &self.books)?;
         if self.scenario.shape.plain {
             check_plain(&view, expected, &self.books)?;
+        }
+        if let Some(timed) = &self.scenario.timed {
+            check_timed(&view, timed, &self.books)?;
         }
         self.heal();
         let process = self.start(Layout { job: 1, sink: 1 }, None, true)?;

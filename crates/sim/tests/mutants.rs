@@ -1,14 +1,18 @@
-//! Planted bugs, each found within a bounded number of seeds; prints how many it took. `MUTANT` chooses by name.
+//! Planted bugs, each found within a bounded number of seeds; prints a table of how many it took. `MUTANT` chooses by name,
+//! `MUTANT_STARTS` from how many different first seeds each is looked for; the table then shows the median.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use forebay_sim::mutants::seeds_to_kill;
+use forebay_sim::parallel::each_seed;
 use forebay_sim::{Mutant, operator, run};
 
 /// Seeds tried for one bug.
 const SEEDS_MAX: u64 = 1760;
+/// From one first seed to the next.
+const APART: u64 = 100_000;
 
 /// Mutants are known to break things; what they print on the way is not news.
 fn quietly<T>(work: impl FnOnce() -> T) -> T {
@@ -21,22 +25,44 @@ fn quietly<T>(work: impl FnOnce() -> T) -> T {
 
 #[test]
 fn every_planted_bug_is_found() {
-    let check = |mutant: &Mutant, seed: u64| {
-        let tried = catch_unwind(AssertUnwindSafe(|| run(seed, mutant).map(|_| ())));
-        tried.unwrap_or_else(|_| Err("panicked".to_string()))
-    };
-    let mut alive = Vec::new();
+    let whole = Mutant::of_engine().into_iter().map(|mutant| (mutant, Harness::Engine));
+    let alone = Mutant::of_operator().into_iter().map(|mutant| (mutant, Harness::Operator));
+    let mutants: Vec<(Mutant, Harness)> = whole.chain(alone).filter(|(mutant, _)| chosen(mutant)).collect();
+    let starts = std::env::var("MUTANT_STARTS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let mut found: Vec<Option<Vec<(u64, String)>>> = vec![None; mutants.len()];
     quietly(|| {
-        for mutant in Mutant::of_engine().into_iter().filter(chosen) {
-            let killed = seeds_to_kill(0..SEEDS_MAX, |seed| check(&mutant, seed));
-            report(&mutant, killed, &mut alive);
-        }
-        for mutant in Mutant::of_operator().into_iter().filter(chosen) {
-            let killed = seeds_to_kill(0..SEEDS_MAX, |seed| operator::run(seed, &mutant).map(|_| ()));
-            report(&mutant, killed, &mut alive);
-        }
+        let work = |place: u64| {
+            let (mutant, harness) = &mutants[place as usize];
+            (0..starts).map(|start| harness.seeds_to_kill(mutant, start * APART)).collect()
+        };
+        each_seed(0..mutants.len() as u64, work, |place, killed| found[place as usize] = killed);
     });
+    let alive: Vec<&str> =
+        mutants.iter().zip(&found).filter(|(_, killed)| killed.is_none()).map(|((mutant, _), _)| mutant.name).collect();
+    println!("| planted bug | seeds to kill | by |\n|---|---:|---|");
+    mutants.iter().zip(found).for_each(|((mutant, _), killed)| println!("{}", row(mutant, killed)));
+    println!("{} planted bugs, {} found", mutants.len(), mutants.len() - alive.len());
     assert!(alive.is_empty(), "not found within {SEEDS_MAX} seeds: {alive:?}");
+}
+
+/// What a bug is looked for with.
+#[derive(Debug, Clone, Copy)]
+enum Harness {
+    Engine,
+    Operator,
+}
+
+// === impl Harness ===
+
+impl Harness {
+    fn seeds_to_kill(self, mutant: &Mutant, first: u64) -> Option<(u64, String)> {
+        let check = |seed| match self {
+            Self::Engine => catch_unwind(AssertUnwindSafe(|| run(seed, mutant).map(|_| ())))
+                .unwrap_or_else(|_| Err("panicked".to_string())),
+            Self::Operator => operator::run(seed, mutant).map(|_| ()),
+        };
+        seeds_to_kill(first..first + SEEDS_MAX, check)
+    }
 }
 
 /// Whether `MUTANT`, if set, is part of the name.
@@ -44,12 +70,10 @@ fn chosen(mutant: &Mutant) -> bool {
     std::env::var("MUTANT").map_or(true, |part| mutant.name.contains(&part))
 }
 
-fn report(mutant: &Mutant, killed: Option<(u64, String)>, alive: &mut Vec<&'static str>) {
-    match killed {
-        Some((seeds, how)) => println!("{:>24}: {seeds:>5} seeds; {}", mutant.name, how.lines().next().unwrap_or("")),
-        None => {
-            println!("{:>24}: alive", mutant.name);
-            alive.push(mutant.name);
-        }
-    }
+/// The line of the table.
+fn row(mutant: &Mutant, killed: Option<Vec<(u64, String)>>) -> String {
+    let Some(mut killed) = killed else { return format!("| `{}` | alive | |", mutant.name) };
+    killed.sort();
+    let (seeds, how) = &killed[killed.len() / 2];
+    format!("| `{}` | {seeds} | {} |", mutant.name, how.lines().next().unwrap_or_default())
 }

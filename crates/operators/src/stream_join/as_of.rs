@@ -16,6 +16,7 @@ use forebay_state::keyed::{KeyedState, Space, StateSettings, StateTable, TableSp
 use super::output::{Output, Stored};
 use super::timed::{behind, id_of};
 use super::{Frame, JoinShape, Keeps, Row, Rules, Side};
+use crate::clock::Clock;
 
 /// Mistakes that tests plant to see that their checks find them. Never set in production.
 #[doc(hidden)]
@@ -25,6 +26,8 @@ pub enum AsOfBug {
     DoNotWait,
     /// The version that holds at the watermark goes with those before it.
     DropTheLatest,
+    /// A restart forgets the watermark.
+    ForgetClock,
 }
 
 /// A join as of the left row's time, to be given both streams. `keeps` of the shape is `Inner` or `Left`.
@@ -38,7 +41,7 @@ pub fn as_of_join(shape: &JoinShape, settings: StateSettings) -> Result<Box<dyn 
 /// [`as_of_join`] with a planted bug.
 #[doc(hidden)]
 pub fn as_of_join_with(shape: &JoinShape, settings: StateSettings, bug: Option<AsOfBug>) -> Result<Box<dyn Operator>> {
-    let rules = AsOfRules { keeps: shape.keeps, settings, bug, watermark: EventTime::MIN, state: None };
+    let rules = AsOfRules { keeps: shape.keeps, settings, bug, state: None };
     Ok(Box::new(Frame::new(shape, rules)?))
 }
 
@@ -46,7 +49,6 @@ struct AsOfRules {
     keeps: Keeps,
     settings: StateSettings,
     bug: Option<AsOfBug>,
-    watermark: EventTime,
     state: Option<State>,
 }
 
@@ -60,6 +62,7 @@ struct State {
     versions: StateTable<Vec<u8>>,
     /// From when a version makes those before it useless.
     replaced: Timers,
+    clock: Clock,
 }
 
 // === impl AsOfRules ===
@@ -99,13 +102,14 @@ impl Rules for AsOfRules {
         let due = keyed.timers("due")?;
         let versions = keyed.table(TableSpec::new("versions", 1))?;
         let replaced = keyed.timers("replaced")?;
+        let clock = Clock::open(&mut keyed, "clock", identity, self.bug == Some(AsOfBug::ForgetClock))?;
         keyed.opened()?;
-        self.state = Some(State { keyed, waiting, due, versions, replaced });
+        self.state = Some(State { keyed, waiting, due, versions, replaced, clock });
         Ok(())
     }
 
-    fn is_late(&self, side: Side, time: EventTime) -> bool {
-        side == Side::Left && time <= self.watermark
+    fn clock(&self, side: Side) -> Option<&Clock> {
+        self.state.as_ref().map(|state| &state.clock).filter(|_| side == Side::Left)
     }
 
     fn row(&mut self, row: &Row<'_>, out: &mut Output) -> Result<usize> {
@@ -138,7 +142,9 @@ impl Rules for AsOfRules {
     }
 
     fn watermark(&mut self, watermark: EventTime, out: &mut Output) -> Result<EventTime> {
-        self.watermark = self.watermark.max(watermark);
+        if let Some(state) = &mut self.state {
+            state.clock.advance(watermark);
+        }
         let due = |timers: fn(&mut State) -> &mut Timers, state: &mut Option<State>| {
             state.as_mut().and_then(|state| timers(state).due(watermark))
         };
@@ -152,9 +158,9 @@ impl Rules for AsOfRules {
     }
 
     fn snapshot(&mut self, epoch: Epoch) -> Result<Snapshot> {
-        let State { keyed, waiting, due, versions, replaced } =
+        let State { keyed, waiting, due, versions, replaced, clock } =
             self.state.as_mut().expect("open comes before a snapshot");
-        keyed.snapshot(epoch, &mut [waiting, due, versions, replaced])
+        keyed.snapshot(epoch, &mut [waiting, due, versions, replaced, clock.part()?])
     }
 
     fn on_checkpoint_complete(&mut self, epoch: Epoch) {

@@ -7,6 +7,7 @@ use forebay_core::time::EventTime;
 use forebay_core::{Batch, Error, Kind, Result};
 
 use super::{InputShape, Row, Side};
+use crate::clock::Clock;
 use crate::stored_rows::RowWriter;
 
 /// How the batches of one input are read.
@@ -42,6 +43,14 @@ impl Input {
         let column = batch.rows().column(place).as_primitive_opt::<TimestampMicrosecondType>();
         let column = column.ok_or_else(|| Error::new(Kind::Internal, "read event time").with("column", place))?;
         Ok(column.iter().map(|micros| micros.map_or(EventTime::MIN, EventTime)).collect())
+    }
+
+    /// The watermark of each row's key; for rows without a key the newest.
+    pub fn watermarks(&self, batch: &Batch, clock: &Clock) -> Result<Vec<EventTime>> {
+        let (keys, keyless) = (self.keys.keys(batch.rows())?, self.keyless(batch));
+        let is_keyless = |place: usize| keyless.as_ref().is_some_and(|keyless| keyless[place]);
+        let of = |(place, key)| if is_keyless(place) { clock.seen() } else { clock.of(key) };
+        Ok(keys.iter().enumerate().map(of).collect())
     }
 
     /// `batch` taken apart.

@@ -26,6 +26,7 @@ use forebay_core::operator::{Context, Drained, Frozen, Identity, Operator, Out, 
 use forebay_core::time::EventTime;
 use forebay_core::{Batch, Error, Kind, Result, RowId, RowKind};
 
+use crate::clock::Clock;
 use input::{Input, Work};
 use output::Output;
 
@@ -98,8 +99,8 @@ trait Rules: Send {
     /// Takes back state.
     fn open(&mut self, identity: &Identity, restored: Restored) -> Result<()>;
 
-    /// Whether `row` comes too late to be joined; it then leaves by a side output.
-    fn is_late(&self, side: Side, time: EventTime) -> bool;
+    /// What rows of `side` are late by; they then leave by a side output. `None`: none is.
+    fn clock(&self, side: Side) -> Option<&Clock>;
 
     /// Takes a row that is not late; answers how many stored rows it looked at.
     fn row(&mut self, row: &Row<'_>, out: &mut Output) -> Result<usize>;
@@ -197,7 +198,12 @@ impl<R: Rules> Frame<R> {
 
     /// What of `batch` is not late; the rest leaves by the side output of its port.
     fn in_time(&mut self, side: Side, batch: Batch, times: &[EventTime]) -> Result<Option<Batch>> {
-        let is_late = |place: &usize| self.rules.is_late(side, times[*place]);
+        let Some(clock) = self.rules.clock(side) else { return Ok(Some(batch)) };
+        let watermarks = match clock.of_all() {
+            Some(watermark) => vec![watermark; batch.len()],
+            None => self.inputs[side.place()].watermarks(&batch, clock)?,
+        };
+        let is_late = |place: &usize| times[*place] <= watermarks[*place];
         let late: Vec<usize> = (0..batch.len()).filter(is_late).collect();
         if late.is_empty() {
             return Ok(Some(batch));

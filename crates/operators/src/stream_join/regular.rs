@@ -21,6 +21,7 @@ use forebay_state::keyed::{KeyedState, Space, StateSettings, StateTable, TableSp
 use super::output::{Output, Stored};
 use super::timed::read;
 use super::{Frame, JoinShape, Keeps, Row, Rules, Side};
+use crate::clock::Clock;
 
 /// Mistakes that tests plant to see that their checks find them. Never set in production.
 #[doc(hidden)]
@@ -176,8 +177,8 @@ impl Rules for RegularRules {
         Ok(())
     }
 
-    fn is_late(&self, _side: Side, _time: EventTime) -> bool {
-        false
+    fn clock(&self, _side: Side) -> Option<&Clock> {
+        None
     }
 
     fn row(&mut self, row: &Row<'_>, out: &mut Output) -> Result<usize> {

@@ -18,6 +18,7 @@ use forebay_state::keyed::{KeyedState, Space, StateSettings, StateTable, TableSp
 
 use super::output::{Output, Stored};
 use super::{Frame, JoinShape, Keeps, Row, Rules, Side};
+use crate::clock::Clock;
 
 /// Which rows of one key meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub enum TimedJoinBug {
     ForgetPartner,
     /// The watermark is handed on as it is.
     NoHold,
+    /// A restart forgets the watermark.
+    ForgetClock,
 }
 
 /// A join in event time, to be given both streams.
@@ -61,7 +64,7 @@ pub fn timed_join_with(
     settings: StateSettings,
     bug: Option<TimedJoinBug>,
 ) -> Result<Box<dyn Operator>> {
-    let rules = TimedRules { meeting, keeps: shape.keeps, settings, bug, watermark: EventTime::MIN, state: None };
+    let rules = TimedRules { meeting, keeps: shape.keeps, settings, bug, state: None };
     Ok(Box::new(Frame::new(shape, rules)?))
 }
 
@@ -70,7 +73,6 @@ struct TimedRules {
     keeps: Keeps,
     settings: StateSettings,
     bug: Option<TimedJoinBug>,
-    watermark: EventTime,
     state: Option<State>,
 }
 
@@ -80,6 +82,7 @@ struct State {
     rows: [StateTable<Vec<u8>>; 2],
     /// When rows of a key can go; the space is the side.
     ends: Timers,
+    clock: Clock,
 }
 
 // === impl Meeting ===
@@ -135,10 +138,6 @@ fn window_start(time: EventTime, size: Duration) -> EventTime {
 // === impl TimedRules ===
 
 impl TimedRules {
-    fn is_late_at(&self, time: EventTime) -> bool {
-        time <= self.watermark
-    }
-
     /// When the timer of a stored row is set.
     fn timer(&self, side: Side, time: EventTime) -> EventTime {
         let end = self.meeting.end(side, time);
@@ -160,13 +159,14 @@ impl Rules for TimedRules {
         let mut keyed = KeyedState::open(identity, self.settings.clone(), restored)?;
         let rows = [keyed.table(TableSpec::new("left", 1))?, keyed.table(TableSpec::new("right", 1))?];
         let ends = keyed.timers("ends")?;
+        let clock = Clock::open(&mut keyed, "clock", identity, self.bug == Some(TimedJoinBug::ForgetClock))?;
         keyed.opened()?;
-        self.state = Some(State { keyed, rows, ends });
+        self.state = Some(State { keyed, rows, ends, clock });
         Ok(())
     }
 
-    fn is_late(&self, _side: Side, time: EventTime) -> bool {
-        self.is_late_at(time)
+    fn clock(&self, _side: Side) -> Option<&Clock> {
+        self.state.as_ref().map(|state| &state.clock)
     }
 
     fn row(&mut self, row: &Row<'_>, out: &mut Output) -> Result<usize> {
@@ -204,9 +204,9 @@ impl Rules for TimedRules {
     }
 
     fn watermark(&mut self, watermark: EventTime, out: &mut Output) -> Result<EventTime> {
-        self.watermark = self.watermark.max(watermark);
         let early = if self.bug == Some(TimedJoinBug::DropEarly) { 1000 } else { 0 };
         let state = self.state.as_mut().expect("open comes before watermarks");
+        state.clock.advance(watermark);
         while let Some(timer) = state.ends.due(EventTime(watermark.0.saturating_add(early))) {
             let side = if timer.space.as_bytes() == [0] { Side::Left } else { Side::Right };
             let ended = EventTime(self.meeting.ended(side, watermark).0.saturating_add(early));
@@ -223,8 +223,9 @@ impl Rules for TimedRules {
     }
 
     fn snapshot(&mut self, epoch: Epoch) -> Result<Snapshot> {
-        let State { keyed, rows: [left, right], ends } = self.state.as_mut().expect("open comes before a snapshot");
-        keyed.snapshot(epoch, &mut [left, right, ends])
+        let State { keyed, rows: [left, right], ends, clock } =
+            self.state.as_mut().expect("open comes before a snapshot");
+        keyed.snapshot(epoch, &mut [left, right, ends, clock.part()?])
     }
 
     fn on_checkpoint_complete(&mut self, epoch: Epoch) {

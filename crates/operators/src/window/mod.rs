@@ -10,7 +10,6 @@
 
 mod aggregate;
 mod cell;
-mod clock;
 mod given;
 mod group;
 mod opened;
@@ -38,9 +37,9 @@ use forebay_state::keyed::{KeyedState, Space, StateSettings, TableSpec, Timer};
 pub use aggregate::Aggregate;
 pub use shape::Shape;
 
+use crate::clock::Clock;
 use aggregate::Taken;
 use cell::Aggregates;
-use clock::Clock;
 use given::Results;
 use group::{Group, Grouped};
 use opened::{Opened, fires, give, spans_of};
@@ -140,8 +139,8 @@ impl Window {
     fn grouped(&mut self, batch: &Batch, times: &[i64]) -> Result<Grouped> {
         let keys = self.settings.keys.keys(batch.rows())?;
         let (shape, lateness) = (self.settings.shape, self.settings.lateness);
-        let Opened { clock, groups, panes, .. } = self.opened();
-        let (mut grouped, of_row) = Grouped::of_keys(keys, |key| clock.of(key, *groups));
+        let Opened { clock, panes, .. } = self.opened();
+        let (mut grouped, of_row) = Grouped::of_keys(keys, |key| clock.of(key));
         if let Shape::Session { .. } = shape {
             grouped.assign_sessions(shape, lateness, times, &of_row, |key| spans_of(panes, key))?;
         } else {
@@ -229,12 +228,12 @@ impl Operator for Window {
         let mut state = KeyedState::open(identity, self.settings.state.clone(), restored)?;
         let panes = state.table(TableSpec::new("panes", 1))?;
         let ends = state.timers("ends")?;
-        let clock = Clock::open(&mut state, "clock", identity, self.settings.bug)?;
+        let clock = Clock::open(&mut state, "clock", identity, self.settings.bug == Some(WindowBug::ForgetClock))?;
         state.opened()?;
         let keys = self.settings.keys.places().len();
         let results = Results::new(&identity.uid, Arc::clone(&self.settings.output), keys);
-        let (uid, groups) = (identity.uid.clone(), identity.groups);
-        self.opened = Some(Opened { uid, groups, state, panes, ends, clock, results });
+        let uid = identity.uid.clone();
+        self.opened = Some(Opened { uid, state, panes, ends, clock, results });
         Ok(())
     }
 

@@ -8,15 +8,14 @@ use forebay_state::keyed::{KeyedState, Space, StateTable, Timers};
 
 use super::WindowBug;
 use super::aggregate::Aggregate;
-use super::clock::Clock;
 use super::given::Results;
 use super::pane::{Given, Pane};
 use super::shape::Span;
+use crate::clock::Clock;
 
 /// What there is from `open` on.
 pub(super) struct Opened {
     pub uid: String,
-    pub groups: u16,
     pub state: KeyedState,
     pub panes: StateTable<Pane>,
     pub ends: Timers,
@@ -74,7 +73,7 @@ impl Opened {
         if let Some(mut pane) = joined {
             pane.start = span.start;
             self.panes.insert(key, &Space::of_time(span.end), pane)?;
-            let watermark = self.clock.of(key, self.groups);
+            let watermark = self.clock.of(key);
             self.set_timers(key, span, watermark, lateness, bug)?;
         }
         Ok(())

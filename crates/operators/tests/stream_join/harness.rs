@@ -166,7 +166,6 @@ pub fn run(which: Which, keeps: Keeps, acts: &[Act]) -> Run {
             Act::Restore(parallelism) => {
                 subtasks.checkpoint();
                 subtasks.restore(*parallelism);
-                told.into_iter().for_each(|told| subtasks.watermark(EventTime(told)));
             }
             Act::Complete => subtasks.complete(),
         }

@@ -91,10 +91,10 @@ proptest! {
 #[test]
 fn planted_bugs_are_found() {
     let every = [Keeps::Inner, Keeps::Left, Keeps::Right, Keeps::Full];
-    for bug in [TimedJoinBug::DropEarly, TimedJoinBug::ForgetPartner, TimedJoinBug::NoHold] {
+    for bug in [TimedJoinBug::DropEarly, TimedJoinBug::ForgetPartner, TimedJoinBug::NoHold, TimedJoinBug::ForgetClock] {
         assert!(is_found(false, |_| Which::Timed(interval(), Some(bug)), &every), "{bug:?}");
     }
-    for bug in [AsOfBug::DoNotWait, AsOfBug::DropTheLatest] {
+    for bug in [AsOfBug::DoNotWait, AsOfBug::DropTheLatest, AsOfBug::ForgetClock] {
         assert!(is_found(false, |_| Which::AsOf(Some(bug)), &every[..2]), "{bug:?}");
     }
     for bug in [RegularBug::KeepNulls, RegularBug::ForgetNulls] {

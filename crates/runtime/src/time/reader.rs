@@ -17,6 +17,7 @@ use forebay_core::{Batch, Error, Kind, Result};
 
 use super::align::Member;
 use super::clock::{Clock, Splits};
+use crate::planted::RuntimeBug;
 
 /// The first byte of the state of one key group; another layout takes another.
 const VERSION: u8 = 1;
@@ -32,6 +33,9 @@ pub struct TimeSettings {
     pub idle: Option<Duration>,
     /// How its splits are read.
     pub splits: Splits,
+    /// A planted bug.
+    #[doc(hidden)]
+    pub bug: Option<RuntimeBug>,
 }
 
 /// A reader that adds event time to the rows of another.
@@ -50,7 +54,10 @@ pub struct TimedReader {
 
 impl TimedReader {
     /// Event time for the rows of `inner`; as `member` of an alignment it pauses when it is too far ahead.
-    pub fn new(inner: Box<dyn Reader>, settings: TimeSettings, member: Option<Member>) -> Self {
+    pub fn new(inner: Box<dyn Reader>, mut settings: TimeSettings, member: Option<Member>) -> Self {
+        if settings.bug == Some(RuntimeBug::NotOutOfOrder) {
+            settings.out_of_order = Duration::ZERO;
+        }
         let clock = Clock::new(settings.splits, settings.out_of_order, []);
         Self { inner, settings, member, context: None, clock, quiet_since: None, told_idle: false, fresh: false }
     }

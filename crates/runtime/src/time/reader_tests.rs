@@ -66,6 +66,7 @@ impl Site {
             out_of_order: Duration::from_micros(10),
             idle: Some(Duration::from_secs(5)),
             splits: Splits::InTurn,
+            bug: None,
         };
         let env = Arc::new(ManualEnv::new(1));
         let identity = Identity { uid: "bids".into(), subtask: 0, parallelism: 1, groups: GROUPS, attempt: 1 };

@@ -1,4 +1,5 @@
-//! The watermark that each key group has seen, kept in state: what was late before a restart is late after it.
+//! The watermark that each key group of a window or join has seen, kept in state: what was late before a restart is late after
+//! it.
 //!
 //! After a restore a subtask may own groups that came from several, and those need not have seen the same watermark. Each
 //! group's watermark is a value of its state, under a key that is found by trying numbers until one falls into the group.
@@ -10,16 +11,15 @@ use forebay_core::operator::Identity;
 use forebay_core::time::EventTime;
 use forebay_state::keyed::{KeyedState, Space, StatePart, StateTable, TableSpec};
 
-use super::WindowBug;
-
 /// See the module.
-pub(super) struct Clock {
+pub(crate) struct Clock {
     table: StateTable<i64>,
     /// A key of each owned group.
     keys: Vec<Key>,
-    /// The first owned group.
+    /// The first owned group, and how many there are in all.
     first: u16,
-    /// What each group had seen when it was restored; empty once all of it is in the past.
+    groups: u16,
+    /// What each group had seen when it was restored; empty when all of it is in the past.
     restored: Vec<EventTime>,
     seen: EventTime,
 }
@@ -27,24 +27,23 @@ pub(super) struct Clock {
 // === impl Clock ===
 
 impl Clock {
-    /// The clock `name` of the operator whose state this is.
+    /// The clock `name` of the operator whose state this is; one that `forgets` is a planted bug.
     ///
     /// # Errors
     /// Those of [`KeyedState::table`].
-    pub fn open(
-        state: &mut KeyedState,
-        name: &'static str,
-        identity: &Identity,
-        bug: Option<WindowBug>,
-    ) -> Result<Self> {
+    pub fn open(state: &mut KeyedState, name: &'static str, identity: &Identity, forgets: bool) -> Result<Self> {
         let mut table = state.table(TableSpec::new(name, 1))?;
         let keys = keys_of_groups(identity);
         let mut restored = Vec::with_capacity(keys.len());
         for key in &keys {
             let seen = table.get(key, &Space::EMPTY)?.copied();
-            restored.push(EventTime(seen.filter(|_| bug != Some(WindowBug::ForgetClock)).unwrap_or(i64::MIN)));
+            restored.push(EventTime(seen.filter(|_| !forgets).unwrap_or(i64::MIN)));
         }
-        Ok(Self { table, keys, first: identity.key_groups().start, restored, seen: EventTime::MIN })
+        if restored.iter().all(|restored| *restored == EventTime::MIN) {
+            restored = Vec::new();
+        }
+        let (first, groups) = (identity.key_groups().start, identity.groups);
+        Ok(Self { table, keys, first, groups, restored, seen: EventTime::MIN })
     }
 
     /// The watermark moves to `watermark`; never back.
@@ -55,9 +54,19 @@ impl Clock {
         }
     }
 
-    /// The watermark of rows with `key`, of `groups` in all.
-    pub fn of(&self, key: &Key, groups: u16) -> EventTime {
-        if self.restored.is_empty() { self.seen } else { self.of_group(key.group(groups)) }
+    /// The watermark of rows with `key`.
+    pub fn of(&self, key: &Key) -> EventTime {
+        if self.restored.is_empty() { self.seen } else { self.of_group(key.group(self.groups)) }
+    }
+
+    /// The watermark of all rows, if it is one.
+    pub fn of_all(&self) -> Option<EventTime> {
+        self.restored.is_empty().then_some(self.seen)
+    }
+
+    /// The newest watermark, which rows without a key are held against.
+    pub fn seen(&self) -> EventTime {
+        self.seen
     }
 
     /// What goes into the snapshot, brought up to date.

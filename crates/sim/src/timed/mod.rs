@@ -1,0 +1,182 @@
+//! What of a drawn job has event time: clicks with a watermark, a window over them, a join of them with a second stream.
+//!
+//! It runs beside the rest of the job, under the same barriers, crashes and restarts at other parallelisms. What must come out
+//! hangs on which rows are late, so a seed draws how rows lie in its files ([`Order`]): where the promise of the watermark
+//! holds, no row is late and the output is what nested loops over all rows give. Where it does not hold, rows may be late after
+//! one restart and in time after another; they then leave by the side outputs, and output and side outputs together are
+//! what nested loops give. Drawn apart from the rest of the scenario, so that a seed keeps its faults whatever it draws here.
+
+mod check;
+mod join;
+mod text;
+mod window;
+
+pub(crate) use check::check_timed;
+
+use crate::random::Random;
+
+use join::JoinStep;
+use text::{FILE_TIME, line};
+use window::WindowStep;
+
+/// A row of one of the two sources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Click {
+    /// Unique in its source.
+    pub id: u64,
+    pub key: u64,
+    pub n: u64,
+    /// Microseconds since the day began.
+    pub at: i64,
+}
+
+/// How rows lie in the files of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Each file holds its part of the time, one reader reads them in turn, and rows are as far out of order as promised.
+    InTurn,
+    /// All files cover all of the time, and the promise is as long as that.
+    Whole,
+    /// All files cover all of the time, and the promise is too short.
+    Loose,
+}
+
+/// The part of a job that has event time.
+#[derive(Debug, Clone)]
+pub(crate) struct Timed {
+    pub order: Order,
+    pub clicks: Vec<Click>,
+    /// Rows of the joined source.
+    pub views: Vec<Click>,
+    pub window: Option<WindowStep>,
+    pub join: Option<JoinStep>,
+    out_of_order_ms: u64,
+    files: u64,
+}
+
+/// Uid and folder of each sink of this part.
+pub(crate) const SINKS: [(&str, &str); 5] = [
+    ("win_out", "_win/"),
+    ("win_late", "_win_late/"),
+    ("pair_out", "_pair/"),
+    ("pair_late", "_pair_late/"),
+    ("pair_late_stream", "_pair_late_stream/"),
+];
+
+// === impl Timed ===
+
+impl Timed {
+    /// What `seed` draws, if it draws any.
+    pub fn draw(seed: u64) -> Option<Self> {
+        let mut random = Random::new(seed, "timed");
+        if !random.chance(500) {
+            return None;
+        }
+        let order = random.pick(&[Order::InTurn, Order::InTurn, Order::Whole, Order::Loose]);
+        let (span, jitter) = (random.pick(&[3_000, 20_000]), random.pick(&[0, 200, 2_000]));
+        let out_of_order_ms = match order {
+            Order::InTurn => jitter,
+            Order::Whole => span + jitter,
+            Order::Loose => random.below(jitter + 1) / 2,
+        };
+        let (window, join) = (random.chance(600), random.chance(600));
+        let times = Times { span, jitter, grid: random.pick(&[None, Some(0), Some(1)]) };
+        let keys = random.within(1, 5);
+        let (clicks, views) = (clicks(&mut random, 48, keys, times), clicks(&mut random, 32, keys, times));
+        Some(Self {
+            order,
+            clicks,
+            views: if join { views } else { Vec::new() },
+            window: (window || !join).then(|| WindowStep::draw(&mut random)),
+            join: join.then(|| JoinStep::draw(&mut random)),
+            out_of_order_ms,
+            files: random.within(1, 4),
+        })
+    }
+
+    /// The files of both sources, name and content.
+    pub fn files(&self) -> Vec<(String, String)> {
+        let mut files = Vec::new();
+        for (name, rows) in [("clicks", &self.clicks), ("views", &self.views)] {
+            let of_file = |place: usize| match self.order {
+                Order::InTurn => place * self.files as usize / rows.len(),
+                Order::Whole | Order::Loose => place % self.files as usize,
+            };
+            for file in 0..self.files as usize {
+                let text: String =
+                    (0..rows.len()).filter(|place| of_file(*place) == file).map(|place| line(&rows[place])).collect();
+                if !rows.is_empty() {
+                    files.push((format!("{name}/{file:02}.jsonl"), text));
+                }
+            }
+        }
+        files
+    }
+
+    /// The sections of the sources, of `batch_rows` each.
+    pub fn sources(&self, batch_rows: u64) -> String {
+        let parallelism = if self.order == Order::InTurn { "parallelism = 1\n" } else { "" };
+        let out_of_order = self.out_of_order_ms;
+        let source = |name: &str| {
+            format!(
+                "[source.{name}]\nformat = \"jsonl\"\npath = \"{name}/*.jsonl\"\nbatch_rows = {batch_rows}\n{parallelism}\
+                 watermark = {{ time = \"{FILE_TIME}\", out_of_order = \"{out_of_order}ms\" }}\n\n"
+            )
+        };
+        let views = if self.join.is_some() { source("views") } else { String::new() };
+        source("clicks") + &views
+    }
+
+    /// The sections of the steps.
+    pub fn steps(&self) -> String {
+        let window = self.window.iter().map(WindowStep::text);
+        window.chain(self.join.iter().map(JoinStep::text)).collect()
+    }
+
+    /// The sections of the sinks.
+    pub fn sinks(&self, file_bytes: u64, parallelism: u16) -> String {
+        let sink = |(uid, folder): (&str, &str), changes: bool| {
+            let from = uid.trim_end_matches("_out").replacen("_late", ".late", 1);
+            let (folder, kinds) = (folder.trim_end_matches('/'), if changes { "kinds = \"change\"\n" } else { "" });
+            format!(
+                "\n[sink.{uid}]\nfrom = \"{from}\"\nformat = \"jsonl\"\npath = \"out/{folder}\"\n{kinds}\
+                 file_bytes = \"{file_bytes}B\"\nparallelism = {parallelism}\n"
+            )
+        };
+        let mut text = String::new();
+        if let Some(window) = &self.window {
+            text += &sink(SINKS[0], window.updates());
+            text += &sink(SINKS[1], false);
+        }
+        if let Some(join) = &self.join {
+            text += &sink(SINKS[2], join.updates());
+            text.extend(SINKS[3..].iter().take(join.late_outputs()).map(|found| sink(*found, false)));
+        }
+        text
+    }
+}
+
+/// How the times of rows are drawn, in milliseconds.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    span: u64,
+    jitter: u64,
+    /// Rows lie on a grid, or so many microseconds before it: where windows begin and end, and rows just meet.
+    grid: Option<i64>,
+}
+
+/// Up to `most` rows, none of them more than the jitter earlier than one before it.
+fn clicks(random: &mut Random, most: u64, keys: u64, times: Times) -> Vec<Click> {
+    /// Divides every length that steps are drawn with, and every jitter, so that a grid keeps the promise of the watermark.
+    const GRID_MS: u64 = 100;
+    let count = random.within(8, most);
+    let mut click = |id| {
+        let ms = id * times.span / count + random.below(times.jitter + 1);
+        let at = match times.grid {
+            Some(before) => (ms / GRID_MS * GRID_MS * 1000) as i64 - before,
+            None => (ms * 1000) as i64,
+        };
+        Click { id, key: random.below(keys), n: random.below(100), at: text::NOON + at }
+    };
+    (0..count).map(&mut click).collect()
+}

@@ -1,0 +1,143 @@
+//! A window step: what is drawn, and what it gives, window by window.
+
+use std::collections::BTreeMap;
+
+use crate::random::Random;
+
+use super::Click;
+
+/// A drawn window step over the clicks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WindowStep {
+    pub shape: Shape,
+    /// Whether each key has windows of its own.
+    pub keyed: bool,
+    lateness_ms: i64,
+}
+
+/// Lengths in milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Shape {
+    Tumble { size: i64 },
+    Slide { size: i64, every: i64 },
+    Session { gap: i64 },
+}
+
+/// Key, start and end of a window, in microseconds; the key is 0 where all rows have one.
+pub(super) type Place = (u64, i64, i64);
+
+/// Count and sum of the rows of each window.
+pub(super) type Results = BTreeMap<Place, (u64, u64)>;
+
+// === impl WindowStep ===
+
+impl WindowStep {
+    pub fn draw(random: &mut Random) -> Self {
+        let size = random.pick(&[500, 3_000, 7_000]);
+        let shape = match random.below(3) {
+            0 => Shape::Tumble { size },
+            1 => Shape::Slide { size, every: random.pick(&[size, size / 5, 300]).min(size) },
+            _ => Shape::Session { gap: random.pick(&[100, 400, 1_500]) },
+        };
+        let lateness_ms = if random.chance(400) { random.pick(&[50, 800, 5_000]) } else { 0 };
+        Self { shape, keyed: random.chance(800), lateness_ms }
+    }
+
+    /// The section of the step.
+    pub fn text(&self) -> String {
+        let shape = match self.shape {
+            Shape::Tumble { size } => format!("tumble = \"{size}ms\""),
+            Shape::Slide { size, every } => format!("slide = {{ size = \"{size}ms\", every = \"{every}ms\" }}"),
+            Shape::Session { gap } => format!("session = \"{gap}ms\""),
+        };
+        let by = if self.keyed { "by = [\"k\"], " } else { "" };
+        let lateness = match self.lateness_ms {
+            0 => String::new(),
+            ms => format!("allowed_lateness = \"{ms}ms\", "),
+        };
+        format!(
+            "[[step]]\nuid = \"win\"\nfrom = \"clicks\"\n\
+             window = {{ {shape}, {by}{lateness}aggregates = [\"count(*) AS c\", \"sum(n) AS s\"] }}\n\n"
+        )
+    }
+
+    /// Whether results are taken back.
+    pub fn updates(&self) -> bool {
+        self.lateness_ms > 0
+    }
+
+    /// What the step gives for `rows`, none of them late.
+    pub fn results(&self, rows: &[Click]) -> Results {
+        let mut results = Results::new();
+        let mut add = |place: Place, row: &Click| {
+            let (count, sum) = results.entry(place).or_default();
+            (*count, *sum) = (*count + 1, *sum + row.n);
+        };
+        let mut sorted = rows.to_vec();
+        sorted.sort_by_key(|row| row.at);
+        match self.shape.in_micros() {
+            Shape::Tumble { size } => sorted.iter().for_each(|row| {
+                let start = window_start(row.at, size);
+                add((self.key(row), start, start + size), row);
+            }),
+            Shape::Slide { size, every } => {
+                for row in &sorted {
+                    let mut start = window_start(row.at, every);
+                    while start + size > row.at {
+                        add((self.key(row), start, start + size), row);
+                        start -= every;
+                    }
+                }
+            }
+            Shape::Session { gap } => {
+                for (place, rows) in self.sessions(&sorted, gap) {
+                    rows.iter().for_each(|row| add(place, row));
+                }
+            }
+        }
+        results
+    }
+
+    fn sessions(&self, sorted: &[Click], gap: i64) -> Vec<(Place, Vec<Click>)> {
+        let mut of_key: BTreeMap<u64, Vec<(Place, Vec<Click>)>> = BTreeMap::new();
+        for row in sorted {
+            let key = self.key(row);
+            let sessions = of_key.entry(key).or_default();
+            match sessions.last_mut().filter(|(place, _)| row.at <= place.2) {
+                Some((place, rows)) => {
+                    place.2 = row.at + gap;
+                    rows.push(*row);
+                }
+                None => sessions.push(((key, row.at, row.at + gap), vec![*row])),
+            }
+        }
+        of_key.into_values().flatten().collect()
+    }
+
+    fn key(&self, row: &Click) -> u64 {
+        if self.keyed { row.key } else { 0 }
+    }
+}
+
+// === impl Shape ===
+
+impl Shape {
+    fn in_micros(self) -> Self {
+        match self {
+            Self::Tumble { size } => Self::Tumble { size: size * 1000 },
+            Self::Slide { size, every } => Self::Slide { size: size * 1000, every: every * 1000 },
+            Self::Session { gap } => Self::Session { gap: gap * 1000 },
+        }
+    }
+}
+
+/// Windows lie on multiples of their length since 1970, and lengths need not divide a day.
+fn since_1970(at: i64) -> i64 {
+    const DAYS_TO_2026_01_31: i64 = 20_484;
+    DAYS_TO_2026_01_31 * 86_400_000_000 + at
+}
+
+/// The start of the window of `size` that `at` lies in, in microseconds.
+pub(super) fn window_start(at: i64, size: i64) -> i64 {
+    at - since_1970(at).rem_euclid(size)
+}
