@@ -26,7 +26,7 @@ use forebay_operators::union::Union;
 use forebay_operators::window::Window;
 use forebay_plan::graph::{Edge, EdgeKind, Head, JobGraph, Step, StepAction, Task};
 use forebay_plan::infer::RungSpec;
-use forebay_plan::spec::{self, InferSpec, JoinHow, LookupJoinSpec, SinkSpec, SourceSpec, WatermarkSpec};
+use forebay_plan::spec::{self, FileTimes, InferSpec, JoinHow, LookupJoinSpec, SinkSpec, SourceSpec, WatermarkSpec};
 use forebay_runtime::build::{EdgeSpec, EdgeWay, MakeOperator, MakeReader, SourceSpec as ReadSpec, TaskSpec};
 use forebay_runtime::time::{Alignment, Splits, TimeSettings, TimedReader};
 use forebay_state::checkpoint::Committers;
@@ -230,7 +230,12 @@ impl Maker<'_> {
             None => self.file_reader(source, schema)?,
         };
         if let Some(watermark) = &source.watermark {
-            make = with_watermarks(make, watermark, schema, &self.alignment)?;
+            let splits = match (&source.nexmark, watermark.files) {
+                (Some(_), _) => Splits::Merged,
+                (None, FileTimes::AnyOrder) => Splits::AnyOrder,
+                (None, FileTimes::InOrder) => Splits::InOrder,
+            };
+            make = with_watermarks(make, watermark, splits, schema, &self.alignment)?;
         }
         let splits = self.parts.splits.get(&source.uid).cloned().ok_or_else(|| missing("splits", &source.uid))?;
         Ok(ReadSpec { uid: source.uid.clone(), reader: make, splits })
@@ -370,12 +375,12 @@ fn kinds(output: &SchemaRef) -> MakeOperator {
 fn with_watermarks(
     make: MakeReader,
     watermark: &WatermarkSpec,
+    splits: Splits,
     schema: &SchemaRef,
     alignment: &Alignment,
 ) -> Result<MakeReader> {
     let column = schema.index_of(&watermark.time).map_err(|_| missing("event time column", &watermark.time))?;
-    let settings =
-        TimeSettings { column, out_of_order: watermark.out_of_order, idle: watermark.idle, splits: Splits::InTurn };
+    let settings = TimeSettings { column, out_of_order: watermark.out_of_order, idle: watermark.idle, splits };
     let (drift, alignment) = (watermark.max_drift, alignment.clone());
     Ok(Box::new(move |subtask| {
         let member = drift.map(|drift| alignment.join(drift));
