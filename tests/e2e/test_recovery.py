@@ -15,7 +15,7 @@ from conftest import MakeSpace
 @pytest.mark.parametrize("parallelism", [1, 2, 3, 5])
 @pytest.mark.parametrize("name", recovery.entries())
 def test_a_kept_checkpoint_is_restored_and_ends_as_expected(name: str, parallelism: int, space: MakeSpace) -> None:
-    """Open windows, kept sides of a join, requests in flight and the journal go on where they were left."""
+    """Open windows, kept sides of a join, requests in flight, rows of edges and the journal go on where they were left."""
     workspace = space(recovery.job_text(name), recovery.JOB)
     recovery.unpack(name, workspace)
     workspace.in_checkpoints("checkpoints", "verify")
@@ -33,6 +33,8 @@ def test_a_kept_checkpoint_holds_what_makes_a_restore_hard(name: str) -> None:
     assert about["in_flight"] > 0
     assert about["finished_requests"] > 0
     assert {"per_bidder", "early"} <= set(about["operators"])
+    assert about["edges"], "no barrier overtook a row"
+    assert about["earlier_files"] > 0, "no snapshot builds on an earlier one"
     left = {sink: kept["rows"] for sink, kept in about["committed"].items()}
     whole = {sink: kept["rows"] for sink, kept in recovery.expected(name).items()}
     assert any(left.values()), left
