@@ -1,9 +1,9 @@
 """Windows over rows that come out of order, through kills: results beside those of an oracle in Python, exactly once.
 
-Each file holds its part of the time, as log files do, and one subtask reads them in turn. Rows lie a few seconds out of
-order, within what the watermark allows, so no row is late and the result is one table, whatever is killed and however
-many
-subtasks there are.
+Either each file holds its part of the time, as log files do, and the job says so, or every file holds rows of all
+times, and the job says nothing of files. Rows lie a few seconds out of order, within what the watermark allows, so no
+row is late and the result is one table, whatever is killed, however many subtasks there are and whichever of them reads
+a file.
 """
 
 from __future__ import annotations
@@ -40,8 +40,7 @@ checkpoint_interval = "100ms"
 format = "jsonl"
 path = "${{INPUT}}/*.jsonl"
 batch_rows = 64
-parallelism = 1
-watermark = {{ time = "at", out_of_order = "4s" }}
+watermark = {{ time = "at", out_of_order = "4s", files = "in_order" }}
 
 [[step]]
 uid = "tumble"
@@ -83,18 +82,25 @@ path = "${{OUT}}/late"
 path = "${{OUT}}/bad"
 """
 
+# The same job over files that say nothing of each other.
+ANY_ORDER: Final = JOB.replace(', files = "in_order"', "")
+
 Row = tuple[datetime, int, int]
 
 
-def write_input(folder: Path) -> list[Row]:
-    """Writes rows over half an hour of event time to `FILES` files, at most 4 s out of order, and returns them."""
+def write_input(folder: Path, *, overlapping: bool = False) -> list[Row]:
+    """Writes rows over half an hour of event time to `FILES` files, at most 4 s out of order, and returns them.
+
+    Each file holds its part of the time, or, `overlapping`, all of it.
+    """
     draw = random.Random(SEED)
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     for place in range(FILES):
         lines = []
         for number in range(ROWS // FILES):
-            second = (place + number * FILES / ROWS) * SECONDS / FILES + draw.uniform(-2, 2)
+            part = number * FILES / ROWS
+            second = (part if overlapping else (place + part) / FILES) * SECONDS + draw.uniform(-2, 2)
             row = (START + timedelta(microseconds=round(second * 1e6)), draw.randrange(KEYS), draw.randrange(100))
             rows.append(row)
             lines.append(json.dumps({"at": row[0].isoformat(), "user": row[1], "n": row[2]}) + "\n")
@@ -179,6 +185,18 @@ def test_windows_are_exact_through_kills_at_changing_parallelism(space: MakeSpac
     """Killed with open windows in state and resumed at other parallelisms, every result is there once."""
     workspace = space(JOB, NAME)
     rows = write_input(workspace.input)
+    kill_and_check(workspace, rows)
+
+
+def test_files_that_overlap_in_time_make_no_row_late_through_kills(space: MakeSpace) -> None:
+    """Without a word about files no row is late either, though a subtask reads one file after the other."""
+    workspace = space(ANY_ORDER, NAME)
+    rows = write_input(workspace.input, overlapping=True)
+    kill_and_check(workspace, rows)
+
+
+def kill_and_check(workspace: Workspace, rows: list[Row]) -> None:
+    """Kills the job a few times, each time at another parallelism, lets it complete and checks what it gave."""
     resume = None
     kills = 0
     for parallelism in (2, 3, 1, 4):

@@ -75,6 +75,13 @@ pub trait Reader: Send {
     /// Fails the region.
     fn snapshot(&mut self, epoch: Epoch) -> Result<Frozen>;
 
+    /// The splits that came to their end since the last call: every row of them was given, and none holds event time back
+    /// any more. Called after `open`, where it answers those that were at their end already, and after each `poll_next`. A
+    /// reader that never says so holds event time back until its own end.
+    fn take_ended(&mut self) -> Vec<SplitId> {
+        Vec::new()
+    }
+
     /// Frees resources. Idempotent.
     fn close(&mut self) {}
 }

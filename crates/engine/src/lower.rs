@@ -26,7 +26,9 @@ use forebay_operators::union::Union;
 use forebay_operators::window::Window;
 use forebay_plan::graph::{Edge, EdgeKind, Head, JobGraph, Step, StepAction, Task};
 use forebay_plan::infer::RungSpec;
-use forebay_plan::spec::{self, DurableSpec, InferSpec, JoinHow, LookupJoinSpec, SinkSpec, SourceSpec, WatermarkSpec};
+use forebay_plan::spec::{
+    self, DurableSpec, FileTimes, InferSpec, JoinHow, LookupJoinSpec, SinkSpec, SourceSpec, WatermarkSpec,
+};
 use forebay_runtime::build::{EdgeSpec, EdgeWay, MakeOperator, MakeReader, SourceSpec as ReadSpec, TaskSpec};
 use forebay_runtime::planted::RuntimeBug;
 use forebay_runtime::time::{Alignment, Splits, TimeSettings, TimedReader};
@@ -304,7 +306,12 @@ impl Maker<'_> {
             None => self.file_reader(source, schema)?,
         };
         if let Some(watermark) = &source.watermark {
-            make = with_watermarks(make, watermark, schema, &self.alignment, self.planted.runtime)?;
+            let splits = match (&source.nexmark, watermark.files) {
+                (Some(_), _) => Splits::Merged,
+                (None, FileTimes::AnyOrder) => Splits::AnyOrder,
+                (None, FileTimes::InOrder) => Splits::InOrder,
+            };
+            make = with_watermarks(make, watermark, splits, schema, &self.alignment, self.planted.runtime)?;
         }
         let splits = self.parts.splits.get(&source.uid).cloned().ok_or_else(|| missing("splits", &source.uid))?;
         Ok(ReadSpec { uid: source.uid.clone(), reader: make, splits, is_input: true })
@@ -445,13 +452,14 @@ fn kinds(output: &SchemaRef) -> MakeOperator {
 fn with_watermarks(
     make: MakeReader,
     watermark: &WatermarkSpec,
+    splits: Splits,
     schema: &SchemaRef,
     alignment: &Alignment,
     bug: Option<RuntimeBug>,
 ) -> Result<MakeReader> {
     let column = schema.index_of(&watermark.time).map_err(|_| missing("event time column", &watermark.time))?;
     let WatermarkSpec { out_of_order, idle, .. } = *watermark;
-    let settings = TimeSettings { column, out_of_order, idle, splits: Splits::InTurn, bug };
+    let settings = TimeSettings { column, out_of_order, idle, splits, bug };
     let (drift, alignment) = (watermark.max_drift, alignment.clone());
     Ok(Box::new(move |subtask| {
         let member = drift.map(|drift| alignment.join(drift));

@@ -17,8 +17,8 @@ use crate::infer::{LadderSpec, RowSpec, RungSpec};
 use crate::job_file::units::size_text;
 use crate::remote::ProtocolSpec;
 use crate::spec::{
-    Changes, DurableSpec, Host, InferSpec, Limit, LookupJoinSpec, ModelSpec, SinkFormat, SinkSpec, SourceSpec,
-    StreamJoinSpec, WatermarkSpec,
+    Changes, DurableSpec, FileTimes, Host, InferSpec, Limit, LookupJoinSpec, ModelSpec, SinkFormat, SinkSpec,
+    SourceSpec, StreamJoinSpec, WatermarkSpec,
 };
 
 /// The plan as `forebay plan` prints it.
@@ -72,14 +72,19 @@ fn write_source(out: &mut String, source: &SourceSpec, schema: &Schema) -> Resul
     let place = source.place();
     writeln!(out, "    {uid}: read {format} from {place}, batches of at most {batch_rows} rows")?;
     if let Some(watermark) = watermark {
-        write_watermark(out, watermark)?;
+        write_watermark(out, watermark, source.nexmark.is_none())?;
     }
     writeln!(out, "      -> {}", columns(schema))
 }
 
-fn write_watermark(out: &mut String, watermark: &WatermarkSpec) -> Result {
-    let WatermarkSpec { time, out_of_order, idle, max_drift } = watermark;
+fn write_watermark(out: &mut String, watermark: &WatermarkSpec, of_files: bool) -> Result {
+    let WatermarkSpec { time, out_of_order, files, idle, max_drift } = watermark;
     write!(out, "      event time {time}, rows at most {} out of order", format_duration(*out_of_order))?;
+    match files {
+        FileTimes::AnyOrder if of_files => write!(out, ", no watermark before every file is begun")?,
+        FileTimes::InOrder if of_files => write!(out, ", files in order of time")?,
+        FileTimes::AnyOrder | FileTimes::InOrder => {}
+    }
     if let Some(idle) = idle {
         write!(out, ", a reader is idle after {}", format_duration(*idle))?;
     }

@@ -5,6 +5,7 @@
 
 mod durable;
 mod stream_join;
+mod watermark;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,6 +25,7 @@ use crate::remote::RemoteSpec;
 
 pub use durable::{DurableMode, DurableSpec};
 pub use stream_join::{StreamJoinHow, StreamJoinKind, StreamJoinSpec};
+pub use watermark::{FileTimes, WatermarkSpec};
 
 /// How the bytes of a source or a table become rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -105,20 +107,6 @@ pub struct SourceSpec {
     pub parallelism: u16,
     /// Its event time, if it has one.
     pub watermark: Option<WatermarkSpec>,
-}
-
-/// Event time of a source: which column it is, and what its watermarks promise.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct WatermarkSpec {
-    /// Name of the column; in the source's planned schema it is a timestamp in microseconds that carries the mark of
-    /// event time.
-    pub time: String,
-    /// How much earlier than the latest row of its reader a row may be without being late.
-    pub out_of_order: Duration,
-    /// A reader without rows for this long no longer holds the watermark back; `None`: it always does.
-    pub idle: Option<Duration>,
-    /// Most that a reader may be ahead of the slowest of all sources that have this; `None`: no bound.
-    pub max_drift: Option<Duration>,
 }
 
 /// What the rows of a stream do to its result.

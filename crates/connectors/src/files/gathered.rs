@@ -27,6 +27,8 @@ pub(super) struct Gathered {
     bytes: usize,
     letters: Vec<DeadLetter>,
     steps: Vec<(KeyGroup, Step)>,
+    /// Splits whose last row was given out, until somebody asks for them.
+    ended: Vec<SplitId>,
 }
 
 /// How a group's position moves.
@@ -81,6 +83,16 @@ impl Gathered {
         }
     }
 
+    /// Notes splits that were done before.
+    pub fn note_ended(&mut self, splits: &[SplitId]) {
+        self.ended.extend_from_slice(splits);
+    }
+
+    /// The splits that are done since the last call, in the positions too.
+    pub fn take_ended(&mut self) -> Vec<SplitId> {
+        std::mem::take(&mut self.ended)
+    }
+
     /// Gives out what is gathered, which is not empty, and moves the positions.
     ///
     /// # Errors
@@ -88,6 +100,7 @@ impl Gathered {
     pub fn give_out(&mut self, groups: &mut Groups) -> Result<Read> {
         self.settle(groups);
         let all = std::mem::take(self);
+        self.ended = all.ended;
         match all.rows.as_slice() {
             [] => Ok(Read::DeadLetters(all.letters)),
             [one] => Ok(Read::Batch(Batch::new(one.clone(), all.ids)?)),
@@ -105,7 +118,10 @@ impl Gathered {
             let position = groups.entry(group).or_default();
             match step {
                 Step::To(current) => position.current = current,
-                Step::NextSplit => position.finish_split(),
+                Step::NextSplit => {
+                    self.ended.extend(position.splits.get(position.finished));
+                    position.finish_split();
+                }
             }
         }
     }

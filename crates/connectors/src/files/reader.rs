@@ -12,6 +12,7 @@ use forebay_core::completions::Completions;
 use forebay_core::element::Epoch;
 use forebay_core::key_group::KeyGroup;
 use forebay_core::operator::{Context, Frozen, Restored, Snapshot};
+use forebay_core::row::SplitId;
 use forebay_core::source::{Read, Reader, Split};
 use forebay_core::store::Store;
 use futures::StreamExt;
@@ -153,7 +154,9 @@ impl Reader for SplitReader {
             self.groups.entry(split.id.key_group(groups)).or_default().splits.push(split.id);
         }
         for (group, stored) in &restored.groups {
-            self.groups.entry(*group).or_default().restore(stored)?;
+            let position = self.groups.entry(*group).or_default();
+            position.restore(stored)?;
+            self.gathered.note_ended(&position.splits[..position.finished]);
         }
         let mut seen: BTreeMap<KeyGroup, usize> = BTreeMap::new();
         for split in splits {
@@ -188,6 +191,10 @@ impl Reader for SplitReader {
     fn snapshot(&mut self, _epoch: Epoch) -> Result<Frozen> {
         let groups = self.groups.iter().map(|(group, position)| (*group, position.encode())).collect();
         Ok(Box::pin(async move { Ok(Snapshot { groups, ..Snapshot::default() }) }))
+    }
+
+    fn take_ended(&mut self) -> Vec<SplitId> {
+        self.gathered.take_ended()
     }
 
     fn close(&mut self) {

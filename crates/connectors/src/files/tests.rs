@@ -1,6 +1,6 @@
 //! Reading as a job does it: several subtasks, snapshots between any two outputs, restores at other parallelisms.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
@@ -10,6 +10,7 @@ use forebay_core::dead_letter::DeadLetter;
 use forebay_core::element::Epoch;
 use forebay_core::key_group::KeyGroup;
 use forebay_core::operator::{Context, Identity, Restored};
+use forebay_core::row::SplitId;
 use forebay_core::source::{Enumerator, Read, Reader, Split};
 use forebay_core::testing::ManualEnv;
 use forebay_core::types::tensor::TensorType;
@@ -88,11 +89,17 @@ impl Job {
         Self { env, store: store.clone(), format, schema, settings, splits, state: Vec::new(), seen: Seen::default() }
     }
 
+    fn owned(&self, subtask: u16, parallelism: u16) -> impl Iterator<Item = &Split> {
+        let identity = Identity { uid: "files".to_string(), subtask, parallelism, groups: GROUPS, attempt: 1 };
+        let owned = identity.key_groups();
+        self.splits.iter().filter(move |split| owned.contains(&split.id.key_group(GROUPS).0))
+    }
+
     fn open(&self, subtask: u16, parallelism: u16) -> SplitReader {
         let uid = "files".to_string();
         let identity = Identity { uid, subtask, parallelism, groups: GROUPS, attempt: 1 };
         let owned = identity.key_groups();
-        let splits = self.splits.iter().filter(|split| owned.contains(&split.id.key_group(GROUPS).0)).cloned();
+        let splits = self.owned(subtask, parallelism).cloned();
         let groups = self.state.iter().filter(|(group, _)| owned.contains(&group.0)).cloned().collect();
         let context = Context { identity, env: Arc::new(self.env.clone()), waker: std::task::Waker::noop().clone() };
         let store = Arc::new(self.store.clone());
@@ -108,15 +115,28 @@ impl Job {
         for subtask in 0..parallelism {
             let mut reader = self.open(subtask, parallelism);
             let mut given = 0;
+            let mut ended: BTreeSet<SplitId> = reader.take_ended().into_iter().collect();
             while given < outputs {
                 match reader.poll_next().unwrap() {
                     Read::Pending => assert!(self.env.step(), "reader waits for nothing"),
-                    Read::End => break,
+                    Read::End => {
+                        ended.extend(reader.take_ended());
+                        let owned = self.owned(subtask, parallelism).map(|split| split.id).collect();
+                        assert_eq!(ended, owned, "every split has ended by then");
+                        break;
+                    }
                     read => {
+                        if let Read::Batch(batch) = &read {
+                            assert!(
+                                batch.ids().iter().all(|id| !ended.contains(&id.split)),
+                                "a row after its split's end"
+                            );
+                        }
                         self.seen.take(read);
                         given += 1;
                     }
                 }
+                ended.extend(reader.take_ended());
             }
             more |= given == outputs;
             let frozen = reader.snapshot(Epoch(1)).unwrap();

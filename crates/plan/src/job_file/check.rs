@@ -147,7 +147,7 @@ impl Checker {
             given => given.map(|given| given.get_ref().spec()),
         };
         let batch_rows = table.batch_rows.map_or(defaults::source_batch_rows(table.format), |rows| rows.get() as usize);
-        let watermark = table.watermark.map(|watermark| self.watermark(watermark.into_inner())).transpose()?;
+        let watermark = table.watermark.map(|watermark| self.watermark(watermark.into_inner(), made)).transpose()?;
         let (watermark, time_span) = watermark.unzip();
         let spec = SourceSpec {
             uid: self.name("uid", &uid)?,
@@ -177,13 +177,18 @@ impl Checker {
         }
     }
 
-    fn watermark(&self, table: WatermarkTable) -> Result<(WatermarkSpec, Range<usize>)> {
+    /// The watermarks of a source, whose rows may be `made` on the spot, and where its column is named.
+    fn watermark(&self, table: WatermarkTable, made: bool) -> Result<(WatermarkSpec, Range<usize>)> {
+        if let Some(files) = table.files.as_ref().filter(|_| made) {
+            return Err(self.error(files.span(), "a source of format nexmark has no files"));
+        }
         let longer =
             |what, given: Option<Spanned<DurationText>>| given.map(|given| self.positive(what, given)).transpose();
         let span = table.time.span();
         let spec = WatermarkSpec {
             time: self.filled("time", table.time)?,
             out_of_order: table.out_of_order.0,
+            files: table.files.map(Spanned::into_inner).unwrap_or_default(),
             idle: longer("idle", table.idle)?,
             max_drift: longer("max_drift", table.max_drift)?,
         };

@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 use super::defaults;
 use super::nexmark::NexmarkTable;
 use super::units::{DurationText, SizeText};
-use crate::spec::{SinkFormat, SourceFormat};
+use crate::spec::{FileTimes, SinkFormat, SourceFormat};
 
 /// Sections that may stand once without a name or several times with one.
 const ENDS: [&str; 2] = [defaults::SOURCE, defaults::SINK];
@@ -50,9 +50,13 @@ pub struct WatermarkTable {
     /// The column: a timestamp, or text such as `2026-01-31T12:00:00Z` in jsonl and csv.
     #[schemars(with = "String")]
     pub time: Spanned<String>,
-    /// How much earlier than the latest row of its reader a row may be without being late.
+    /// How much earlier than the latest row before it in its file a row may be without being late.
     #[serde(default = "defaults::in_order")]
     pub out_of_order: DurationText,
+    /// Whether files follow each other in time in the order of their paths; default `any_order`: the watermark waits until
+    /// every file is begun. Not for nexmark.
+    #[schemars(with = "Option<FileTimes>")]
+    pub files: Option<Spanned<FileTimes>>,
     /// A reader without rows for this long no longer holds the watermark back; default never.
     #[schemars(with = "Option<DurationText>")]
     pub idle: Option<Spanned<DurationText>>,

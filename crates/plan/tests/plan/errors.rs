@@ -206,6 +206,7 @@ fn event_time() {
         "{ time = \"n\" }",
         "{ out_of_order = \"1s\" }",
         "{ time = \"at\", idle = \"0s\" }",
+        "{ time = \"at\", files = \"sorted\" }",
         "{ time = \"at\", drift = \"1s\" }",
     ] {
         said.case(watermark, &marked("clicks", watermark));

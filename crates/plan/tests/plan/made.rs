@@ -54,6 +54,10 @@ fn all_readers_of_a_source_count() {
 fn keys_in_the_wrong_place_are_errors() {
     let cases = [
         (job("", "", DROPPED), "the format nexmark needs its table"),
+        (
+            job(&format!("{BIDS}\nwatermark = {{ time = \"date_time\", files = \"in_order\" }}"), "", DROPPED),
+            "a source of format nexmark has no files",
+        ),
         (job(&format!("{BIDS}\npath = \"x\""), "", DROPPED), "the format nexmark has no path"),
         (job(BIDS, "", "format = \"blackhole\"\npath = \"out\""), "the format blackhole has no path"),
         (job(BIDS, "", "format = \"jsonl\""), "the format jsonl needs a path"),

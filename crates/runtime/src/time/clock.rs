@@ -1,129 +1,138 @@
-//! From the event times of rows to a watermark: bounded out-of-orderness, for one reader.
+//! From the event times of rows to a watermark: bounded out-of-orderness for each split of one reader.
 //!
-//! After Flink's bounded-out-of-orderness strategy: the watermark stays `out_of_order` and one microsecond behind the latest
-//! row. Splits that are read one after the other share one clock; splits that are read side by side have one each, and the
-//! slowest counts.
+//! After Flink's strategy of that name: a split's watermark stays `out_of_order` and one microsecond behind its latest row, and
+//! a reader's is the least over its splits that are not at their end. A split whose first row has not come says nothing, so it
+//! holds everything back unless something is known of it; see [`Splits`].
+//!
+//! Nothing here depends on which reader has a split: what is known of each is state of the split, so that a restore at another
+//! parallelism never puts the watermark ahead of a row that is still to come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use forebay_core::row::SplitId;
 use forebay_core::time::EventTime;
 
-/// How the splits of a reader are read.
+/// What is known of the event times of a reader's splits beside each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Splits {
-    /// One after the other, like files.
-    InTurn,
-    /// Side by side, like the parts of a log: each may be at another time.
-    SideBySide,
+    /// Nothing: a split holds the watermark back until its first row.
+    AnyOrder,
+    /// They follow each other in reading order: a split has no row that is more than `out_of_order` earlier than the latest of
+    /// the splits before it.
+    InOrder,
+    /// The reader always goes on where it is earliest: no split has a row that is more than `out_of_order` earlier than one
+    /// already given since it was opened.
+    Merged,
 }
 
-/// What a reader knows of event time. Pure: rows in, watermark out.
+/// What a reader knows of event time. Pure: rows and ends in, watermark out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clock {
     splits: Splits,
     out_of_order: Duration,
-    latest: BTreeMap<SplitId, EventTime>,
+    /// Place of each split in reading order.
+    places: BTreeMap<SplitId, usize>,
+    /// Splits that gave no row yet, by place.
+    unread: BTreeSet<usize>,
+    /// Latest row of each split in between, by place.
+    begun: BTreeMap<usize, (SplitId, EventTime)>,
+    /// Latest rows of ended splits, as far as they say something of unread ones.
+    ended: BTreeMap<usize, (SplitId, EventTime)>,
+    /// Latest row of all.
+    latest: EventTime,
     told: Option<EventTime>,
 }
 
 // === impl Clock ===
 
 impl Clock {
-    /// A clock that has seen nothing. Side by side, every split of `owned` holds the watermark back until its first row.
+    /// A clock that has seen no row of the splits in `owned`, which are in reading order.
     pub fn new(splits: Splits, out_of_order: Duration, owned: impl IntoIterator<Item = SplitId>) -> Self {
-        let latest = match splits {
-            Splits::InTurn => BTreeMap::new(),
-            Splits::SideBySide => owned.into_iter().map(|split| (split, EventTime::MIN)).collect(),
-        };
-        Self { splits, out_of_order, latest, told: None }
+        let places: BTreeMap<SplitId, usize> = owned.into_iter().zip(0..).collect();
+        Self {
+            splits,
+            out_of_order,
+            unread: places.values().copied().collect(),
+            places,
+            begun: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            latest: EventTime::MIN,
+            told: None,
+        }
     }
 
-    /// A row of `split` has this event time.
+    /// Goes on from what another clock knew of `split`, which is one of its own. To be called before any row is seen.
+    pub fn restore(&mut self, split: SplitId, latest: EventTime) {
+        if self.splits != Splits::Merged {
+            self.see(split, latest);
+        }
+    }
+
+    /// A row of `split`, which has not ended, has this event time.
     pub fn see(&mut self, split: SplitId, time: EventTime) {
-        let latest = self.latest.entry(split).or_insert(time);
+        self.latest = self.latest.max(time);
+        let Some(place) = self.places.get(&split).filter(|_| self.splits != Splits::Merged) else { return };
+        self.unread.remove(place);
+        let (_, latest) = self.begun.entry(*place).or_insert((split, time));
         *latest = time.max(*latest);
     }
 
     /// The split was read to its end: it holds nothing back.
     pub fn end(&mut self, split: SplitId) {
-        if self.splits == Splits::SideBySide {
-            self.latest.remove(&split);
+        let Some(place) = self.places.get(&split) else { return };
+        self.unread.remove(place);
+        let last = self.begun.remove(place);
+        if let Some(last) = last.filter(|_| self.splits == Splits::InOrder) {
+            self.ended.insert(*place, last);
+            self.forget_outdone();
         }
     }
 
-    /// The latest event time of each split seen, for the reader's state.
-    pub fn latest(&self) -> impl Iterator<Item = (SplitId, EventTime)> {
-        self.latest.iter().map(|(split, time)| (*split, *time)).filter(|(_, time)| *time > EventTime::MIN)
+    /// Of the ended splits before the first unread one, only the latest says something.
+    fn forget_outdone(&mut self) {
+        let first = self.unread.first().copied().unwrap_or(usize::MAX);
+        let keep = self.ended.range(..first).max_by_key(|(_, (_, time))| *time).map(|(place, _)| *place);
+        self.ended.retain(|place, _| *place >= first || Some(*place) == keep);
     }
 
-    /// How far this reader has come: what alignment compares.
-    pub fn now(&self) -> EventTime {
-        let times = self.latest.values().copied();
-        let latest = match self.splits {
-            Splits::InTurn => times.max(),
-            Splits::SideBySide => times.min(),
-        };
-        latest.unwrap_or(EventTime::MIN)
+    /// The latest event time of splits, for the reader's state.
+    pub fn latest(&self) -> impl Iterator<Item = (SplitId, EventTime)> {
+        self.begun.values().chain(self.ended.values()).copied()
+    }
+
+    /// How far this reader has come: what alignment compares. Splits not begun do not count, so it may go back.
+    pub fn progress(&self) -> EventTime {
+        self.begun.values().map(|(_, time)| *time).min().unwrap_or(self.latest)
     }
 
     /// The watermark that may be told now, if it grew since the last time.
     pub fn advance(&mut self) -> Option<EventTime> {
-        let now = self.now();
-        if now == EventTime::MIN {
-            return None;
-        }
-        let watermark = EventTime(now.minus(self.out_of_order).0.saturating_sub(1));
+        let bound = self.bound()?;
+        let watermark = EventTime(bound.minus(self.out_of_order).0.saturating_sub(1));
         (self.told.is_none_or(|told| told < watermark)).then(|| {
             self.told = Some(watermark);
             watermark
         })
     }
+
+    /// The event time that no further row is earlier than by more than `out_of_order`; `None` if nothing is known.
+    fn bound(&self) -> Option<EventTime> {
+        let begun = self.begun.values().map(|(_, time)| *time).min();
+        let bound = match (self.splits, self.unread.first()) {
+            (Splits::Merged, _) => Some(self.latest),
+            (_, None) => begun.or(Some(self.latest)),
+            (Splits::AnyOrder, Some(_)) => None,
+            (Splits::InOrder, Some(first)) => {
+                let before = self.begun.range(..first).chain(self.ended.range(..first));
+                let unread = before.map(|(_, (_, time))| *time).max()?;
+                Some(begun.map_or(unread, |begun| begun.min(unread)))
+            }
+        };
+        bound.filter(|bound| *bound > EventTime::MIN)
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const A: SplitId = SplitId(1);
-    const B: SplitId = SplitId(2);
-
-    fn clock(splits: Splits) -> Clock {
-        Clock::new(splits, Duration::from_micros(10), [A, B])
-    }
-
-    #[test]
-    fn splits_in_turn_share_one_clock_that_never_goes_back() {
-        let mut clock = clock(Splits::InTurn);
-        assert_eq!(clock.advance(), None);
-        clock.see(A, EventTime(100));
-        clock.see(A, EventTime(95));
-        assert_eq!(clock.advance(), Some(EventTime(89)));
-        assert_eq!(clock.advance(), None);
-        clock.see(B, EventTime(50));
-        assert_eq!(clock.advance(), None);
-        clock.see(B, EventTime(120));
-        assert_eq!(clock.advance(), Some(EventTime(109)));
-    }
-
-    #[test]
-    fn the_slowest_of_splits_side_by_side_counts_until_it_ends() {
-        let mut clock = clock(Splits::SideBySide);
-        clock.see(A, EventTime(100));
-        assert_eq!(clock.advance(), None, "nothing is known of the other");
-        clock.see(B, EventTime(30));
-        assert_eq!(clock.advance(), Some(EventTime(19)));
-        clock.end(B);
-        assert_eq!(clock.advance(), Some(EventTime(89)));
-    }
-
-    #[test]
-    fn times_at_the_ends_of_the_range_do_not_overflow() {
-        let mut clock = clock(Splits::InTurn);
-        clock.see(A, EventTime(i64::MIN + 1));
-        assert_eq!(clock.advance(), Some(EventTime::MIN));
-        clock.see(A, EventTime::MAX);
-        assert_eq!(clock.advance(), Some(EventTime(i64::MAX - 11)));
-    }
-}
+#[path = "clock_tests.rs"]
+mod tests;

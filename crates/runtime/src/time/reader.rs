@@ -31,7 +31,7 @@ pub struct TimeSettings {
     pub out_of_order: Duration,
     /// Without a row for this long, the source holds back nobody's watermark. `None`: it always does.
     pub idle: Option<Duration>,
-    /// How its splits are read.
+    /// What is known of its splits beside each other.
     pub splits: Splits,
     /// A planted bug.
     #[doc(hidden)]
@@ -87,7 +87,7 @@ impl TimedReader {
         }
         run.into_iter().for_each(|(split, latest)| self.clock.see(split, EventTime(latest)));
         if let Some(member) = &self.member {
-            member.advance(self.clock.now());
+            member.advance(self.clock.progress());
         }
         if times.null_count() == 0 {
             return Ok(Read::Batch(batch));
@@ -107,6 +107,14 @@ impl TimedReader {
             reason: format!("the event time \"{name}\" is null"),
             attempts: 0,
             input: describe_row(batch, place),
+        }
+    }
+
+    /// Splits at their end hold nothing back, from the rows on that were just given.
+    fn note_ended(&mut self) {
+        for split in self.inner.take_ended() {
+            self.clock.end(split);
+            self.fresh = true;
         }
     }
 
@@ -143,13 +151,15 @@ impl Reader for TimedReader {
     fn open(&mut self, context: Context, splits: Vec<Split>, restored: Restored) -> Result<()> {
         let (inner, latest) = unwrap_state(restored)?;
         self.clock = Clock::new(self.settings.splits, self.settings.out_of_order, splits.iter().map(|split| split.id));
-        latest.into_iter().for_each(|(split, time)| self.clock.see(split, time));
+        latest.into_iter().for_each(|(split, time)| self.clock.restore(split, time));
+        self.context = Some(context.clone());
+        self.inner.open(context, splits, inner)?;
+        self.note_ended();
         if let Some(member) = &self.member {
-            member.advance(self.clock.now());
+            member.advance(self.clock.progress());
         }
         self.fresh = true;
-        self.context = Some(context.clone());
-        self.inner.open(context, splits, inner)
+        Ok(())
     }
 
     fn poll_next(&mut self) -> Result<Read> {
@@ -159,25 +169,21 @@ impl Reader for TimedReader {
             return Ok(Read::Watermark(watermark));
         }
         if let Some(member) = &self.member
-            && member.must_pause(self.clock.now(), &self.context().waker)
+            && member.must_pause(self.clock.progress(), &self.context().waker)
         {
             return Ok(Read::Pending);
         }
-        match self.inner.poll_next()? {
-            Read::Batch(batch) => self.on_batch(batch),
-            Read::Partly(batch, mut letters) => Ok(match self.on_batch(batch)? {
-                Read::Batch(batch) => Read::Partly(batch, letters),
-                Read::Partly(batch, more) => {
-                    letters.extend(more);
-                    Read::Partly(batch, letters)
-                }
-                Read::DeadLetters(more) => {
-                    letters.extend(more);
-                    Read::DeadLetters(letters)
-                }
-                other => other,
+        let read = match self.inner.poll_next()? {
+            Read::Batch(batch) => self.on_batch(batch)?,
+            Read::Partly(batch, letters) => merged(self.on_batch(batch)?, letters),
+            other => other,
+        };
+        self.note_ended();
+        match read {
+            Read::Pending => Ok(match self.fresh.then(|| self.clock.advance()).flatten() {
+                Some(watermark) => Read::Watermark(watermark),
+                None => self.on_pending(),
             }),
-            Read::Pending => Ok(self.on_pending()),
             Read::End => {
                 if let Some(member) = &self.member {
                     member.leave();
@@ -211,6 +217,22 @@ impl Reader for TimedReader {
             member.leave();
         }
         self.inner.close();
+    }
+}
+
+/// What was read, with dead letters that came with it.
+fn merged(read: Read, mut letters: Vec<DeadLetter>) -> Read {
+    match read {
+        Read::Batch(batch) => Read::Partly(batch, letters),
+        Read::Partly(batch, more) => {
+            letters.extend(more);
+            Read::Partly(batch, letters)
+        }
+        Read::DeadLetters(more) => {
+            letters.extend(more);
+            Read::DeadLetters(letters)
+        }
+        other => other,
     }
 }
 

@@ -19,12 +19,14 @@ use super::*;
 use crate::time::Alignment;
 
 const A: SplitId = SplitId(1);
+const B: SplitId = SplitId(u64::MAX / 2);
 const GROUPS: u16 = 128;
 
 /// Gives what the test put there; its state is the count of batches given.
 #[derive(Default)]
 struct Scripted {
     reads: Arc<Mutex<VecDeque<Read>>>,
+    ended: Arc<Mutex<Vec<SplitId>>>,
     restored: Arc<Mutex<Vec<(KeyGroup, Bytes)>>>,
 }
 
@@ -38,6 +40,10 @@ impl Reader for Scripted {
         Ok(self.reads.lock().unwrap().pop_front().unwrap_or(Read::Pending))
     }
 
+    fn take_ended(&mut self) -> Vec<SplitId> {
+        std::mem::take(&mut self.ended.lock().unwrap())
+    }
+
     fn snapshot(&mut self, _epoch: Epoch) -> Result<Frozen> {
         let groups = [(A.key_group(GROUPS), Bytes::from_static(b"inner"))].into();
         Ok(Box::pin(async { Ok(Snapshot { groups, ..Snapshot::default() }) }))
@@ -45,40 +51,57 @@ impl Reader for Scripted {
 }
 
 fn rows(times: &[Option<i64>]) -> Batch {
+    rows_of(A, times)
+}
+
+fn rows_of(split: SplitId, times: &[Option<i64>]) -> Batch {
     let column: ArrayRef = Arc::new(TimestampMicrosecondArray::from(times.to_vec()));
-    let ids: Vec<RowId> = (0..times.len()).map(|n| RowId::new(A, n as u64)).collect();
+    let ids: Vec<RowId> = (0..times.len()).map(|n| RowId::new(split, n as u64)).collect();
     Batch::new(RecordBatch::try_from_iter_with_nullable([("at", column, true)]).unwrap(), ids).unwrap()
 }
 
 struct Site {
     reader: TimedReader,
     reads: Arc<Mutex<VecDeque<Read>>>,
+    ended: Arc<Mutex<Vec<SplitId>>>,
     inner_restored: Arc<Mutex<Vec<(KeyGroup, Bytes)>>>,
     env: Arc<ManualEnv>,
 }
 
 impl Site {
     fn open(restored: Restored, member: Option<Member>) -> Self {
-        let inner = Scripted::default();
+        Self::open_with(&[A], &[], restored, member)
+    }
+
+    /// A reader of these splits, of which some are at their end.
+    fn open_with(splits: &[SplitId], ended: &[SplitId], restored: Restored, member: Option<Member>) -> Self {
+        let inner = Scripted { ended: Arc::new(Mutex::new(ended.to_vec())), ..Scripted::default() };
         let (reads, inner_restored) = (Arc::clone(&inner.reads), Arc::clone(&inner.restored));
+        let ended = Arc::clone(&inner.ended);
         let settings = TimeSettings {
             column: 0,
             out_of_order: Duration::from_micros(10),
             idle: Some(Duration::from_secs(5)),
-            splits: Splits::InTurn,
+            splits: Splits::AnyOrder,
             bug: None,
         };
         let env = Arc::new(ManualEnv::new(1));
         let identity = Identity { uid: "bids".into(), subtask: 0, parallelism: 1, groups: GROUPS, attempt: 1 };
         let context = Context { identity, env: Arc::clone(&env) as _, waker: noop_waker() };
         let mut reader = TimedReader::new(Box::new(inner), settings, member);
-        let split = Split { id: A, name: "a".into(), version: "1".into(), size_bytes: 1 };
-        reader.open(context, vec![split], restored).unwrap();
-        Self { reader, reads, inner_restored, env }
+        let split = |id: &SplitId| Split { id: *id, name: "a".into(), version: "1".into(), size_bytes: 1 };
+        reader.open(context, splits.iter().map(split).collect(), restored).unwrap();
+        Self { reader, reads, ended, inner_restored, env }
     }
 
     fn script(&self, reads: impl IntoIterator<Item = Read>) {
         self.reads.lock().unwrap().extend(reads);
+    }
+
+    /// Takes a snapshot.
+    fn frozen(&mut self) -> Restored {
+        let snapshot = futures::executor::block_on(self.reader.snapshot(Epoch(1)).unwrap()).unwrap();
+        Restored { epoch: Some(Epoch(1)), groups: snapshot.groups.into_iter().collect() }
     }
 
     fn polled(&mut self) -> String {
@@ -135,8 +158,7 @@ fn a_restored_reader_goes_on_with_its_clock_and_the_inner_state() {
     let mut site = Site::open(Restored::default(), None);
     site.script([Read::Batch(rows(&[Some(100)]))]);
     assert_eq!(site.polled(), "1 rows");
-    let snapshot = futures::executor::block_on(site.reader.snapshot(Epoch(1)).unwrap()).unwrap();
-    let restored = Restored { epoch: Some(Epoch(1)), groups: snapshot.groups.into_iter().collect() };
+    let restored = site.frozen();
     let mut later = Site::open(restored.clone(), None);
     assert_eq!(later.polled(), "watermark 89");
     assert_eq!(*later.inner_restored.lock().unwrap(), [(A.key_group(GROUPS), Bytes::from_static(b"inner"))]);
@@ -159,4 +181,32 @@ fn a_reader_too_far_ahead_reads_nothing_until_the_slow_one_has_moved() {
     );
     slow.advance(EventTime(60));
     assert_eq!(site.polled(), "1 rows");
+}
+
+#[test]
+fn files_not_begun_hold_the_watermark_back_and_those_at_their_end_do_not() {
+    let mut site = Site::open_with(&[A, B], &[], Restored::default(), None);
+    site.script([Read::Batch(rows(&[Some(100)])), Read::Pending, Read::Batch(rows_of(B, &[Some(40)]))]);
+    assert_eq!((site.polled(), site.polled()), ("1 rows".into(), "pending".into()));
+    assert_eq!((site.polled(), site.polled()), ("1 rows".into(), "watermark 29".into()));
+    site.ended.lock().unwrap().push(B);
+    assert_eq!(site.polled(), "watermark 89", "an end alone moves it too");
+    assert_eq!(site.polled(), "pending");
+}
+
+#[test]
+fn after_a_rescale_each_file_has_the_clock_that_it_had_elsewhere() {
+    let mut site = Site::open_with(&[A, B], &[], Restored::default(), None);
+    site.script([Read::Batch(rows(&[Some(100)])), Read::Batch(rows_of(B, &[Some(40)]))]);
+    let seen: Vec<String> = (0..3).map(|_| site.polled()).collect();
+    assert_eq!(seen, ["1 rows", "1 rows", "watermark 29"]);
+    let restored = site.frozen();
+    let of = |split: SplitId| Restored {
+        epoch: restored.epoch,
+        groups: restored.groups.iter().filter(|(group, _)| *group == split.key_group(GROUPS)).cloned().collect(),
+    };
+    let (mut first, mut second) = (Site::open(of(A), None), Site::open_with(&[B], &[], of(B), None));
+    assert_eq!((first.polled(), second.polled()), ("watermark 89".into(), "watermark 29".into()));
+    let mut ended = Site::open_with(&[A, B], &[B], restored, None);
+    assert_eq!(ended.polled(), "watermark 89", "a file that was at its end holds nothing back");
 }
