@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ START: Final = datetime(2026, 1, 31, tzinfo=UTC)
 SECOND: Final = timedelta(seconds=1)
 BEFORE: Final = 3
 AFTER: Final = 5
+WITHIN: Final = f'{{ before = "{BEFORE}s", after = "{AFTER}s" }}'
 
 JOB: Final = f"""\
 name = "{NAME}"
@@ -45,7 +47,7 @@ watermark = {{ time = "at", out_of_order = "20s" }}
 [[step]]
 uid = "near"
 from = "bids"
-join = {{ stream = "auctions", on = {{ key = "key" }}, how = "left", prefix = "auction_", within = {{ before = "{BEFORE}s", after = "{AFTER}s" }} }}
+join = {{ stream = "auctions", on = {{ key = "key" }}, how = "left", prefix = "auction_", within = {WITHIN} }}
 
 [[step]]
 uid = "version"
@@ -177,6 +179,11 @@ def latest(workspace: Workspace) -> int:
     return max(map(int, workspace.published()), default=0)
 
 
+def has_reached(workspace: Workspace, epoch: int) -> bool:
+    """Whether `epoch` is published."""
+    return workspace.begun() and latest(workspace) >= epoch
+
+
 def check_complete(workspace: Workspace) -> None:
     """Fails unless every sink has exactly what the oracle says."""
     assert pairs(output(workspace.out, "near")) == expected_near()
@@ -193,10 +200,7 @@ def test_joins_are_exact_through_kills_at_changing_parallelism(space: MakeSpace)
     for number, parallelism in ((3, 2), (3, 3), (3, 1)):
         engine = workspace.start(resume=resume, parallelism=parallelism)
         reached = number + (latest(workspace) if resume else 0)
-        engine.wait_until(
-            lambda at=reached: workspace.begun() and latest(workspace) >= at,
-            f"epoch {reached} is published",
-        )
+        engine.wait_until(partial(has_reached, workspace, reached), f"epoch {reached} is published")
         engine.kill()
         near = pairs(output(workspace.out, "near"))
         assert near <= expected_near(), "a pair is there that should not be, or twice"
