@@ -14,9 +14,11 @@
 pub mod checkpoints;
 mod edges;
 pub mod env;
+mod feedback;
 mod gates;
 mod infer;
-pub mod lower;
+pub mod keyed;
+mod lower;
 pub mod model;
 pub mod models;
 mod nexmark;

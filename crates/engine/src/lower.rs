@@ -36,7 +36,9 @@ use forebay_state::checkpoint::Committers;
 use forebay_state::edge::{EdgeLog, EdgeReader, EdgeWriter, by_row};
 
 use crate::edges::{reader_uid, writer_uid};
+use crate::feedback::{feedback, metrics};
 use crate::infer::{self, MakeRung};
+use crate::keyed::{deduplicate, top};
 use crate::model::ServiceModel;
 use crate::nexmark;
 use crate::outside::{Outside, Planted};
@@ -360,6 +362,10 @@ impl Maker<'_> {
                 Ok(Box::new(move |_| Ok(Box::new(Window::new(settings.clone())))))
             }
             StepAction::Durable(durable) => Err(missing("operator of durable edge", &durable.uid)),
+            StepAction::Deduplicate(spec) => deduplicate(spec, step),
+            StepAction::Top(spec) => top(spec, step),
+            StepAction::Feedback(spec) => feedback(spec, step),
+            StepAction::Metrics(spec) => metrics(spec, step),
             StepAction::Sink(sink) => {
                 let sink = self.sinks.by_uid.get(&sink.uid).cloned().ok_or_else(|| missing("sink", &sink.uid))?;
                 Ok(Box::new(move |_| Ok(sink.writer())))

@@ -1,4 +1,4 @@
-//! The watermark that each key group of a window or join has seen, kept in state: what was late before a restart is late after
+//! The watermark that each key group of an operator has seen, kept in state: what was late before a restart is late after
 //! it.
 //!
 //! After a restore a subtask may own groups that came from several, and those need not have seen the same watermark. Each
@@ -59,14 +59,9 @@ impl Clock {
         if self.restored.is_empty() { self.seen } else { self.of_group(key.group(self.groups)) }
     }
 
-    /// The watermark of all rows, if it is one.
-    pub fn of_all(&self) -> Option<EventTime> {
-        self.restored.is_empty().then_some(self.seen)
-    }
-
-    /// The newest watermark, which rows without a key are held against.
-    pub fn seen(&self) -> EventTime {
-        self.seen
+    /// The watermark that a row is held against: that of its key, without a key the newest.
+    pub fn of_row(&self, key: Option<&Key>) -> EventTime {
+        key.map_or(self.seen, |key| self.of(key))
     }
 
     /// What goes into the snapshot, brought up to date.

@@ -4,23 +4,30 @@
 //!   common frame [`stateless`].
 //! - [`union`]: several streams as one.
 //! - [`window`]: aggregates of a key's rows by event time, with keyed state.
+//! - [`stream_join`]: joins of two streams. [`deduplicate`]: one row of each key. [`top`]: the first rows of each key.
+//! - [`feedback`]: predictions with their labels. [`metrics`]: how good they were.
 //! - [`inference`]: rows to a model and back, without ever blocking its subtask.
 //!
 //! Nothing here does I/O, reads a clock or knows a host.
 
 pub mod call;
+pub mod deduplicate;
+pub mod feedback;
 pub mod filter;
 pub mod inference;
 pub mod kinds;
 pub mod lookup_join;
+pub mod metrics;
 pub mod project;
 pub mod stateless;
 pub mod stored_rows;
 pub mod stream_join;
+pub mod top;
 pub mod union;
 pub mod window;
 
 mod clock;
 mod expression;
+mod keyed_rows;
 #[cfg(test)]
 mod tests;

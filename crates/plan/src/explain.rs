@@ -3,6 +3,8 @@
 //! Deterministic for a graph, so that it can be compared between two runs. It states only what the graph says; it
 //! measures and estimates nothing.
 
+mod keyed;
+
 use std::fmt::{Result, Write};
 
 use arrow::datatypes::{Field, Schema};
@@ -119,6 +121,10 @@ fn write_step(out: &mut String, step: &Step) -> Result {
                 size_text(*quota)
             )?;
         }
+        StepAction::Deduplicate(spec) => keyed::write_deduplicate(out, uid, spec, step.input())?,
+        StepAction::Top(spec) => keyed::write_top(out, uid, spec, step.input())?,
+        StepAction::Feedback(spec) => keyed::write_feedback(out, uid, spec)?,
+        StepAction::Metrics(spec) => keyed::write_metrics(out, uid, spec)?,
         StepAction::Sink(sink) => return write_sink(out, uid, sink),
     }
     let updates = if step.changes == Changes::Updates { "updates of " } else { "" };

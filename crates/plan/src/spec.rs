@@ -4,6 +4,8 @@
 //! part. Components (functions, stores) are never in here.
 
 mod durable;
+mod feedback;
+mod keyed;
 mod stream_join;
 mod watermark;
 
@@ -24,6 +26,8 @@ use crate::nexmark::NexmarkSpec;
 use crate::remote::RemoteSpec;
 
 pub use durable::{DurableMode, DurableSpec};
+pub use feedback::{FeedbackSpec, MetricsSpec};
+pub use keyed::{DeduplicateKeep, DeduplicateOrder, DeduplicateSpec, TopSpec, deduplicate_sides, remembered};
 pub use stream_join::{StreamJoinHow, StreamJoinKind, StreamJoinSpec};
 pub use watermark::{FileTimes, WatermarkSpec};
 

@@ -8,15 +8,17 @@
 //! after the watermark is late and leaves by side output 1; a late version is taken and holds for the rows that come.
 
 use forebay_core::element::Epoch;
+use forebay_core::keys::Key;
 use forebay_core::operator::{Identity, Operator, Restored, Snapshot};
 use forebay_core::time::EventTime;
 use forebay_core::{Result, RowKind};
 use forebay_state::keyed::{KeyedState, Space, StateSettings, StateTable, TableSpec, Timer, Timers};
 
-use super::output::{Output, Stored};
 use super::timed::{behind, id_of};
-use super::{Frame, JoinShape, Keeps, Row, Rules, Side};
+use super::{JoinShape, Keeps, Side};
 use crate::clock::Clock;
+use crate::keyed_rows::output::{Output, Stored};
+use crate::keyed_rows::{Row, Rules};
 
 /// Mistakes that tests plant to see that their checks find them. Never set in production.
 #[doc(hidden)]
@@ -42,7 +44,7 @@ pub fn as_of_join(shape: &JoinShape, settings: StateSettings) -> Result<Box<dyn 
 #[doc(hidden)]
 pub fn as_of_join_with(shape: &JoinShape, settings: StateSettings, bug: Option<AsOfBug>) -> Result<Box<dyn Operator>> {
     let rules = AsOfRules { keeps: shape.keeps, settings, bug, state: None };
-    Ok(Box::new(Frame::new(shape, rules)?))
+    Ok(Box::new(shape.frame(rules)?))
 }
 
 struct AsOfRules {
@@ -108,8 +110,9 @@ impl Rules for AsOfRules {
         Ok(())
     }
 
-    fn clock(&self, side: Side) -> Option<&Clock> {
-        self.state.as_ref().map(|state| &state.clock).filter(|_| side == Side::Left)
+    fn is_late(&mut self, side: Side, key: Option<&Key>, time: EventTime) -> Result<bool> {
+        let clock = &self.state.as_ref().expect("open comes before rows").clock;
+        Ok(side == Side::Left && time <= clock.of_row(key))
     }
 
     fn row(&mut self, row: &Row<'_>, out: &mut Output) -> Result<usize> {

@@ -18,10 +18,10 @@ use forebay_core::time::EventTime;
 use forebay_core::{Result, RowId, RowKind};
 use forebay_state::keyed::{KeyedState, Space, StateSettings, StateTable, TableSpec};
 
-use super::output::{Output, Stored};
 use super::timed::read;
-use super::{Frame, JoinShape, Keeps, Row, Rules, Side};
-use crate::clock::Clock;
+use super::{JoinShape, Keeps, Side};
+use crate::keyed_rows::output::{Output, Stored};
+use crate::keyed_rows::{Row, Rules};
 
 /// Mistakes that tests plant to see that their checks find them. Never set in production.
 #[doc(hidden)]
@@ -49,7 +49,7 @@ pub fn regular_join_with(
     settings: StateSettings,
     bug: Option<RegularBug>,
 ) -> Result<Box<dyn Operator>> {
-    Ok(Box::new(Frame::new(shape, RegularRules { keeps: shape.keeps, ttl, settings, bug, state: None })?))
+    Ok(Box::new(shape.frame(RegularRules { keeps: shape.keeps, ttl, settings, bug, state: None })?))
 }
 
 struct RegularRules {
@@ -175,10 +175,6 @@ impl Rules for RegularRules {
         keyed.opened()?;
         self.state = Some(State { keyed, rows });
         Ok(())
-    }
-
-    fn clock(&self, _side: Side) -> Option<&Clock> {
-        None
     }
 
     fn row(&mut self, row: &Row<'_>, out: &mut Output) -> Result<usize> {

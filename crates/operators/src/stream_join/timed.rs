@@ -11,14 +11,16 @@
 use std::time::Duration;
 
 use forebay_core::element::Epoch;
+use forebay_core::keys::Key;
 use forebay_core::operator::{Identity, Operator, Restored, Snapshot};
 use forebay_core::time::EventTime;
 use forebay_core::{Result, RowId, RowKind};
 use forebay_state::keyed::{KeyedState, Space, StateSettings, StateTable, TableSpec, Timers};
 
-use super::output::{Output, Stored};
-use super::{Frame, JoinShape, Keeps, Row, Rules, Side};
+use super::{JoinShape, Keeps, Side};
 use crate::clock::Clock;
+use crate::keyed_rows::output::{Output, Stored};
+use crate::keyed_rows::{Row, Rules};
 
 /// Which rows of one key meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +67,7 @@ pub fn timed_join_with(
     bug: Option<TimedJoinBug>,
 ) -> Result<Box<dyn Operator>> {
     let rules = TimedRules { meeting, keeps: shape.keeps, settings, bug, state: None };
-    Ok(Box::new(Frame::new(shape, rules)?))
+    Ok(Box::new(shape.frame(rules)?))
 }
 
 struct TimedRules {
@@ -165,8 +167,8 @@ impl Rules for TimedRules {
         Ok(())
     }
 
-    fn clock(&self, _side: Side) -> Option<&Clock> {
-        self.state.as_ref().map(|state| &state.clock)
+    fn is_late(&mut self, _side: Side, key: Option<&Key>, time: EventTime) -> Result<bool> {
+        Ok(time <= self.state.as_ref().expect("open comes before rows").clock.of_row(key))
     }
 
     fn row(&mut self, row: &Row<'_>, out: &mut Output) -> Result<usize> {

@@ -14,7 +14,7 @@ use forebay_core::hash::hash128_parts;
 use forebay_core::{Error, Kind, Result};
 
 use super::{Edge, EdgeKind, Head, StepAction, Task};
-use crate::spec::SinkSpec;
+use crate::spec::{FeedbackSpec, MetricsSpec, SinkSpec};
 
 /// Bumped when the way of hashing changes, so that old checkpoints are refused clearly.
 const VERSION: &str = "plan-1";
@@ -106,6 +106,16 @@ fn kind(action: &StepAction) -> String {
             format!("window {:?} {:?} {}", window.spec.shape, window.spec.allowed_lateness, texts.join(", "))
         }
         StepAction::Durable(durable) => format!("durable {}", durable.mode),
+        StepAction::Deduplicate(spec) => format!("deduplicate {:?} {:?} {:?}", spec.keep, spec.order, spec.ttl),
+        StepAction::Top(spec) => format!("top {} {:?} {} {:?}", spec.rows, spec.order, spec.updates, spec.ttl),
+        StepAction::Feedback(spec) => {
+            let FeedbackSpec { join, wait, before, retention, .. } = spec.as_ref();
+            format!("feedback {} {wait:?} {before:?} {retention:?}", join.stream)
+        }
+        StepAction::Metrics(spec) => {
+            let MetricsSpec { score, label, every, allowed_lateness, threshold, bins, reference, .. } = spec;
+            format!("metrics {score} {label} {every:?} {allowed_lateness:?} {threshold:?} {bins} {reference:?}")
+        }
         StepAction::Sink(sink) => format!("sink {}", sink.format),
     }
 }

@@ -102,6 +102,10 @@ impl Lower<'_> {
             NodeKind::Union(streams) => StepAction::Union { streams: streams.clone() },
             NodeKind::Window(window) => self.window(window, input)?,
             NodeKind::Durable(durable) => StepAction::Durable(durable.clone()),
+            NodeKind::Deduplicate(spec) => StepAction::Deduplicate(spec.clone()),
+            NodeKind::Top(spec) => StepAction::Top(spec.clone()),
+            NodeKind::Feedback(spec) => StepAction::Feedback(spec.clone()),
+            NodeKind::Metrics(spec) => StepAction::Metrics(spec.clone()),
             NodeKind::Sink(sink) => StepAction::Sink(sink.clone()),
         })
     }

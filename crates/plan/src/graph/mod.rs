@@ -29,6 +29,7 @@ use crate::job_file::{JobFile, JobFileError};
 use crate::logical::node::Side;
 use crate::logical::{Laid, internal};
 use crate::spec::{Changes, DurableSpec, InferSpec, LookupJoinSpec, ModelSpec, SinkSpec, SourceSpec, StreamJoinSpec};
+use crate::spec::{DeduplicateSpec, FeedbackSpec, MetricsSpec, TopSpec};
 use crate::window::WindowSpec;
 
 pub use hash::PlanHash;
@@ -138,6 +139,14 @@ pub enum StepAction {
     Window(WindowStep),
     /// Reads rows that another region wrote to a log; the first step of its task.
     Durable(DurableSpec),
+    /// Keeps one row of each key.
+    Deduplicate(DeduplicateSpec),
+    /// Keeps the first rows of each key.
+    Top(TopSpec),
+    /// Gives predictions, on port 0, the labels that come later, on port 1.
+    Feedback(Box<FeedbackSpec>),
+    /// Says how good predictions were.
+    Metrics(MetricsSpec),
     /// Stages rows for its committer.
     Sink(SinkSpec),
 }
@@ -267,16 +276,23 @@ impl StepAction {
     /// The key columns of each input port, for an action that needs all rows of a key in one subtask.
     pub fn keys(&self) -> Option<Vec<Vec<usize>>> {
         match self {
-            Self::StreamJoin(join) => {
-                let (left, right) = join.on.iter().copied().unzip();
-                Some(vec![left, right])
-            }
+            Self::StreamJoin(join) => Some(keys_of(join)),
+            Self::Feedback(feedback) => Some(keys_of(&feedback.join)),
+            Self::Deduplicate(spec) => Some(vec![spec.keys.clone()]),
+            Self::Top(spec) => Some(vec![spec.keys.clone()]),
+            Self::Metrics(spec) => Some(vec![spec.keys.clone()]),
             Self::Infer(infer) if !infer.rows.key.is_empty() => Some(vec![infer.rows.key.clone()]),
             Self::Filter { .. } | Self::Project { .. } | Self::Call(_) | Self::Infer(_) | Self::LookupJoin(_) => None,
             Self::Union { .. } | Self::Durable(_) | Self::Sink(_) => None,
             Self::Window(window) => Some(vec![window.spec.keys.clone()]),
         }
     }
+}
+
+/// The key columns of both inputs.
+fn keys_of(join: &StreamJoinSpec) -> Vec<Vec<usize>> {
+    let (left, right) = join.on.iter().copied().unzip();
+    vec![left, right]
 }
 
 // === impl Step ===

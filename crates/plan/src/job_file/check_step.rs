@@ -11,7 +11,8 @@ use toml::Spanned;
 use super::check::Checker;
 use super::tables::{InferTable, StepTable};
 use super::{
-    Action, InferDecl, InferSettings, JobFileError, StepDecl, check_infer, defaults, durable, stream_join, window,
+    Action, InferDecl, InferSettings, JobFileError, StepDecl, check_infer, defaults, durable, feedback, keyed,
+    stream_join, window,
 };
 use crate::nearest::{listed, nearest};
 use crate::spec::{Limit, ModelSpec};
@@ -19,7 +20,20 @@ use crate::spec::{Limit, ModelSpec};
 type Result<T> = std::result::Result<T, JobFileError>;
 pub(super) type Models = BTreeMap<String, Spanned<ModelSpec>>;
 
-const ACTIONS: [&str; 8] = ["filter", "select", "with", "infer", "join", "union", "window", "durable"];
+const ACTIONS: [&str; 12] = [
+    "filter",
+    "select",
+    "with",
+    "infer",
+    "join",
+    "union",
+    "window",
+    "durable",
+    "deduplicate",
+    "top",
+    "feedback",
+    "metrics",
+];
 
 /// Checks all steps in order; what they read is still open. Beside each step what its `from` says.
 pub(super) fn steps(
@@ -60,6 +74,14 @@ fn step(
         Action::Window(window::check(checker, number, table)?)
     } else if let Some(table) = table.durable {
         Action::Durable(durable::check(checker, table.into_inner())?)
+    } else if let Some(table) = table.deduplicate {
+        Action::Deduplicate(keyed::deduplicate(checker, number, table.into_inner())?)
+    } else if let Some(table) = table.top {
+        Action::Top(keyed::top(checker, number, table.into_inner())?)
+    } else if let Some(table) = table.feedback {
+        Action::Feedback(feedback::feedback(checker, number, table.into_inner())?)
+    } else if let Some(table) = table.metrics {
+        Action::Metrics(feedback::metrics(checker, number, table.into_inner())?)
     } else {
         return Err(checker.error(span, format!("step {number} does nothing")));
     };
@@ -118,6 +140,17 @@ fn union(
 }
 
 fn one_action(checker: &Checker, number: usize, span: &Range<usize>, table: &StepTable) -> Result<()> {
+    let named = named_actions(table);
+    if named.len() == 1 {
+        return Ok(());
+    }
+    let has = if named.is_empty() { "nothing to do".to_string() } else { named.join(" and ") };
+    let error = checker.error(span.clone(), format!("step {number} has {has}"));
+    Err(error.with_help(format!("a step has exactly one of {}", listed(ACTIONS))))
+}
+
+/// The actions that the table of a step has.
+fn named_actions(table: &StepTable) -> Vec<&'static str> {
     let given = [
         table.filter.is_some(),
         table.select.is_some(),
@@ -127,14 +160,12 @@ fn one_action(checker: &Checker, number: usize, span: &Range<usize>, table: &Ste
         table.union.is_some(),
         table.window.is_some(),
         table.durable.is_some(),
+        table.deduplicate.is_some(),
+        table.top.is_some(),
+        table.feedback.is_some(),
+        table.metrics.is_some(),
     ];
-    let named: Vec<&str> = ACTIONS.iter().zip(given).filter(|(_, given)| *given).map(|(name, _)| *name).collect();
-    if named.len() == 1 {
-        return Ok(());
-    }
-    let has = if named.is_empty() { "nothing to do".to_string() } else { named.join(" and ") };
-    let error = checker.error(span.clone(), format!("step {number} has {has}"));
-    Err(error.with_help(format!("a step has exactly one of {}", listed(ACTIONS))))
+    ACTIONS.into_iter().zip(given).filter(|(_, given)| *given).map(|(name, _)| name).collect()
 }
 
 fn row_errors(checker: &Checker, table: &StepTable) -> Result<OnError> {
@@ -145,12 +176,11 @@ fn row_errors(checker: &Checker, table: &StepTable) -> Result<OnError> {
         Some(given) if table.join.is_some() => Err(checker
             .error(given.span(), "on_error beside join says nothing")
             .with_help("how says what happens to rows without a match")),
-        Some(given) if table.union.is_some() || table.window.is_some() || table.durable.is_some() => {
-            let step = [("union", table.union.is_some()), ("window", table.window.is_some()), ("durable", true)];
-            let step = step.iter().find(|(_, given)| *given).map_or("", |(name, _)| name);
+        Some(given) if table.filter.is_some() || table.select.is_some() || table.with.is_some() => Ok(*given.get_ref()),
+        Some(given) => {
+            let step = named_actions(table).concat();
             Err(checker.error(given.span(), format!("on_error beside {step} says nothing")).with_help("remove it"))
         }
-        Some(given) => Ok(*given.get_ref()),
         None => Ok(OnError::default()),
     }
 }

@@ -17,6 +17,8 @@ mod durable;
 mod ends;
 mod environment;
 mod error;
+mod feedback;
+mod keyed;
 mod links;
 mod nexmark;
 mod remote;
@@ -36,10 +38,13 @@ use toml::Spanned;
 
 pub use tables::ConstantValue;
 
+use crate::spec::deduplicate_sides;
 use crate::spec::{JoinHow, Limit, ModelSpec, Order, SinkSpec, SourceSpec, StreamJoinHow, StreamJoinKind, TableSpec};
 
 pub use durable::DurableDecl;
 pub use error::{JobFileError, JobText};
+pub use feedback::{FeedbackDecl, MetricsDecl};
+pub use keyed::{DeduplicateDecl, TopDecl};
 pub use window::WindowDecl;
 
 /// A job file that was read and checked on its own, before any fact about the outside is known.
@@ -138,6 +143,14 @@ pub enum Action {
     Window(WindowDecl),
     /// Cuts the job into regions.
     Durable(DurableDecl),
+    /// Keeps one row of each key.
+    Deduplicate(DeduplicateDecl),
+    /// Keeps the first rows of each key.
+    Top(TopDecl),
+    /// Gives predictions the labels that come later.
+    Feedback(FeedbackDecl),
+    /// Says how good predictions were.
+    Metrics(MetricsDecl),
 }
 
 /// An inference step as declared.
@@ -271,13 +284,20 @@ impl Action {
         match self {
             Self::Union(streams) => streams,
             Self::StreamJoin(join) => std::slice::from_ref(&join.stream),
+            Self::Feedback(feedback) => std::slice::from_ref(&feedback.labels),
             _ => &[],
         }
     }
 
     /// Whether it keeps state by key, which is found by its uid.
     pub fn keeps_state(&self) -> bool {
-        matches!(self, Self::StreamJoin(_) | Self::Window(_) | Self::Durable(_))
+        match self {
+            Self::StreamJoin(_) | Self::Window(_) | Self::Deduplicate(_) | Self::Top(_) => true,
+            Self::Feedback(_) | Self::Metrics(_) | Self::Durable(_) => true,
+            Self::Filter(..) | Self::Select(..) | Self::With(..) | Self::Infer(_) | Self::Join(_) | Self::Union(_) => {
+                false
+            }
+        }
     }
 
     /// Names of its side outputs, those of ports 1 and up; others read them as `uid.name`.
@@ -287,6 +307,11 @@ impl Action {
             Self::Filter(..) | Self::Select(..) | Self::With(..) | Self::Infer(_) | Self::Join(_) => &[],
             Self::Union(_) | Self::Durable(_) => &[],
             Self::Window(_) => &["late"],
+            Self::Deduplicate(decl) => deduplicate_sides(decl.keep, decl.order),
+            Self::Top(_) => &[],
+            Self::Feedback(_) => &["late", "late_labels"],
+            Self::Metrics(metrics) if metrics.every.is_some() => &["late"],
+            Self::Metrics(_) => &[],
         }
     }
 }

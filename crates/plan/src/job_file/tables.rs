@@ -16,6 +16,8 @@ use super::asking::{HedgeTable, LimitsTable, RefusalTable};
 use super::defaults;
 use super::durable::DurableTable;
 use super::ends::{self, DeadLettersTable, SinkTable, SourceTable};
+use super::feedback::{FeedbackTable, MetricsTable};
+use super::keyed::{DeduplicateTable, TopTable};
 use super::remote::{HttpJsonTable, OpenAiTable, OpenInferenceTable};
 use super::units::{DurationText, SizeText};
 use super::window::WindowTable;
@@ -60,12 +62,14 @@ pub struct JobTable {
     pub dead_letters: Option<Spanned<DeadLettersTable>>,
 }
 
-/// One step: exactly one of `filter`, `select`, `with`, `infer`, `join`, `union`, `window` and `durable`.
+/// One step: exactly one of `filter`, `select`, `with`, `infer`, `join`, `union`, `window`, `durable`,
+/// `deduplicate`, `top`, `feedback` and `metrics`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [
     {"required": ["filter"]}, {"required": ["select"]}, {"required": ["with"]}, {"required": ["infer"]}, {"required": ["join"]},
-    {"required": ["union"]}, {"required": ["window"]}, {"required": ["durable"]},
+    {"required": ["union"]}, {"required": ["window"]}, {"required": ["durable"]}, {"required": ["deduplicate"]},
+    {"required": ["top"]}, {"required": ["feedback"]}, {"required": ["metrics"]},
 ]))]
 pub struct StepTable {
     /// Stable name, to be read by others; default `step-N`, of an `infer` step the model's name; a step with state must have one.
@@ -98,6 +102,18 @@ pub struct StepTable {
     /// Cuts the job here: what is before and what is behind checkpoint and restart apart, with a log on disk between them.
     #[schemars(with = "Option<DurableTable>")]
     pub durable: Option<Spanned<DurableTable>>,
+    /// Keeps one row of each key.
+    #[schemars(with = "Option<DeduplicateTable>")]
+    pub deduplicate: Option<Spanned<DeduplicateTable>>,
+    /// Keeps the first rows of each key in an order.
+    #[schemars(with = "Option<TopTable>")]
+    pub top: Option<Spanned<TopTable>>,
+    /// Gives each prediction the label that comes for it later.
+    #[schemars(with = "Option<FeedbackTable>")]
+    pub feedback: Option<Spanned<FeedbackTable>>,
+    /// Says how good predictions were, by key and interval of event time.
+    #[schemars(with = "Option<MetricsTable>")]
+    pub metrics: Option<Spanned<MetricsTable>>,
     /// What happens to a row that a function in `filter`, `select` or `with` cannot process; default `dead_letter`.
     #[schemars(with = "Option<OnErrorText>")]
     pub on_error: Option<Spanned<OnError>>,

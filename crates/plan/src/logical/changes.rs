@@ -3,7 +3,7 @@
 //! Every kind says so here once; a step that cannot take updates is refused when the job is planned.
 
 use crate::job_file::Action;
-use crate::spec::{Changes, Order, StreamJoinHow, StreamJoinKind};
+use crate::spec::{Changes, DeduplicateKeep, Order, StreamJoinHow, StreamJoinKind};
 
 /// Why a step cannot take updates, and what to do.
 pub(super) struct Refusal {
@@ -24,6 +24,17 @@ pub(super) fn given(action: &Action, inputs: &[Changes]) -> Result<Changes, Refu
         // A late row replaces a result that was given.
         Action::Window(window) if !window.allowed_lateness.is_zero() => Ok(Changes::Updates),
         Action::Window(_) => Ok(Changes::Append),
+        Action::Deduplicate(_) if taken == Changes::Updates => Err(Refusal {
+            why: "keeps one row of several, and its input also takes back rows",
+            help: "deduplicate takes streams that only add rows; put it before the step that makes updates",
+        }),
+        Action::Deduplicate(decl) if decl.keep == DeduplicateKeep::First => Ok(Changes::Append),
+        // A row is replaced by a better one, a missing label by one that comes.
+        Action::Deduplicate(_) | Action::Top(_) | Action::Feedback(_) => Ok(Changes::Updates),
+        Action::Metrics(metrics) if metrics.every.is_some() && metrics.allowed_lateness.is_zero() => {
+            Ok(Changes::Append)
+        }
+        Action::Metrics(_) => Ok(Changes::Updates),
         // Each row for itself: what a row does to the result is what it did before.
         Action::Filter(..) | Action::Select(..) | Action::With(..) | Action::Join(_) | Action::Union(_) => Ok(taken),
         Action::Durable(_) => Ok(taken),

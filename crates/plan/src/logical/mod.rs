@@ -9,9 +9,11 @@ mod changes;
 mod event_time;
 mod expression;
 mod fallback;
+mod feedback;
 pub(crate) mod hoist;
 mod infer;
 mod join;
+mod keyed;
 pub mod node;
 mod session;
 mod stream_join;
@@ -195,6 +197,36 @@ impl Builder<'_> {
                 let schema = self.schema();
                 self.over(NodeKind::Durable(spec), &step.uid, schema)
             }
+            Action::Deduplicate(decl) => {
+                let keys = self.columns(step, "by", &decl.by)?;
+                let input = self.input()?.schema().as_ref().clone();
+                let site = keyed::KeyedSite { job: self.job, step, input: &input };
+                let (spec, schema) = site.deduplicate(decl, &keys)?;
+                self.over(NodeKind::Deduplicate(spec), &step.uid, schema)
+            }
+            Action::Top(decl) => {
+                let keys = self.columns(step, "by", &decl.by)?;
+                let order = self.columns(step, "order", &decl.order)?;
+                let input = self.input()?.schema().as_ref().clone();
+                let site = keyed::KeyedSite { job: self.job, step, input: &input };
+                let (spec, schema) = site.top(decl, (&keys, &order), inputs[0])?;
+                self.over(NodeKind::Top(spec), &step.uid, schema)
+            }
+            Action::Feedback(decl) => {
+                let [left, right] = self.inputs.as_slice() else {
+                    return Err(internal(self.job, &"feedback of one stream"));
+                };
+                let (schemas, changes) = ([&left.schema(), &right.schema()], [left.changes, right.changes]);
+                let (spec, schema) = feedback::feedback(self.job, step, decl, schemas, changes)?;
+                self.over(NodeKind::Feedback(Box::new(spec)), &step.uid, schema)
+            }
+            Action::Metrics(decl) => {
+                let keys = self.columns(step, "by", &decl.by)?;
+                let input = self.input()?.schema().as_ref().clone();
+                let site = keyed::KeyedSite { job: self.job, step, input: &input };
+                let (spec, schema) = feedback::metrics(&site, decl, &keys, inputs[0])?;
+                self.over(NodeKind::Metrics(spec), &step.uid, schema)
+            }
         }?;
         self.nodes.last_mut().into_iter().for_each(|node| node.changes = changes);
         self.publish(&step.uid)
@@ -202,24 +234,30 @@ impl Builder<'_> {
 
     /// The key first, where it is computed, then the window over it.
     fn window(&mut self, step: &StepDecl, decl: &WindowDecl) -> Result<()> {
-        let before = self.input()?.schema().as_ref().clone();
-        let mut keys = Vec::new();
-        let mut computed = false;
-        for sql in &decl.by {
-            let site = Site { text: &self.job.text, state: &self.state, number: step.number, sql };
-            let parsed = site.parse(&before)?;
-            computed |= !matches!(parsed, Expr::Column(_));
-            keys.push(output_name(&site, &parsed)?);
-        }
-        if computed {
-            let with = StepDecl { uid: format!("{}.by", step.uid), ..step.clone() };
-            self.project(&with, &decl.by, OnError::default(), true)?;
-        }
+        let keys = self.columns(step, "by", &decl.by)?;
         let input = self.input()?.schema().as_ref().clone();
         let site = window::WindowSite { job: self.job, state: &self.state, step, decl, input: &input };
         let (spec, aggregates, schema) = site.check(&keys)?;
         let node = WindowNode { spec, aggregates, input: Arc::clone(input.inner()) };
         self.over(NodeKind::Window(node), &step.uid, schema)
+    }
+
+    /// The names of these columns of the next node's input, computed first where one is an expression.
+    fn columns(&mut self, step: &StepDecl, what: &str, columns: &[Spanned<String>]) -> Result<Vec<String>> {
+        let before = self.input()?.schema().as_ref().clone();
+        let mut names = Vec::new();
+        let mut computed = false;
+        for sql in columns {
+            let site = Site { text: &self.job.text, state: &self.state, number: step.number, sql };
+            let parsed = site.parse(&before)?;
+            computed |= !matches!(parsed, Expr::Column(_));
+            names.push(output_name(&site, &parsed)?);
+        }
+        if computed {
+            let with = StepDecl { uid: format!("{}.{what}", step.uid), ..step.clone() };
+            self.project(&with, columns, OnError::default(), true)?;
+        }
+        Ok(names)
     }
 
     /// Makes `streams` the inputs of the next node.

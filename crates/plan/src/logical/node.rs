@@ -1,5 +1,5 @@
 //! Our nodes in a DataFusion plan: source, row-function call, inference, lookup join, join of streams, union, window,
-//! durable edge, side output, sink.
+//! durable edge, deduplicate, top, feedback, metrics, side output, sink.
 //!
 //! Filters and projections are DataFusion's own nodes. One extension type holds all of ours, so that the boilerplate of
 //! the trait exists once.
@@ -15,7 +15,10 @@ use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalN
 use forebay_core::function::BoundFunction;
 use forebay_core::on_error::OnError;
 
-use crate::spec::{Changes, DurableSpec, InferSpec, LookupJoinSpec, SinkSpec, SourceSpec, StreamJoinSpec};
+use crate::spec::{
+    Changes, DeduplicateSpec, DurableSpec, FeedbackSpec, InferSpec, MetricsSpec, TopSpec, deduplicate_sides,
+};
+use crate::spec::{LookupJoinSpec, SinkSpec, SourceSpec, StreamJoinSpec};
 use crate::window::WindowSpec;
 
 /// One of our nodes.
@@ -49,6 +52,14 @@ pub enum NodeKind {
     Window(WindowNode),
     /// Cuts the job: rows go through a log on disk.
     Durable(DurableSpec),
+    /// Keeps one row of each key.
+    Deduplicate(DeduplicateSpec),
+    /// Keeps the first rows of each key.
+    Top(TopSpec),
+    /// Gives predictions the labels that come later.
+    Feedback(Box<FeedbackSpec>),
+    /// Says how good predictions were.
+    Metrics(MetricsSpec),
     /// A side output of its input: stands in the plan of who reads it, and is no step.
     Side {
         /// Uid of the step that gives it.
@@ -129,21 +140,30 @@ impl NodeKind {
     pub fn sides(&self) -> Vec<Side> {
         match self {
             Self::StreamJoin(join) => {
-                let side = |(name, schema): (&&str, &SchemaRef)| Side {
-                    name: (*name).to_string(),
-                    schema: Arc::clone(schema),
-                    changes: Changes::Append,
-                };
-                join.kind.sides().iter().zip(&join.inputs).map(side).collect()
+                let late = |(name, schema): (&&str, &SchemaRef)| side(name, schema, Changes::Append);
+                join.kind.sides().iter().zip(&join.inputs).map(late).collect()
             }
             Self::Source(_) | Self::Call(_) | Self::Infer(_) | Self::LookupJoin(_) => Vec::new(),
             Self::Window(window) => {
-                let (name, schema) = ("late".to_string(), Arc::clone(&window.input));
-                vec![Side { name, schema, changes: Changes::Append }]
+                vec![side("late", &window.input, Changes::Append)]
             }
+            Self::Deduplicate(spec) => {
+                let late = |name: &&str| side(name, &spec.input, Changes::Append);
+                deduplicate_sides(spec.keep, spec.order).iter().map(late).collect()
+            }
+            Self::Feedback(spec) => {
+                let ([predictions, labels], [first, second]) = (&spec.join.inputs, spec.changes);
+                vec![side("late", predictions, first), side("late_labels", labels, second)]
+            }
+            Self::Metrics(spec) if spec.every.is_some() => vec![side("late", &spec.input, spec.changes)],
+            Self::Top(_) | Self::Metrics(_) => Vec::new(),
             Self::Union(_) | Self::Durable(_) | Self::Side { .. } | Self::Sink(_) => Vec::new(),
         }
     }
+}
+
+fn side(name: &str, schema: &SchemaRef, changes: Changes) -> Side {
+    Side { name: name.to_string(), schema: Arc::clone(schema), changes }
 }
 
 // === impl PlanNode ===
@@ -180,6 +200,10 @@ impl UserDefinedLogicalNodeCore for PlanNode {
             NodeKind::Union(_) => "Union",
             NodeKind::Window(_) => "Window",
             NodeKind::Durable(_) => "Durable",
+            NodeKind::Deduplicate(_) => "Deduplicate",
+            NodeKind::Top(_) => "Top",
+            NodeKind::Feedback(_) => "Feedback",
+            NodeKind::Metrics(_) => "Metrics",
             NodeKind::Side { .. } => "Side",
             NodeKind::Sink(_) => "Sink",
         }
@@ -213,6 +237,10 @@ impl UserDefinedLogicalNodeCore for PlanNode {
             NodeKind::Union(streams) => write!(f, "Union: {}", streams.join(", ")),
             NodeKind::Window(window) => write!(f, "Window: {} {}", window.spec.uid, window.spec.shape),
             NodeKind::Durable(durable) => write!(f, "Durable: {} {}", durable.uid, durable.mode),
+            NodeKind::Deduplicate(spec) => write!(f, "Deduplicate: {} {spec}", spec.uid),
+            NodeKind::Top(spec) => write!(f, "Top: {} {} rows", spec.uid, spec.rows),
+            NodeKind::Feedback(spec) => write!(f, "Feedback: {} {}", spec.join.uid, spec.join.stream),
+            NodeKind::Metrics(spec) => write!(f, "Metrics: {}", spec.uid),
             NodeKind::Side { uid, name } => write!(f, "Side: {uid}.{name}"),
             NodeKind::Sink(sink) => write!(f, "Sink: {} {} to {}", sink.uid, sink.format, sink.path),
         }

@@ -147,7 +147,7 @@ impl Sides<'_> {
 }
 
 /// Types that keyed state can hold as rows.
-fn can_be_stored(kind: &DataType) -> bool {
+pub(super) fn can_be_stored(kind: &DataType) -> bool {
     use DataType as D;
     match kind {
         D::Dictionary(_, value) => can_be_stored(value),

@@ -7,6 +7,7 @@ mod explain;
 mod graphs;
 mod hoisting;
 mod joins;
+mod keyed;
 mod layout;
 mod made;
 mod reference;
