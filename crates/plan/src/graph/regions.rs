@@ -72,7 +72,8 @@ fn repeats(step: &Step, models: &BTreeMap<String, ModelService>) -> bool {
         }
         StepAction::Union { .. } | StepAction::Durable(_) | StepAction::Sink(_) => true,
         // What they give depends on how rows of several subtasks or streams interleave.
-        StepAction::StreamJoin(_) | StepAction::Window(_) => false,
+        StepAction::StreamJoin(_) | StepAction::Window(_) | StepAction::Deduplicate(_) | StepAction::Top(_) => false,
+        StepAction::Feedback(_) | StepAction::Metrics(_) => false,
     }
 }
 
