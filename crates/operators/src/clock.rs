@@ -61,7 +61,8 @@ impl Clock {
 
     /// The watermark that a row is held against: that of its key, without a key the newest.
     pub fn of_row(&self, key: Option<&Key>) -> EventTime {
-        key.map_or(self.seen, |key| self.of(key))
+        let newest = || self.restored.iter().copied().fold(self.seen, EventTime::max);
+        key.map_or_else(newest, |key| self.of(key))
     }
 
     /// What goes into the snapshot, brought up to date.
