@@ -18,6 +18,7 @@ use forebay_core::{Error, Kind, Result};
 use futures::future::BoxFuture;
 
 use crate::random::{Random, Trace};
+use crate::timed;
 
 /// How often operations of one process are slow or fail.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +27,8 @@ pub(crate) struct Weather {
     pub slow_per_mille: u64,
     /// How long at most.
     pub slow_max: Duration,
+    /// How long a read of a source with event time takes at most: its files come from far, so that checkpoints come in between.
+    pub far_max: Duration,
     /// Operations that fail, per mille, half of them after they took effect.
     pub fail_per_mille: u64,
     /// Syncs that fail, per mille.
@@ -140,8 +143,9 @@ impl Gate {
     async fn before(&self, write: bool, attempted: &'static str, path: &str) -> Result<()> {
         let (slow, stay) = {
             let State { random, weather, .. } = &mut *self.lock();
-            let slow = write && random.chance(weather.slow_per_mille);
-            let micros = weather.slow_max.as_micros() as u64;
+            let far = attempted == "read file" && !weather.far_max.is_zero() && timed::is_source(path);
+            let slow = far || write && random.chance(weather.slow_per_mille);
+            let micros = if far { weather.far_max } else { weather.slow_max }.as_micros() as u64;
             (slow.then(|| Duration::from_micros(random.within(1, micros.max(1)))), !write && random.chance(700))
         };
         let sprung = self.spring(path);

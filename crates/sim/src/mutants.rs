@@ -87,7 +87,7 @@ impl Mutant {
             Self::planted("latest_version_dropped", |planted| planted.as_of_join = Some(AsOfBug::DropTheLatest)),
             Self::planted("nulls_stay", |planted| planted.regular_join = Some(RegularBug::KeepNulls)),
             Self::planted("removals_forgotten", |planted| planted.state = Some(StateBug::ForgetRemovals)),
-            Self::planted("changes_cleared_early", |planted| planted.state = Some(StateBug::ClearBeforeCompletion)),
+            Self::planted("join_forgets_clock", |planted| planted.timed_join = Some(TimedJoinBug::ForgetClock)),
             Self::planted("newest_entry_only", |planted| planted.state = Some(StateBug::NewestEntryOnly)),
         ]
     }

@@ -144,6 +144,7 @@ impl Scenario {
         let job = Job::draw(&mut random, &moods);
         let (mut files, expected) = input(&mut random, &job);
         let timed = Timed::draw(seed);
+        let far_max = timed.as_ref().map(|timed| timed.far_max).unwrap_or_default();
         files.extend(timed.iter().flat_map(Timed::files));
         let stalls = random.chance(150);
         Self {
@@ -155,7 +156,7 @@ impl Scenario {
             troubles: troubles(&mut random, stalls),
             heal_after: random.below(3000),
             moods,
-            weather: weather(&mut random),
+            weather: Weather { far_max, ..weather(&mut random) },
             keep: random.within(1, 3) as usize,
         }
     }
@@ -346,5 +347,6 @@ fn weather(random: &mut Random) -> Weather {
         fail_per_mille: if fails { random.within(1, 8) } else { 0 },
         fail_sync_per_mille: if random.chance(200) { random.within(1, 30) } else { 0 },
         failures_left: Arc::new(AtomicU32::new(random.within(1, 12) as u32)),
+        far_max: Duration::ZERO,
     }
 }

@@ -13,6 +13,8 @@ mod window;
 
 pub(crate) use check::check_timed;
 
+use std::time::Duration;
+
 use crate::random::Random;
 
 use join::JoinStep;
@@ -50,6 +52,8 @@ pub(crate) struct Timed {
     pub views: Vec<Click>,
     pub window: Option<WindowStep>,
     pub join: Option<JoinStep>,
+    /// How long a read of a file takes at most.
+    pub far_max: Duration,
     out_of_order_ms: u64,
     files: u64,
 }
@@ -90,7 +94,8 @@ impl Timed {
             window: (window || !join).then(|| WindowStep::draw(&mut random)),
             join: join.then(|| JoinStep::draw(&mut random)),
             out_of_order_ms,
-            files: random.within(1, 4),
+            far_max: Duration::from_millis(random.pick(&[0, 60, 400])),
+            files: random.within(1, 8),
         })
     }
 
@@ -154,6 +159,11 @@ impl Timed {
         }
         text
     }
+}
+
+/// Whether `path` is a file of one of the sources.
+pub(crate) fn is_source(path: &str) -> bool {
+    path.starts_with("clicks/") || path.starts_with("views/")
 }
 
 /// How the times of rows are drawn, in milliseconds.
