@@ -66,6 +66,11 @@ impl SimHost {
         ready.map(|(place, _)| place).collect()
     }
 
+    /// True once it was stopped, and before it has a subtask.
+    pub fn is_stopped(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     /// When the earliest subtask wants to be called.
     pub fn next_wake(&self) -> Option<Instant> {
         self.lock().iter().filter(|seat| seat.subtask.is_some()).filter_map(|seat| seat.until).min()

@@ -30,7 +30,7 @@ pub(crate) struct SimOutside {
     pub process: u32,
     pub timeout: Duration,
     pub mutant: Mutant,
-    /// The host of the running attempt.
+    /// The hosts of the attempts of all regions, stopped ones too until the next attempt starts.
     pub hosts: Mutex<Vec<SimHost>>,
 }
 
@@ -87,7 +87,7 @@ impl Outside for SimOutside {
     fn subtasks(&self) -> Arc<dyn SubtaskHost> {
         let host = SimHost::default();
         let mut hosts = self.hosts();
-        hosts.clear();
+        hosts.retain(|host| !host.is_stopped());
         hosts.push(host.clone());
         Arc::new(host)
     }

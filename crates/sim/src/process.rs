@@ -126,12 +126,16 @@ impl Process {
     }
 
     fn turn_subtask(&mut self) -> bool {
-        let Some(host) = self.outside.hosts().first().cloned() else { return false };
         let now = self.outside.env.now();
-        let ready = host.ready(now);
-        if ready.is_empty() {
+        let mut hosts: Vec<_> = self.outside.hosts().clone();
+        hosts.retain(|host| !host.ready(now).is_empty());
+        if hosts.is_empty() {
             return false;
         }
+        // One region draws nothing, so that a seed without a second one stays what it was.
+        let place = if hosts.len() == 1 { 0 } else { self.random.below(hosts.len() as u64) as usize };
+        let host = hosts.swap_remove(place);
+        let ready = host.ready(now);
         let place = self.random.pick(&ready);
         self.trace.note("subtask", &[place as u8]);
         if let Some(error) = host.turn(place, now) {

@@ -147,13 +147,18 @@ impl Scenario {
         let far_max = timed.as_ref().map(|timed| timed.far_max).unwrap_or_default();
         files.extend(timed.iter().flat_map(Timed::files));
         let stalls = random.chance(150);
+        let mut shape = Shape::draw(seed);
+        let mut troubles = troubles(&mut random, stalls);
+        // Two processes may not share the log of an edge, and regions go on from their newest checkpoints only.
+        shape.cut = shape.cut.filter(|_| !stalls);
+        troubles.iter_mut().for_each(|trouble| trouble.older &= shape.cut.is_none());
         Self {
             files,
             expected,
             job,
-            shape: Shape::draw(seed),
+            shape,
             timed,
-            troubles: troubles(&mut random, stalls),
+            troubles,
             heal_after: random.below(3000),
             moods,
             weather: Weather { far_max, ..weather(&mut random) },

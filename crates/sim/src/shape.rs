@@ -1,4 +1,5 @@
-//! How the streams of a drawn job run: one line, or two sources that meet, a branch that meets itself again, a second sink.
+//! How the streams of a drawn job run: one line, or two sources that meet, a branch that meets itself again, a second sink,
+//! perhaps in a region of its own.
 //!
 //! What must come out is the same for every shape, so one oracle judges them all. Drawn apart from the rest of the
 //! scenario, so that a seed keeps its faults whatever shapes there are.
@@ -14,6 +15,15 @@ pub(crate) struct Shape {
     pub branch: bool,
     /// Rows also go to a sink of their own, before the model sees them.
     pub plain: bool,
+    /// That sink is in a region of its own, behind a durable edge.
+    pub cut: Option<Cut>,
+}
+
+/// The durable edge before the second sink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    CommitRead,
+    IdDedupe,
 }
 
 /// Folder of the second sink below the first one's.
@@ -25,7 +35,10 @@ impl Shape {
     /// What `seed` draws.
     pub fn draw(seed: u64) -> Self {
         let mut random = Random::new(seed, "shape");
-        Self { two_sources: random.chance(300), branch: random.chance(300), plain: random.chance(300) }
+        let (two_sources, branch, plain) = (random.chance(300), random.chance(300), random.chance(300));
+        let mode = random.pick(&[Cut::CommitRead, Cut::IdDedupe]);
+        let cut = random.chance(600).then_some(mode).filter(|_| plain);
+        Self { two_sources, branch, plain, cut }
     }
 
     /// The sections of the sources, of `batch_rows` each.
@@ -61,6 +74,11 @@ impl Shape {
             step("odd", Some(&last), "filter = \"n % 2 = 1\"");
             last = step("again", None, "union = [\"even\", \"odd\"]");
         }
+        match self.cut {
+            Some(Cut::CommitRead) => step("cut", Some(&last), "durable = {}"),
+            Some(Cut::IdDedupe) => step("cut", Some(&last), "durable = { mode = \"id_dedupe\" }"),
+            None => String::new(),
+        };
         (text, last)
     }
 
@@ -71,6 +89,7 @@ impl Shape {
                 "[sink.{name}]\nformat = \"jsonl\"\npath = \"out{more}\"\nfile_bytes = \"{file_bytes}B\"\nparallelism = {parallelism}\n"
             )
         };
+        let before = if self.cut.is_some() { "cut" } else { before };
         let plain = match self.plain {
             false => String::new(),
             true => format!("{}from = \"{before}\"\n\n", sink("plain", &format!("/{}", PLAIN.trim_end_matches('/')))),

@@ -21,6 +21,7 @@ use crate::timed;
 /// Folder of the checkpoints.
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
 const REGION: &str = "checkpoints/sim/region-0";
+const SECOND_REGION: &str = "checkpoints/sim/region-1/";
 const LETTERS: &str = "_dead_letters/";
 
 /// An epoch record as found.
@@ -38,6 +39,8 @@ pub(crate) struct View {
     pub records: BTreeMap<u64, Record>,
     /// Output files that a reader of the folder takes for real, dead letters included, by path below `out`.
     pub files: BTreeMap<String, Bytes>,
+    /// Those of the second sink where a second region writes it, which numbers its epochs apart.
+    pub apart: BTreeMap<String, Bytes>,
     /// Epochs marked as committed.
     pub markers: BTreeSet<u64>,
     /// Files staged and not committed.
@@ -83,7 +86,9 @@ impl View {
     pub fn look(disk: &MemoryDisk) -> Self {
         let mut view = Self::default();
         let (epochs, markers) = (format!("{REGION}/epoch/"), format!("{REGION}/committed/"));
-        for path in disk.paths() {
+        let paths = disk.paths();
+        let apart = paths.iter().any(|path| path.starts_with(SECOND_REGION));
+        for path in paths {
             if let Some(name) = path.strip_prefix(&epochs) {
                 let record = read(disk, &path).and_then(|bytes| record(&bytes));
                 view.records.extend(name.strip_suffix(".json").and_then(|name| name.parse().ok()).zip(record));
@@ -93,7 +98,8 @@ impl View {
                 let inner = below_sink(name);
                 view.staged += usize::from(inner.starts_with("_staging"));
                 if !inner.starts_with('_') && !inner.starts_with("tmp/") {
-                    view.files.extend(read(disk, &path).map(|bytes| (name.to_string(), bytes)));
+                    let files = if apart && name.starts_with(PLAIN) { &mut view.apart } else { &mut view.files };
+                    files.extend(read(disk, &path).map(|bytes| (name.to_string(), bytes)));
                 }
             }
         }
@@ -148,7 +154,7 @@ impl View {
     fn lines(&self, folder: &str) -> Result<Vec<(u64, Value)>, String> {
         let mut lines = Vec::new();
         let of_sink = |name: &str| name.strip_suffix(below_sink(name)) == Some(folder);
-        for (name, bytes) in self.files.iter().filter(|(name, _)| of_sink(name)) {
+        for (name, bytes) in self.files.iter().chain(&self.apart).filter(|(name, _)| of_sink(name)) {
             let epoch = epoch_of(name).ok_or_else(|| format!("output file {name} has no epoch in its name"))?;
             let text = std::str::from_utf8(bytes).map_err(|error| format!("{name}: {error}"))?;
             for line in text.lines() {

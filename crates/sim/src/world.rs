@@ -300,7 +300,15 @@ impl World {
             Step::Moved => {}
             Step::Idle(Some(moment)) => process.advance_to(moment),
             Step::Idle(None) => return Err(format!("I24: process {} waits for nothing", process.number())),
-            Step::Ended(result) => return Ok(Some(end_of(result))),
+            Step::Ended(result) => {
+                if let [first, second] = result.as_ref().map_or(&[][..], |report| &report.regions) {
+                    self.books.count("regions: two ran to their end");
+                    if (first.restarts > 0) != (second.restarts > 0) {
+                        self.books.count("regions: one restarted alone");
+                    }
+                }
+                return Ok(Some(end_of(result)));
+            }
         }
         if self.random.below(LOOK_EVERY) == 0 {
             self.invariants.look(&self.disk, &self.books)?;

@@ -47,7 +47,8 @@ pub(super) fn check(
                 "what is in front of it and what is behind it must not meet in another way, nor ask the same model",
             ));
         }
-        let front = tasks.iter().filter(|task| region(&task.id) == region(&edge.from));
+        let before = before(edge, edges);
+        let front = tasks.iter().filter(|task| before.contains(task.id.as_str()));
         let other = front.flat_map(|task| &task.steps).find(|step| !repeats(step, models));
         if let (DurableMode::IdDedupe, Some(step)) = (durable.mode, other) {
             let error =
@@ -56,6 +57,17 @@ pub(super) fn check(
         }
     }
     Ok(())
+}
+
+/// The tasks whose rows come to the durable edge `cut` without crossing another.
+fn before<'a>(cut: &'a Edge, edges: &'a [Edge]) -> BTreeSet<&'a str> {
+    let mut found = BTreeSet::from([cut.from.as_str()]);
+    let mut next = vec![cut.from.as_str()];
+    while let Some(task) = next.pop() {
+        let into = edges.iter().filter(|edge| edge.to == task && edge.kind.is_pipelined());
+        next.extend(into.map(|edge| edge.from.as_str()).filter(|from| found.insert(*from)));
+    }
+    found
 }
 
 /// Whether a step gives the same rows under the same ids when it runs again: by itself, or because a journal answers.

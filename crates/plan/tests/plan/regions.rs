@@ -56,6 +56,12 @@ fn id_dedupe_needs_rows_that_come_again() {
     let durable =
         format!("{PIXELS}{INFER}[[step]]\nuid = \"answered\"\ndurable = {{ mode = \"id_dedupe\" }}\n{DIGITS}");
     assert!(plan(&job(&durable)).is_ok());
+    // What does not lead to the cut may be anything.
+    let beside = "[[step]]\nuid = \"plain\"\nfrom = \"step-1\"\ndurable = { mode = \"id_dedupe\" }\n[sink.a]\nfrom = \"ask\"\n\
+                  format = \"parquet\"\npath = \"a\"\n[sink.b]\nfrom = \"plain\"\nformat = \"jsonl\"\npath = \"b\"\n[dead_letters]\npath = \"d\"\n";
+    let beside = format!("{PIXELS}{INFER}{beside}{DIGITS}journal = false\n");
+    let beside = job(&beside).replace("[sink]\nformat = \"parquet\"\npath = \"out\"\n", "");
+    assert!(plan(&beside).is_ok(), "{:?}", plan(&beside).err());
     let unjournalled = error(&job(&format!("{durable}journal = false\n")));
     assert!(unjournalled.contains("step \"ask\" in front of \"answered\" may give other rows again"), "{unjournalled}");
 }
