@@ -86,12 +86,12 @@ path = "${{OUT}}/late"
 [sink.late_labels]
 from = "judged.late_labels"
 format = "jsonl"
-path = "${{OUT}}/late"
+path = "${{OUT}}/late_labels"
 
 [sink.late_changes]
 from = "quality.late"
 format = "jsonl"
-path = "${{OUT}}/late"
+path = "${{OUT}}/late_changes"
 kinds = "change"
 
 [dead_letters]
@@ -238,7 +238,7 @@ def check(workspace: Workspace, made: list[Request]) -> None:
         period = [request.scores[version] for request in made if request.second < REFERENCE]
         known = stability([score for score, _ in rows], period) if (place + 1) * EVERY >= REFERENCE else None
         assert drift[version, moment(place * EVERY)] == pytest.approx(known, abs=1e-6)
-    for folder in ("late", "bad"):
+    for folder in ("late", "late_labels", "late_changes", "bad"):
         assert not list((workspace.out / folder).glob("part-*"))
 
 
