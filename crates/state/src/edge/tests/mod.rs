@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod flow;
+mod kept;
 mod limits;
 
 use std::collections::BTreeMap;
