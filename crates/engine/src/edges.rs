@@ -15,7 +15,7 @@ use forebay_core::key_group::KeyGroup;
 use forebay_plan::graph::{EdgeKind, JobGraph};
 use forebay_plan::spec::{DurableMode, DurableSpec};
 use forebay_state::checkpoint::Started;
-use forebay_state::edge::{Claim, EdgeLog, EdgeMode, EdgeSettings, Positions, Published, WriterState};
+use forebay_state::edge::{Claim, EdgeLog, EdgeMode, EdgeSettings, PlantedBug, Positions, Published, WriterState};
 
 /// Folder of all logs beside the journal's.
 pub const EDGES_FOLDER: &str = "edges";
@@ -24,6 +24,7 @@ pub const EDGES_FOLDER: &str = "edges";
 pub(crate) struct Edges {
     env: Arc<dyn Env>,
     ends: Vec<Ends>,
+    bug: Option<PlantedBug>,
     logs: futures::lock::Mutex<BTreeMap<String, EdgeLog>>,
     /// By place of the region.
     published: Mutex<BTreeMap<usize, Published>>,
@@ -70,8 +71,8 @@ pub(crate) fn reader_uid(edge: &str) -> String {
 // === impl Edges ===
 
 impl Edges {
-    /// The edges of `graph`, their logs on the disk of `env`. Opens nothing yet.
-    pub fn new(graph: &JobGraph, env: Arc<dyn Env>) -> Self {
+    /// The edges of `graph`, their logs on the disk of `env`, with a planted bug or none. Opens nothing yet.
+    pub fn new(graph: &JobGraph, env: Arc<dyn Env>, bug: Option<PlantedBug>) -> Self {
         let places: BTreeMap<&str, usize> = graph
             .task_regions()
             .enumerate()
@@ -83,7 +84,7 @@ impl Edges {
         };
         let ends = graph.edges.iter().filter(|edge| edge.kind == EdgeKind::Logged).filter_map(ends).collect();
         let (logs, published, retained) = (futures::lock::Mutex::default(), Mutex::default(), Mutex::default());
-        Self { env, ends, logs, published, retained }
+        Self { env, ends, bug, logs, published, retained }
     }
 
     /// The log of `ends`, open.
@@ -99,6 +100,7 @@ impl Edges {
         };
         let mut settings = EdgeSettings::new(mode, [consumer(ends)]);
         settings.quota_bytes = ends.spec.quota;
+        settings.bug = self.bug;
         let folder = format!("{EDGES_FOLDER}/{uid}");
         let (log, report) = EdgeLog::open(Arc::clone(&self.env), &folder, settings).await?;
         if let Some((file, byte)) = report.torn {

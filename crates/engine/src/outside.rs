@@ -23,6 +23,7 @@ use forebay_runtime::planted::RuntimeBug;
 use forebay_runtime::threads::{SubtaskHost, Threads};
 use forebay_state::checkpoint::PlantedBug as CheckpointBug;
 use forebay_state::disk::LockGuard;
+use forebay_state::edge::PlantedBug as EdgeBug;
 use forebay_state::keyed::StateBug;
 use forebay_state::store::open_store;
 use tokio::runtime::Handle;
@@ -91,6 +92,8 @@ pub struct Planted {
     pub inference: operator::Planted,
     /// In the sinks.
     pub sink: Option<FileSinkBug>,
+    /// In durable edges.
+    pub edge: Option<EdgeBug>,
     /// In publishing checkpoints.
     pub checkpoint: Option<CheckpointBug>,
     /// In windows.

@@ -87,7 +87,7 @@ impl<'a> Job<'a> {
         let (env, graph) = (outside.env(), &prepared.plan.graph);
         let store = outside.store(&options.checkpoints)?;
         let folder = CheckpointFolder::new(Arc::clone(&env), store, &graph.job)?.with_bug(outside.planted().checkpoint);
-        let edges = Arc::new(Edges::new(graph, outside.journal_env(&options.journal)?));
+        let edges = Arc::new(Edges::new(graph, outside.journal_env(&options.journal)?, outside.planted().edge));
         let alignment = Alignment::default();
         Ok(Self { graph, prepared, options, outside, watch, env, folder, edges, alignment })
     }

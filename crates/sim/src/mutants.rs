@@ -12,6 +12,7 @@ use forebay_operators::stream_join::timed::TimedJoinBug;
 use forebay_operators::window::WindowBug;
 use forebay_runtime::planted::RuntimeBug;
 use forebay_state::checkpoint::PlantedBug as CheckpointBug;
+use forebay_state::edge::PlantedBug as EdgeBug;
 use forebay_state::keyed::StateBug;
 use forebay_state::store::PlantedStoreBug as StoreBug;
 
@@ -66,6 +67,7 @@ impl Mutant {
         mutants.extend(Self::of_store());
         mutants.extend(Self::of_event_time());
         mutants.extend(Self::of_runtime());
+        mutants.extend(Self::of_edges());
         mutants
     }
 
@@ -90,6 +92,19 @@ impl Mutant {
             Self::planted("join_forgets_clock", |planted| planted.timed_join = Some(TimedJoinBug::ForgetClock)),
             Self::planted("newest_entry_only", |planted| planted.state = Some(StateBug::NewestEntryOnly)),
         ]
+    }
+
+    /// Bugs of durable edges. Others need a crash between two calls of a restart: the model checks of `forebay-state` find them.
+    fn of_edges() -> impl Iterator<Item = Self> {
+        let bugs = [
+            ("edge_shows_unpublished", EdgeBug::ShowUnpublished),
+            ("edge_keeps_unpublished_tail", EdgeBug::KeepUnpublishedTail),
+            ("edge_shows_before_sync", EdgeBug::ShowBeforeSync),
+            ("edge_dedupes_by_count", EdgeBug::DedupeByCount),
+            ("edge_flushes_before_sync", EdgeBug::FlushBeforeSync),
+            ("edge_skips_folder_sync", EdgeBug::SkipFolderSync),
+        ];
+        bugs.into_iter().map(|(name, bug)| Self::planted(name, |planted| planted.edge = Some(bug)))
     }
 
     /// Bugs of barriers, channels, watermarks and the coordinator.
