@@ -115,13 +115,11 @@ impl Mutant {
             ("recorded_forgotten", RuntimeBug::RecordedForgotten),
             ("restored_forgotten", RuntimeBug::RestoredForgotten),
             ("kept_by_row", RuntimeBug::KeptByRow),
-            ("overtakes_into_sink", RuntimeBug::OvertakesIntoSink),
             ("greatest_watermark", RuntimeBug::GreatestWatermark),
             ("routed_by_row", RuntimeBug::RoutedByRow),
             ("time_does_not_end", RuntimeBug::TimeDoesNotEnd),
             ("side_into_main", RuntimeBug::SideIntoMain),
             ("published_early", RuntimeBug::PublishedEarly),
-            ("told_early", RuntimeBug::ToldEarly),
             ("not_out_of_order", RuntimeBug::NotOutOfOrder),
         ];
         bugs.into_iter().map(|(name, bug)| Self::planted(name, |planted| planted.runtime = Some(bug)))

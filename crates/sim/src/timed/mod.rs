@@ -35,9 +35,9 @@ pub(crate) struct Click {
 /// How rows lie in the files of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// Each file holds its part of the time, one reader reads them in turn, and rows are as far out of order as promised.
+    /// Files follow each other in time, and rows are as far out of order as promised.
     InTurn,
-    /// All files cover all of the time, and the promise is as long as that.
+    /// All files cover all of the time, and rows of one file are as far out of order as promised.
     Whole,
     /// All files cover all of the time, and the promise is too short.
     Loose,
@@ -55,6 +55,8 @@ pub(crate) struct Timed {
     /// How long a read of a file takes at most.
     pub far_max: Duration,
     out_of_order_ms: u64,
+    /// Whether each source has one reader, whatever the job's parallelism.
+    one_reader: bool,
     files: u64,
 }
 
@@ -77,14 +79,17 @@ impl Timed {
             return None;
         }
         let order = random.pick(&[Order::InTurn, Order::InTurn, Order::Whole, Order::Loose]);
-        let (span, jitter) = (random.pick(&[3_000, 20_000]), random.pick(&[0, 200, 2_000]));
+        let grid = random.pick(&[None, Some(0), Some(1)]);
+        let (span, jitter) = match grid {
+            None => (random.pick(&[3_000, 20_000]), random.pick(&[0, 200, 2_000])),
+            Some(_) => (3_000, random.pick(&[0, 200])),
+        };
         let out_of_order_ms = match order {
-            Order::InTurn => jitter,
-            Order::Whole => span + jitter,
+            Order::InTurn | Order::Whole => jitter,
             Order::Loose => random.below(jitter + 1) / 2,
         };
         let (window, join) = (random.chance(600), random.chance(600));
-        let times = Times { span, jitter, grid: random.pick(&[None, Some(0), Some(1)]) };
+        let times = Times { span, jitter, grid };
         let keys = random.within(1, 5);
         let (clicks, views) = (clicks(&mut random, 48, keys, times), clicks(&mut random, 32, keys, times));
         Some(Self {
@@ -96,6 +101,7 @@ impl Timed {
             out_of_order_ms,
             far_max: Duration::from_millis(random.pick(&[0, 60, 400])),
             files: random.within(1, 8),
+            one_reader: random.chance(300),
         })
     }
 
@@ -120,12 +126,13 @@ impl Timed {
 
     /// The sections of the sources, of `batch_rows` each.
     pub fn sources(&self, batch_rows: u64) -> String {
-        let parallelism = if self.order == Order::InTurn { "parallelism = 1\n" } else { "" };
+        let parallelism = if self.one_reader { "parallelism = 1\n" } else { "" };
+        let files = if self.order == Order::InTurn { "in_order" } else { "any_order" };
         let out_of_order = self.out_of_order_ms;
         let source = |name: &str| {
             format!(
                 "[source.{name}]\nformat = \"jsonl\"\npath = \"{name}/*.jsonl\"\nbatch_rows = {batch_rows}\n{parallelism}\
-                 watermark = {{ time = \"{FILE_TIME}\", out_of_order = \"{out_of_order}ms\" }}\n\n"
+                 watermark = {{ time = \"{FILE_TIME}\", out_of_order = \"{out_of_order}ms\", files = \"{files}\" }}\n\n"
             )
         };
         let views = if self.join.is_some() { source("views") } else { String::new() };
