@@ -138,7 +138,7 @@ def requests() -> list[Request]:
             request.labels.append((second + draw.uniform(WAIT + 1, RETENTION), clicked))
         elif fate < 0.93:
             request.labels.append((second + RETENTION + 1, clicked))
-        if 0.7 < fate < 0.9:
+        if 0.7 < fate < 0.85:
             request.labels.append((second + draw.uniform(0, RETENTION), not clicked))
         made.append(request)
     return made

@@ -226,7 +226,7 @@ impl Rules for DeduplicateRules {
         };
         // One whose key has given a row is only one more of them.
         let kept = self.kept(key)?;
-        Ok(!kept.is_some_and(|value| value.first() == Some(&1)))
+        Ok(kept.is_none_or(|value| value.first() != Some(&1)))
     }
 
     fn row(&mut self, row: &Row<'_>, out: &mut Output) -> Result<usize> {

@@ -128,7 +128,8 @@ fn mistakes_have_their_place_and_advice() {
     case("no uid", &top.replace("uid = \"s\"\n", "").replace("from = \"s\"\n", ""));
     case("updates into a sink without kinds", &top.replace("kinds = \"change\"", ""));
     let twice = "[[step]]\nuid = \"t\"\ndeduplicate = { by = [\"user\"] }\n[sink.views_out]";
-    case("updates into deduplicate", &top.replace("[sink.views_out]", twice));
+    let twice = top.replace("[sink.views_out]", twice).replace("[sink.out]\nfrom = \"s\"", "[sink.out]\nfrom = \"t\"");
+    case("updates into deduplicate", &twice);
     let timeless = text("deduplicate = { by = [\"user\"], order = \"event_time\" }");
     case("no event time", &timeless.replacen("watermark = { time = \"at\", out_of_order = \"5s\" }\n", "", 1));
     insta::assert_snapshot!(said);
