@@ -127,7 +127,10 @@ impl Job {
                     }
                     read => {
                         if let Read::Batch(batch) = &read {
-                            assert!(batch.ids().iter().all(|id| !ended.contains(&id.split)), "a row after its split's end");
+                            assert!(
+                                batch.ids().iter().all(|id| !ended.contains(&id.split)),
+                                "a row after its split's end"
+                            );
                         }
                         self.seen.take(read);
                         given += 1;
