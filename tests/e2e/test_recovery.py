@@ -15,7 +15,7 @@ from conftest import MakeSpace
 @pytest.mark.parametrize("parallelism", [1, 2, 3, 5])
 @pytest.mark.parametrize("name", recovery.entries())
 def test_a_kept_checkpoint_is_restored_and_ends_as_expected(name: str, parallelism: int, space: MakeSpace) -> None:
-    """Open windows, kept sides of a join, requests in flight, rows of edges and the journal go on where they were left."""
+    """Open windows, kept sides of a join, requests in flight, rows of edges, the journal: all go on where they were."""
     workspace = space(recovery.job_text(name), recovery.JOB)
     recovery.unpack(name, workspace)
     workspace.in_checkpoints("checkpoints", "verify")

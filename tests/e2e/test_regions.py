@@ -8,9 +8,8 @@ from collections import Counter
 from typing import Final
 
 from conftest import MakeSpace
+from kills import killed, undisturbed_seconds
 from rows import balance, check_answers, committed, write_rows
-from test_kill import killed as killed
-from test_kill import undisturbed_seconds as undisturbed_seconds
 
 ROWS: Final = 2000
 KILLS: Final = 12
