@@ -11,8 +11,8 @@ use forebay_sim::{Mutant, operator, run};
 
 /// Seeds tried for one bug, unless `MUTANT_SEEDS` says otherwise.
 const SEEDS_MAX: u64 = 400;
-/// Bugs that need more seeds, or a case that few seeds draw: left out unless `MUTANT` or `MUTANT_SEEDS` is set. The tests of
-/// their own part find each of them.
+/// Bugs that need more seeds, or a case that few seeds draw: left out unless `MUTANT` or `MUTANT_SEEDS` is set. All but
+/// `kept_by_row` are found by the tests of their own part.
 const RARE: [&str; 12] = [
     "tell_before_sync",
     "abort_before_claim",

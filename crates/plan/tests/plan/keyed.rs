@@ -15,7 +15,7 @@ fn graph(text: &str) -> JobGraph {
 }
 
 fn step<'a>(graph: &'a JobGraph, uid: &str) -> &'a Step {
-    graph.tasks.iter().flat_map(|task| &task.steps).find(|step| step.uid == uid).unwrap()
+    graph.tasks.iter().flat_map(|task| &task.steps).find(|step| step.uid == uid).expect("the step is in the plan")
 }
 
 /// A job of one step over clicks; both sources have event time, and what the step gives is written with its changes.
