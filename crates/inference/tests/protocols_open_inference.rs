@@ -199,8 +199,15 @@ async fn a_message_larger_than_the_server_takes_says_so_and_fewer_rows_pass() {
 #[tokio::test]
 async fn a_tensor_of_four_mebibytes_passes_over_http() {
     let width = 1 << 20;
-    let answer = asked(&settings(Transport::HttpJson, "large"), tensors(width, vec![0.5; width])).await.unwrap();
-    let values = values(&answer);
+    let (settings, rows) = (settings(Transport::HttpJson, "large"), tensors(width, vec![0.5; width]));
+    let mut answer = asked(&settings, rows.clone()).await;
+    // The server of a very busy machine may close the connection; the gate asks again then, and so does this.
+    for _ in 0..2 {
+        if answer.as_ref().is_err_and(|error| error.kind() == Kind::Unavailable) {
+            answer = asked(&settings, rows.clone()).await;
+        }
+    }
+    let values = values(&answer.unwrap());
     assert!(values.len() == width && values.iter().all(|value| *value == 1.0));
 }
 
