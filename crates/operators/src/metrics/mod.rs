@@ -1,6 +1,6 @@
 //! How good predictions were: accuracy, precision, recall, AUC, log loss, calibration error and drift, by key and interval.
 //!
-//! Takes updates: a prediction whose label changes is taken back and counted anew, exactly ([`tally`]). A row without a label
+//! Takes updates: a prediction whose label changes is taken back and counted anew, exactly (`tally`). A row without a label
 //! counts as a prediction and in drift, and in nothing else.
 //!
 //! An interval gives its row when the watermark reaches its last moment. With allowed lateness it stays that much longer, and
