@@ -2,7 +2,7 @@
 //!
 //! - [`mod@outside`]: what a job touches beyond this process, as one trait; production and simulation each implement it.
 //! - [`mod@prepare`]: looks at sources, tables and models, and plans the job.
-//! - [`mod@lower`]: turns the job graph into operators, readers, writers and committers.
+//! - `lower`: turns the job graph into operators, readers, writers and committers.
 //! - [`mod@run`]: starts, restores and restarts attempts until the job is done.
 //! - [`mod@checkpoints`]: what a published checkpoint involves: state, sinks, journal.
 //! - [`mod@env`]: clock, randomness and background work of this process.
