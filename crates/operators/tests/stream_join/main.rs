@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at anything odd")]
 
-mod bench;
 mod harness;
 mod oracle;
 
