@@ -12,6 +12,8 @@ use forebay_runtime::coordinator::Finish;
 use forebay_runtime::counters::Counters;
 use serde::Serialize;
 
+use crate::resume::region_name;
+
 /// Counts of a running job, shared between the job and whoever shows them. Rows count this process only.
 #[derive(Default)]
 pub struct Watch {
@@ -46,7 +48,7 @@ pub struct CheckpointReport {
 }
 
 /// How one region fared in this process.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct RegionReport {
     /// Its id, as the plan has it.
     pub id: String,
@@ -56,6 +58,8 @@ pub struct RegionReport {
     pub epoch: u64,
     /// How often it failed and was started again.
     pub restarts: u64,
+    /// Longest time from such a failure until its subtasks ran again, the pause before a restart included.
+    pub restart_max_seconds: f64,
 }
 
 /// Counts of one model.
@@ -169,7 +173,7 @@ impl Watch {
 
     fn on_region(&self, place: usize, change: impl FnOnce(&mut RegionReport)) {
         let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = format!("r{}", place + 1);
+        let id = region_name(place);
         change(regions.entry(place).or_insert_with(|| RegionReport { id, ..RegionReport::default() }));
     }
 
@@ -179,6 +183,12 @@ impl Watch {
 
     pub(crate) fn on_restart(&self, place: usize) {
         self.on_region(place, |region| region.restarts += 1);
+    }
+
+    pub(crate) fn on_restarted(&self, place: usize, took: Duration) {
+        self.on_region(place, |region| {
+            region.restart_max_seconds = region.restart_max_seconds.max(took.as_secs_f64());
+        });
     }
 
     pub(crate) fn on_checkpoint(&self, place: usize, epoch: u64, times: CheckpointTimes) {

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
+use forebay_engine::Stop;
+
 use crate::disk::{Trap, Weather};
 use crate::oracle::{Expected, Row};
 use crate::random::Random;
@@ -122,8 +124,8 @@ pub(crate) enum TroubleKind {
     Kill,
     /// The machine loses power.
     PowerLoss,
-    /// The user asks to drain and stop.
-    Stop,
+    /// The user asks to stop.
+    Stop(Stop),
     /// The process stalls; another takes its place; it wakes up after so many steps, for so many steps.
     Stall { after: u64, lives: u64 },
 }
@@ -325,7 +327,9 @@ fn troubles(random: &mut Random, stalls: bool) -> Vec<Trouble> {
         }
         let kind = match () {
             () if place == stalled => TroubleKind::Stall { after: random.below(1500), lives: random.within(1, 3000) },
-            () if stops && random.chance(250) => TroubleKind::Stop,
+            () if stops && random.chance(250) => {
+                TroubleKind::Stop(if place % 2 == 0 { Stop::Drain } else { Stop::Suspend })
+            }
             () if power_only || random.chance(500) => TroubleKind::PowerLoss,
             () => TroubleKind::Kill,
         };

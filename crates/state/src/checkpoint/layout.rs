@@ -124,9 +124,9 @@ impl Layout {
     pub fn savepoint(&self, name: &str) -> Result<String> {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if name.is_empty() || name.len() > SAVEPOINT_CHARS_MAX || name.starts_with('.') || !name.chars().all(plain) {
-            return Err(Error::new(Kind::Invalid, "name savepoint")
-                .with("name", name)
-                .source(format!("expected 1 to {SAVEPOINT_CHARS_MAX} letters, digits, `-`, `_` and `.`, no `.` in front")));
+            return Err(Error::new(Kind::Invalid, "name savepoint").with("name", name).source(format!(
+                "expected 1 to {SAVEPOINT_CHARS_MAX} letters, digits, `-`, `_` and `.`, no `.` in front"
+            )));
         }
         Ok(format!("{}/{name}.json", self.savepoints()))
     }

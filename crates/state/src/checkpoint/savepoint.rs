@@ -91,9 +91,9 @@ impl CheckpointFolder {
         let mut newest = BTreeMap::new();
         let regions = self.regions().await?;
         if regions.len() > 1 {
-            return Err(failed("create savepoint", Kind::Invalid, name)
-                .with("regions", regions.len())
-                .source("a job with durable steps cannot have one yet: drain it, and keep a copy of its checkpoint folder"));
+            return Err(failed("create savepoint", Kind::Invalid, name).with("regions", regions.len()).source(
+                "a job with durable steps cannot have one yet: drain it, and keep a copy of its checkpoint folder",
+            ));
         }
         for region in regions {
             let folder = self.clone().of_region(region);
@@ -121,8 +121,7 @@ impl CheckpointFolder {
     pub async fn regions(&self) -> Result<Vec<u32>> {
         let job = self.records.layout.job();
         let entries = self.records.store.list(job).await?;
-        let mut regions: Vec<u32> =
-            entries.iter().filter_map(|entry| Layout::region_of(job, &entry.path)).collect();
+        let mut regions: Vec<u32> = entries.iter().filter_map(|entry| Layout::region_of(job, &entry.path)).collect();
         regions.sort_unstable();
         regions.dedup();
         Ok(regions)

@@ -128,7 +128,8 @@ fn only_what_was_not_given_up_is_restorable() {
         for count in 0..4 {
             process.epoch(&started, Epoch(count + 2), count).await.unwrap();
         }
-        let epochs = |found: Vec<crate::checkpoint::Manifest>| -> Vec<u64> { found.iter().map(|m| m.epoch.0).collect() };
+        let epochs =
+            |found: Vec<crate::checkpoint::Manifest>| -> Vec<u64> { found.iter().map(|m| m.epoch.0).collect() };
         assert_eq!(epochs(process.folder.restorable(None).await.unwrap()), [2, 3, 4, 5]);
         assert_eq!(epochs(process.folder.restorable(Some(Epoch(4))).await.unwrap()), [2, 3, 4]);
         // Back to 3: the claim, 6, holds its state, and 4 and 5 are given up.
