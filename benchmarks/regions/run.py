@@ -2,12 +2,12 @@
 
     python benchmarks/regions/run.py [--forebay PATH] [--runs N] [--plot FILE.svg]
 
-`job.toml` is cut in two. While it runs, the folder of the second region's output becomes a file for a moment, so that its
-writes fail and it restarts; models stay loaded. Twice in each run, because the sixth failure within ten minutes ends a job.
-Counted are the report's longest restart of each run, the engine's own clock, and from outside the rows that each region's
-model computed in every tenth of a second. The ratio compares the first region's rows in the tenths within one second
-after a failure with its median in all others. Needs only the standard library. Exit code 1 if a row is lost or doubled, if a model was loaded again, or
-if a restart took longer than `--restart-max`.
+`job.toml` is cut in two. While it runs, the folder of the second region's output becomes a file for a moment, so that
+its writes fail and it restarts; models stay loaded. Twice in each run, because the sixth failure within ten minutes ends
+a job. Counted are the report's longest restart of each run, by the engine's own clock, and from outside the rows that
+each region's model computed in every tenth of a second. The ratio compares the first region's median rate within one
+second after a failure with its median at all other times. Needs only the standard library. Exit code 1 if a row is lost
+or doubled, if a model was loaded again, or if a restart took longer than `--restart-max`.
 """
 
 from __future__ import annotations
@@ -128,9 +128,7 @@ def plot(found: Run, path: Path) -> None:
     def place(at: float, rate: float) -> str:
         return f"{left + at / longest * width:.1f},{top + height - rate / highest * height:.1f}"
 
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width + 80}" height="{height + 80}" font-family="sans-serif" font-size="13">'
-    ]
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width + 80}" height="{height + 80}" font-size="13">']
     parts.append(
         f'<text x="{left}" y="18">rows/s of the models of r1 (blue) and r2 (orange); red: the output of r2 fails</text>'
     )

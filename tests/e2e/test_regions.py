@@ -109,7 +109,10 @@ def test_a_damaged_checkpoint_of_one_region_takes_the_others_back_as_far_as_need
     workspace = space(HELD_BACK, "cut")
     write_rows(workspace.input, DAMAGED_ROWS, random_text)
     engine = workspace.start()
-    enough = lambda: all(len(workspace.published(place)) >= DAMAGED_EPOCHS for place in (1, 2, 3))  # noqa: E731
+
+    def enough() -> bool:
+        return all(len(workspace.published(place)) >= DAMAGED_EPOCHS for place in (1, 2, 3))
+
     engine.wait_until(lambda: enough() and bool(committed(workspace.out)), "checkpoints")
     engine.kill()
     victim = workspace.states(region)[-1]

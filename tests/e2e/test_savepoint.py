@@ -18,7 +18,7 @@ def begun(workspace: Workspace) -> bool:
 
 
 def test_a_savepoint_of_a_running_job_outlives_its_neighbours_and_is_exact(space: MakeSpace) -> None:
-    """What came after it is taken back, computed answers are taken from the journal, the rows are those of a straight run."""
+    """What came after it is taken back, answers come from the journal, the rows are those of a straight run."""
     straight, workspace = space(JOB), space(JOB)
     for made in (straight, workspace):
         write_rows(made.input, ROWS)
