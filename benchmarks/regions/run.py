@@ -3,8 +3,8 @@
     python benchmarks/regions/run.py [--forebay PATH] [--runs N] [--plot FILE.svg]
 
 `job.toml` is cut in two. While it runs, the folder of the second region's output becomes a file for a moment, so that
-its writes fail and it restarts; models stay loaded. Twice in each run, because the sixth failure within ten minutes ends
-a job. Counted are the report's longest restart of each run, by the engine's own clock, and from outside the rows that
+its writes fail and it restarts; models stay loaded. Twice in each run: the sixth failure within ten minutes would end
+the job. Counted are the report's longest restart of each run, by the engine's own clock, and from outside the rows that
 each region's model computed in every tenth of a second. The ratio compares the first region's median rate within one
 second after a failure with its median at all other times. Needs only the standard library. Exit code 1 if a row is lost
 or doubled, if a model was loaded again, or if a restart took longer than `--restart-max`.
