@@ -30,6 +30,7 @@ pub mod remote;
 pub mod resume;
 pub mod run;
 mod sink;
+mod spill;
 mod stream_join;
 pub mod watch;
 mod window;

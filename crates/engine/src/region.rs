@@ -78,7 +78,10 @@ impl<'a> Region<'a> {
         let mut failures: Vec<Instant> = Vec::new();
         loop {
             let error = match self.attempt(resume, &mut models, stop.clone()).await {
-                Ok(finish) => return Ok(finish),
+                Ok(finish) => {
+                    self.job.watch.on_end(self.place);
+                    return Ok(finish);
+                }
                 Err(error) => error,
             };
             let env = &self.job.env;
@@ -148,14 +151,15 @@ impl<'a> Region<'a> {
             restored,
             bug: outside.planted().runtime,
         };
-        let (on_epoch, place) = (Arc::clone(watch), self.place);
+        watch.on_begin(self.place, env.now());
+        let (on_epoch, place, clock) = (Arc::clone(watch), self.place, Arc::clone(env));
         let surroundings = Surroundings {
             env: Arc::clone(env),
             host,
             checkpoints: Arc::new(self.checkpoints(models.as_ref(), edges)),
             stop: stop.boxed(),
             counters: Arc::clone(&watch.counters),
-            on_epoch: Arc::new(move |epoch, times| on_epoch.on_checkpoint(place, epoch.0, times)),
+            on_epoch: Arc::new(move |epoch, times| on_epoch.on_checkpoint(place, epoch.0, times, clock.now())),
         };
         if let Some(failed_at) = self.failed_at.lock().unwrap_or_else(PoisonError::into_inner).take() {
             watch.on_restarted(self.place, env.now().since(failed_at));
@@ -204,6 +208,7 @@ impl<'a> Region<'a> {
             tables: read_tables(self.job.graph, self.place, self.job.outside).await?,
             splits: self.splits().await?,
             logs: BTreeMap::new(),
+            state: self.job.state.clone(),
         })
     }
 

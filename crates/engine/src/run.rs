@@ -9,6 +9,7 @@ use forebay_plan::graph::JobGraph;
 use forebay_runtime::coordinator::{Finish, Stop};
 use forebay_runtime::time::Alignment;
 use forebay_state::checkpoint::CheckpointFolder;
+use forebay_state::keyed::StateSettings;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, try_join_all};
 
@@ -72,6 +73,8 @@ pub(crate) struct Job<'a> {
     /// That of the first region.
     pub folder: CheckpointFolder,
     pub edges: Arc<Edges>,
+    /// Bounds of each step's keyed state.
+    pub state: StateSettings,
     /// Keeps the sources of all regions together.
     pub alignment: Alignment,
 }
@@ -89,8 +92,14 @@ impl<'a> Job<'a> {
         let store = outside.store(&options.checkpoints)?;
         let folder = CheckpointFolder::new(Arc::clone(&env), store, &graph.job)?.with_bug(outside.planted().checkpoint);
         let edges = Arc::new(Edges::new(graph, outside.journal_env(&options.journal)?, outside.planted().edge));
+        let state = StateSettings {
+            memory_bytes_max: usize::try_from(graph.state_memory).unwrap_or(usize::MAX),
+            spill: outside.spill(&options.journal)?,
+            bug: outside.planted().state,
+            ..StateSettings::default()
+        };
         let alignment = Alignment::default();
-        Ok(Self { graph, prepared, options, outside, watch, env, folder, edges, alignment })
+        Ok(Self { graph, prepared, options, outside, watch, env, folder, edges, state, alignment })
     }
 
     /// Runs every region to its end. A failure that restarts do not mend ends the others as a crash would.

@@ -181,6 +181,7 @@ impl Scenario {
         let (sources, (steps, last)) = (self.shape.sources(*read_rows), self.shape.steps(*filter, *doubled));
         let sinks = self.shape.sinks(&last, self.timed.is_some(), *file_bytes, layout.sink);
         let timed = self.timed.as_ref();
+        let timed_head = timed.map(Timed::head).unwrap_or_default();
         let timed_ends = timed.map(|timed| timed.sources(*read_rows) + &timed.steps()).unwrap_or_default();
         let timed_sinks = timed.map(|timed| timed.sinks(*file_bytes, layout.sink)).unwrap_or_default();
         format!(
@@ -188,7 +189,7 @@ impl Scenario {
 parallelism = {}
 key_groups = 16
 checkpoint_interval = "{interval_ms}ms"
-
+{timed_head}
 {sources}{steps}{timed_ends}[[step]]
 from = "{last}"
 [step.infer]
