@@ -7,8 +7,38 @@
 
 from __future__ import annotations
 
-from forebay.expressions import Expression, col, expr, lit
+from forebay import errors
+from forebay.dataflow import DataFrame
+from forebay.expressions import Expression, col, count, expr, function, lit
+from forebay.io import Table, read_csv, read_images, read_jsonl, read_parquet, table
+from forebay.job import Job
+from forebay.result import DeadLetterWarning, Result
+from forebay.run import Report, Run
 from forebay.types import Tensor
 from forebay.udf import cls, func, method
 
-__all__ = ["Expression", "Tensor", "cls", "col", "expr", "func", "lit", "method"]
+__all__ = [
+    "DataFrame",
+    "DeadLetterWarning",
+    "Expression",
+    "Job",
+    "Report",
+    "Result",
+    "Run",
+    "Table",
+    "Tensor",
+    "cls",
+    "col",
+    "count",
+    "errors",
+    "expr",
+    "func",
+    "function",
+    "lit",
+    "method",
+    "read_csv",
+    "read_images",
+    "read_jsonl",
+    "read_parquet",
+    "table",
+]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from forebay._options import Options, checked
+from forebay._options import Options, checked, of_model
 from forebay.errors import InvalidError
 from forebay.expressions import Answer, Call, Expression, lit
 from forebay.types import ANY, Slot, Tensor, bare, outputs_of, type_of
@@ -130,6 +130,10 @@ class Function:
             self, options={**self.options, **checked(options)}, origin=self.origin or self  # type: ignore[typeddict-item]
         )
 
+    def asked_with(self, given: tuple[str, ...]) -> Bound:
+        """What a worker is sent that is given these parameters."""
+        return Bound(self, given)
+
     def __reduce__(self) -> str | tuple[Any, ...]:
         """Travels to a worker by name where it has one there, else as a whole."""
         if self.origin is not None:
@@ -164,6 +168,13 @@ class Bound:
     def label(self) -> str:
         """The name of the function."""
         return self.function.label
+
+    @property
+    def key(self) -> object:
+        """The function, what it is given, and what its workers are told."""
+        function = self.function
+        whose = id(function.plain if function.owner is None else function.owner)
+        return whose, self.function.plain.__name__, self.given, repr(of_model(function.options))
 
     @property
     def parameters(self) -> list[Parameter]:

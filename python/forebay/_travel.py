@@ -26,6 +26,8 @@ def table(bound: Bound, folder: str) -> dict[str, Any]:
     """
     import cloudpickle
 
+    if not folder:
+        raise InvalidError(f"function {bound.label} needs a folder to travel through; pass one: to_dict(folder)")
     try:
         content = cloudpickle.dumps(bound)
     except Exception as error:

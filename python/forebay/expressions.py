@@ -25,6 +25,10 @@ class Askable(Protocol):
     def label(self) -> str:
         """What steps and errors call it."""
 
+    @property
+    def key(self) -> object:
+        """What is equal for two that are the same model of a job."""
+
     def table(self, folder: str) -> dict[str, Any]:
         """Returns its table in a job, after writing the files that the table names into `folder`."""
 
@@ -59,13 +63,14 @@ class Expression:
     '("a""b" IS NULL)'
     """
 
-    __slots__ = ("_column", "_name", "_pieces")
+    __slots__ = ("_column", "_descending", "_name", "_pieces")
 
     def __init__(self, pieces: tuple[Piece, ...], *, name: str | None = None, column: str | None = None) -> None:
         """Not for users: `col`, `lit` and `expr` make expressions."""
         self._pieces = pieces
         self._name = name
         self._column = column
+        self._descending = False
 
     # === names ===
 
@@ -83,6 +88,17 @@ class Expression:
     def column(self) -> str | None:
         """The column that it is, unless it computes something."""
         return self._column
+
+    @property
+    def descending(self) -> bool:
+        """Whether `desc` made it, for an order."""
+        return self._descending
+
+    def desc(self) -> Expression:
+        """For `top`: the greatest first."""
+        made = Expression((*self._pieces, " DESC"), name=self._name)
+        made._descending = True
+        return made
 
     def alias(self, name: str) -> Expression:
         """The same value under another name."""
@@ -201,6 +217,32 @@ class Expression:
     def __getitem__(self, key: str) -> Expression:
         """One field of a struct."""
         return Expression((*_made("(", self, ")").pieces, f"[{quoted_literal(key)}]"), name=key)
+
+    # === aggregates, for windows ===
+
+    def sum(self) -> Expression:
+        """The sum of a window."""
+        return function("sum", self)
+
+    def mean(self) -> Expression:
+        """The mean of a window."""
+        return function("avg", self)
+
+    def min(self) -> Expression:
+        """The least value of a window."""
+        return function("min", self)
+
+    def max(self) -> Expression:
+        """The greatest value of a window."""
+        return function("max", self)
+
+    def count(self) -> Expression:
+        """How many values of a window are not null."""
+        return function("count", self)
+
+    def count_distinct(self) -> Expression:
+        """How many different values a window has."""
+        return _made("count(DISTINCT ", self, ")")
 
     # === functions ===
 
@@ -335,6 +377,15 @@ def expr(sql: str) -> Expression:
     'group'
     """
     return Expression((f"({sql})",))
+
+
+def count() -> Expression:
+    """How many rows a window has.
+
+    >>> count().alias("clicks").sql()
+    'count(*)'
+    """
+    return Expression(("count(*)",), name="count")
 
 
 def function(name: str, *arguments: object) -> Expression:
