@@ -1,7 +1,7 @@
 """From the graph of data frames to a job: the dict that a job file would hold.
 
 Uids come from the kind of a step, or the name of what it asks, and how many of those stand before it, so that they stay when
-steps of other kinds come and go; `name=` fixes one. Every text is escaped: `${` in yours is never read as a variable.
+steps of other kinds come and go; `name=` fixes one. Nothing is read here but, where columns are dropped, their names.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Compiler:
     def job(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The job so far, with its settings and sinks."""
         parts = {**settings, "source": self.sources, "step": self.steps, "model": self._models.tables}
-        return escaped({name: part for name, part in parts.items() if part or name == "source"})  # type: ignore[no-any-return]
+        return {name: part for name, part in parts.items() if part or name == "source"}
 
     def fresh(self, stem: str) -> str:
         """The next free uid of this stem."""
@@ -180,7 +180,7 @@ class Compiler:
             "step": steps,
             "model": {name: each for name, each in self._models.tables.items() if name in asked},
         }
-        return escaped({name: part for name, part in parts.items() if part})  # type: ignore[no-any-return]
+        return {name: part for name, part in parts.items() if part}
 
     def _step(self, uid: str, above: str | None, parts: dict[str, Any]) -> str:
         self.steps.append({"uid": uid, **({"from": above} if above else {}), **parts})
@@ -192,15 +192,6 @@ class Compiler:
         if name in self._uids:
             raise InvalidError(f"two parts of the job have the name {name!r}")
         return name
-
-
-def escaped(value: Any) -> Any:
-    """The value with `${` of every text meaning just that."""
-    if isinstance(value, str):
-        return value.replace("${", "$${")
-    if isinstance(value, dict):
-        return {name: escaped(each) for name, each in value.items()}
-    return [escaped(each) for each in value] if isinstance(value, list) else value
 
 
 def _reads(step: dict[str, Any]) -> list[str]:

@@ -7,12 +7,12 @@ Values are never changed to fit: a type or shape that differs is an error that s
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from forebay.types import Slot
+from forebay.types import ANY, Slot
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +27,7 @@ class ShapeError(ValueError):
 
 
 # What a function says it takes, and the columns that fit.
-_FITS: Final = {
+_FITS: Final[dict[str, Callable[[pa.DataType], bool]]] = {
     "int64": pa.types.is_integer,
     "float64": lambda given: pa.types.is_floating(given) or pa.types.is_integer(given),
     "string": lambda given: is_text(given),
@@ -48,14 +48,19 @@ def is_bytes(given: pa.DataType) -> bool:
 
 def fits(value: str, given: pa.DataType) -> bool:
     """Says whether a parameter hinted so takes a column of type `given`; without a check for the hint it does."""
-    if pa.types.is_null(given) or value not in _FITS:
+    if pa.types.is_null(given) or value == ANY:
         return True
-    return bool(_FITS[value](given))
+    return bool(_FITS[value](given)) if value in _FITS else given == value_type(value)
+
+
+def value_type(value: str) -> pa.DataType:
+    """The Arrow type of one value."""
+    return pa.type_for_alias({"float16": "halffloat"}.get(value, value))
 
 
 def field(slot: Slot) -> pa.Field:
     """The column of an output, as the engine's own tensors and values are laid out."""
-    value = pa.type_for_alias({"float16": "halffloat"}.get(slot.value, slot.value))
+    value = value_type(slot.value)
     if not slot.shape:
         return pa.field(slot.name, value)
     storage = pa.list_(pa.field("item", value, nullable=False), slot.width)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import site
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forebay.errors import from_native
@@ -45,7 +42,7 @@ def schema(job: dict[str, Any]) -> pa.Schema:
     import pyarrow as pa
 
     with raised():
-        return pa.ipc.read_schema(pa.py_buffer(native().schema(json.dumps(job), None)))
+        return pa.ipc.open_stream(native().schema(json.dumps(job))).schema
 
 
 def columns(job: dict[str, Any]) -> list[str]:
@@ -55,16 +52,7 @@ def columns(job: dict[str, Any]) -> list[str]:
 
 def start(job: dict[str, Any], *, checkpoints: str, journal: str | None, resume: bool, keep: int, python: str) -> _native.Run:
     """Plans and starts a job."""
-    _let_workers_import()
     with raised():
         return native().run(  # type: ignore[no-any-return]
             json.dumps(job), checkpoints=checkpoints, journal=journal, resume=resume, keep=keep, python=python
         )
-
-
-def _let_workers_import() -> None:
-    """Puts the folder of this package on the path of workers, unless it is installed."""
-    home = str(Path(__file__).resolve().parents[1])
-    there = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    if home not in there and home not in site.getsitepackages():
-        os.environ["PYTHONPATH"] = os.pathsep.join([home, *filter(None, there)])

@@ -11,6 +11,7 @@ import dataclasses
 import reprlib
 import traceback
 from collections.abc import Sequence
+from types import TracebackType
 from typing import Any, Final
 
 import pyarrow as pa
@@ -114,11 +115,9 @@ class Executor:
                 what = f"function {self._bound.label} returned {_SHOWN.repr(result)}: {error}"
                 failures[row] = RowFailure(row, "Data", f"{what}\n{_shown(arguments[row])}")
                 parts.append([None] * len(self._outputs))
-        columns = zip(*parts, strict=True)
-        return _batch_of(
-            [_convert.column_of_rows(column, slot) for column, slot in zip(columns, self._outputs, strict=True)],
-            self._outputs,
-        )
+        columns = ([each[index] for each in parts] for index in range(len(self._outputs)))
+        made = [_convert.column_of_rows(column, slot) for column, slot in zip(columns, self._outputs, strict=True)]
+        return _batch_of(made, self._outputs)
 
     def _checked(self, result: Any) -> list[Any]:
         """The values of the outputs, each of which fits."""
@@ -139,11 +138,16 @@ class Executor:
 def trace(error: BaseException) -> str:
     """The whole traceback of what user code raised, without the frames of this package around it."""
     frames = error.__traceback__
-    while frames is not None and frames.tb_next is not None and frames.tb_frame.f_globals.get("__name__") == __name__:
+    while frames is not None and frames.tb_next is not None and _ours(frames):
         frames = frames.tb_next
     text = "".join(traceback.format_exception(type(error), error, frames)).rstrip()
     half = _REASON_CHARACTERS // 2
     return text if len(text) <= 2 * half else f"{text[:half]}\n...\n{text[-half:]}"
+
+
+def _ours(frame: TracebackType) -> bool:
+    """Whether a frame is of this package, started as a module or imported."""
+    return (frame.tb_frame.f_globals.get("__package__") or "").partition(".")[0] in ("forebay", "asyncio")
 
 
 async def _all_at_once(call: Any, arguments: list[dict[str, Any]]) -> list[Any]:

@@ -218,15 +218,22 @@ def _hints(plain: Callable[..., Any]) -> dict[str, Any]:
     """The hints that can be evaluated; one that names something of an inner scope is as good as none."""
     try:
         return typing.get_type_hints(plain, include_extras=True)
-    except NameError:
+    except (NameError, TypeError):
         names = {**getattr(plain, "__globals__", {}), **inspect.getclosurevars(plain).nonlocals}
-        found = {}
-        for name, hint in inspect.get_annotations(plain).items():
-            try:
-                found[name] = eval(hint, names) if isinstance(hint, str) else hint
-            except NameError:
-                continue
-        return found
+        found = {name: _evaluated(hint, names) for name, hint in inspect.get_annotations(plain).items()}
+        return {name: hint for name, hint in found.items() if hint is not None}
+
+
+def _evaluated(hint: Any, names: dict[str, Any]) -> Any:
+    if not isinstance(hint, str):
+        return hint
+    # `pandas.Series[float]` is good for type checkers only.
+    for text in (hint, hint.partition("[")[0]):
+        try:
+            return eval(text, names)
+        except (NameError, TypeError):
+            continue
+    return None
 
 
 def _parameter(given: inspect.Parameter, hint: object, function: str, batch: bool) -> Parameter:
@@ -240,8 +247,9 @@ def _parameter(given: inspect.Parameter, hint: object, function: str, batch: boo
 def _form(hint: object) -> str:
     plain = bare(hint)
     if isinstance(plain, Tensor):
-        plain = typing.get_args(hint)[0] if typing.get_args(hint) else plain
-        if isinstance(plain, Tensor):
+        around = next(iter(typing.get_args(hint)), Any)
+        plain = around
+        if plain is Any:
             return "numpy"
     plain = typing.get_origin(plain) or plain
     package = getattr(plain, "__module__", "").partition(".")[0]

@@ -39,7 +39,7 @@ def table(bound: Bound, folder: str) -> dict[str, Any]:
     file.write_bytes(content)
     options = {"version": version(bound, content), **of_model(bound.function.options)}
     path = [str(Path(entry or ".").resolve()) for entry in sys.path if Path(entry or ".").exists()]
-    named = {"host": "python", "pickled": str(file), "path": path, "python": sys.executable}
+    named = {"host": "python", "pickled": str(file), "path": path}
     return {**named, **options, "signature": bound.signature()}
 
 

@@ -86,7 +86,8 @@ def load(settings: dict[str, Any]) -> Bound:
 
     Raises: InvalidError if it is not there; CorruptError if the file is not the one that the job was planned with.
     """
-    sys.path[:0] = [folder for folder in settings.get("path") or [] if folder not in sys.path]
+    path = settings.get("path") or []
+    sys.path[:0] = [folder for folder in ([path] if isinstance(path, str) else path) if folder not in sys.path]
     if settings.get("memory_bytes"):
         resource.setrlimit(resource.RLIMIT_DATA, (settings["memory_bytes"],) * 2)
     if settings.get("pickled"):

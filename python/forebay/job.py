@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forebay import _engine
-from forebay._compile import Compiler, escaped
+from forebay._compile import Compiler
 from forebay._graph import Node
 from forebay._options import Duration, Size, duration
 from forebay.run import Run
@@ -84,7 +84,7 @@ class Job:
         sinks = {
             sink.name or compiler.fresh("sink"): {"from": compiler.uid_of(sink.node), **sink.settings} for sink in self.sinks
         }
-        return {**compiler.job(self._settings()), "sink": escaped(sinks)}
+        return {**compiler.job(self._settings()), "sink": sinks}
 
     def explain(self) -> str:
         """What the engine will do: tasks, edges, regions, guarantees, what a failure costs."""

@@ -1,0 +1,99 @@
+"""For tests of jobs: rows in memory as a source, a scripted model, and rows that make their worker crash, once.
+
+The real engine runs the job, with real worker processes; only what is outside of it is replaced.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+from forebay._options import Options, checked
+from forebay.io import read_jsonl, read_parquet
+from forebay.models import Model
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from forebay.dataflow import DataFrame
+
+__all__ = ["CrashOnce", "rows", "scripted"]
+
+
+def rows(
+    given: Sequence[Mapping[str, Any]] | pa.Table, *, name: str | None = None, files: int = 1, batch_rows: int | None = None
+) -> DataFrame:
+    """A source of these rows, in as many files; they lie in a temporary folder until this process ends.
+
+    Dicts become lines of JSON, and a table a Parquet file, which also keeps types that JSON has not.
+
+    >>> rows([{"word": "a"}, {"word": "b"}]).filter("word > 'a'").collect().rows()
+    [{'word': 'b'}]
+    """
+    folder = Path(tempfile.mkdtemp(prefix="rows-", dir=_folder()))
+    each = -(-len(given) // files)
+    for number in range(files):
+        file = folder / f"{number:05}"
+        if isinstance(given, Sequence):
+            lines = "".join(json.dumps(row) + "\n" for row in given[number * each : (number + 1) * each])
+            file.with_suffix(".jsonl").write_text(lines)
+        else:
+            import pyarrow.parquet as pq
+
+            pq.write_table(given.slice(number * each, each), file.with_suffix(".parquet"))
+    read, suffix = (read_jsonl, "jsonl") if isinstance(given, Sequence) else (read_parquet, "parquet")
+    return read(folder / f"*.{suffix}", name=name, batch_rows=batch_rows)
+
+
+def scripted(
+    *,
+    service_time: str | None = None,
+    fail_on: str | None = None,
+    crash_on: str | None = None,
+    name: str = "scripted",
+    **options: Unpack[Options],
+) -> Model:
+    """The engine's own model for tests: takes `text`, gives `echo` and `length`, takes so long, fails or dies on texts that contain something."""
+    script = {"host": "fake", "service_time": service_time, "fail_on": fail_on, "crash_on": crash_on}
+    settings = {key: value for key, value in script.items() if value is not None}
+    return Model(settings, outputs=("echo", "length"), name=name, options=checked(options))
+
+
+class CrashOnce:
+    """Values that kill the process which meets them, the first time only; for use inside a function.
+
+    >>> crash = CrashOnce({"b"})
+    >>> crash.meet("a")
+
+    A copy in another process, or the same job after a restart, knows what was met before.
+    """
+
+    def __init__(self, values: Iterable[object]) -> None:
+        """Remembers them in a folder that lasts as long as this process."""
+        self._values = {repr(value) for value in values}
+        self._met = tempfile.mkdtemp(prefix="met-", dir=_folder())
+
+    def meet(self, value: object) -> None:
+        """Ends this process if the value is one of them and is met for the first time."""
+        if repr(value) not in self._values:
+            return
+        mark = Path(self._met) / repr(value).encode().hex()
+        try:
+            mark.touch(exist_ok=False)
+        except FileExistsError:
+            return
+        os._exit(70)
+
+
+@cache
+def _folder() -> str:
+    folder = tempfile.mkdtemp(prefix="forebay-testing-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
