@@ -7,11 +7,12 @@
 
 from __future__ import annotations
 
-from forebay import errors
+from forebay import ai, errors
 from forebay.dataflow import DataFrame
 from forebay.expressions import Expression, col, count, expr, function, lit
 from forebay.io import Table, read_csv, read_images, read_jsonl, read_parquet, table
 from forebay.job import Job
+from forebay.models import Model
 from forebay.result import DeadLetterWarning, Result
 from forebay.run import Report, Run
 from forebay.types import Tensor
@@ -22,11 +23,13 @@ __all__ = [
     "DeadLetterWarning",
     "Expression",
     "Job",
+    "Model",
     "Report",
     "Result",
     "Run",
     "Table",
     "Tensor",
+    "ai",
     "cls",
     "col",
     "count",

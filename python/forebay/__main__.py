@@ -1,4 +1,4 @@
-"""`python -m forebay worker ..` is what the engine starts for models that it hosts itself; `version` prints the version."""
+"""What the engine starts for models that it hosts itself, `python -m forebay worker ..`; and `version`."""
 
 from __future__ import annotations
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from forebay._call import Askable, Call
 from forebay._options import of_step
 from forebay._split import Asking
 from forebay.errors import InvalidError
-from forebay.expressions import Answer, Askable, Call, Expression
+from forebay.expressions import Answer, Expression
 
 
 class Models:

@@ -1,7 +1,8 @@
 """From the graph of data frames to a job: the dict that a job file would hold.
 
-Uids come from the kind of a step, or the name of what it asks, and how many of those stand before it, so that they stay when
-steps of other kinds come and go; `name=` fixes one. Nothing is read here but, where columns are dropped, their names.
+Uids come from the kind of a step, or the name of what it asks, and how many of those stand before it, so that they stay
+when steps of other kinds come and go; `uid=` fixes one. Nothing is read here but, where columns are dropped, their
+names.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from forebay._ask import Models, infer
+from forebay._call import Output
 from forebay._graph import Node, ordered
 from forebay._literals import quoted_name
 from forebay._split import Asking, aliased, split
 from forebay.errors import InvalidError
-from forebay.expressions import Expression, Output
+from forebay.expressions import Expression
 
 Schema = Callable[[dict[str, Any]], list[str]]
 _UID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -40,7 +42,9 @@ class Compiler:
     def add(self, nodes: list[Node]) -> None:
         """Adds nodes and all that they hang on."""
         each = list(ordered(nodes))
-        self._uids |= {self._checked(node.name) for node in each if node.name is not None}
+        for node in each:
+            if node.uid is not None and id(node) not in self._made:
+                self._uids.add(self._checked(node.uid))
         for node in each:
             if id(node) not in self._made:
                 self._made[id(node)] = self._add(node)
@@ -69,7 +73,7 @@ class Compiler:
     def _add(self, node: Node) -> str:
         match node.kind:
             case "source":
-                uid = node.name or self.fresh("source")
+                uid = node.uid or self.fresh("source")
                 self.sources[uid] = dict(node.settings)
                 return uid
             case "side":
@@ -85,10 +89,10 @@ class Compiler:
         settings = dict(node.settings)
         uids = [self.uid_of(each) for each in node.inputs]
         if node.kind == "union":
-            return self._step(node.name or self.fresh("union"), None, {"union": uids})
+            return self._step(node.uid or self.fresh("union"), None, {"union": uids})
         if len(uids) > 1:
             settings[{"join": "stream", "feedback": "labels"}[node.kind]] = uids[1]
-        return self._step(node.name or self.fresh(node.kind), uids[0], {node.kind: settings})
+        return self._step(node.uid or self.fresh(node.kind), uids[0], {node.kind: settings})
 
     def _excluding(self, node: Node) -> str:
         above = self.uid_of(node.inputs[0])
@@ -96,7 +100,7 @@ class Compiler:
         missing = [name for name in gone if name not in known]
         if missing:
             raise InvalidError(f"exclude: there is no column {missing[0]!r}; there are {', '.join(known)}")
-        return self._keeping(above, [name for name in known if name not in gone], node.name or self.fresh("exclude"))
+        return self._keeping(above, [name for name in known if name not in gone], node.uid or self.fresh("exclude"))
 
     def _keeping(self, above: str, names: list[str], uid: str) -> str:
         items = [f"{quoted_name(name)} AS {quoted_name(name)}" for name in names]
@@ -113,7 +117,7 @@ class Compiler:
             above = self._asking(step, above, node)
         rest = {name: each for name, each in named.items() if name not in in_place}
         if rest or not named:
-            above = self._step(node.name or self.fresh(node.kind), above, self._texts(node, rest, found.answers))
+            above = self._step(node.uid or self.fresh(node.kind), above, self._texts(node, rest, found.answers))
         if not found.made or node.kind == "select":
             return above
         kept = before + [name for name in named if name not in before and node.kind == "with"]
@@ -128,7 +132,7 @@ class Compiler:
     def _asking(self, step: list[str] | Asking, above: str, node: Node) -> str:
         if isinstance(step, list):
             return self._step(self.fresh("inputs"), above, {"with": step})
-        uid = node.name if node.name and node.kind == "with" and node.name not in self._taken() else None
+        uid = node.uid if node.uid and node.kind == "with" and node.uid not in self._taken() else None
         settings = infer(step, self._models)
         return self._step(uid or self.fresh(step.call.asked.label), above, {"infer": settings})
 
@@ -148,7 +152,7 @@ class Compiler:
     # === columns ===
 
     def columns(self, uid: str) -> list[str]:
-        """The columns of what a uid gives; those of sources and of steps with columns of their own are asked of the engine."""
+        """The columns of what a uid gives; the engine is asked where the kind of the step does not tell."""
         if uid not in self._columns:
             self._columns[uid] = self._found(uid)
         return self._columns[uid]
@@ -186,12 +190,12 @@ class Compiler:
         self.steps.append({"uid": uid, **({"from": above} if above else {}), **parts})
         return uid
 
-    def _checked(self, name: str) -> str:
-        if not _UID.fullmatch(name):
-            raise InvalidError(f"name {name!r} is not 1 to 64 letters, digits, - and _")
-        if name in self._uids:
-            raise InvalidError(f"two parts of the job have the name {name!r}")
-        return name
+    def _checked(self, uid: str) -> str:
+        if not _UID.fullmatch(uid):
+            raise InvalidError(f"uid {uid!r} is not 1 to 64 letters, digits, - and _")
+        if uid in self._uids:
+            raise InvalidError(f"two parts of the job have the uid {uid!r}")
+        return uid
 
 
 def _reads(step: dict[str, Any]) -> list[str]:

@@ -1,7 +1,7 @@
 """Arrow columns into what functions take, and what they return into Arrow columns.
 
-Tensors become views of the received buffer and answers are wrapped where they lie, as far as their memory layout allows.
-Values are never changed to fit: a type or shape that differs is an error that says both.
+Tensors become views of the received buffer and answers are wrapped where they lie, as far as their memory layout
+allows. Values are never changed to fit: a type or shape that differs is an error that says both.
 """
 
 from __future__ import annotations
@@ -74,21 +74,27 @@ def is_tensor(given: pa.DataType) -> bool:
 
 
 def ndarray(column: pa.Array) -> np.ndarray[Any, Any]:
-    """The column as one array, rows first; a view where the column has no nulls and no text."""
-    if isinstance(column, pa.FixedShapeTensorArray):
-        return column.to_numpy_ndarray() if not column.null_count else _with_nulls(column)
-    if pa.types.is_fixed_size_list(column.type) and not column.null_count:
-        return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), column.type.list_size)
-    return column.to_numpy(zero_copy_only=False)
+    """The column as one array, rows first; a view where the column has no nulls, no text and no booleans."""
+    array: np.ndarray[Any, Any]
+    if not is_tensor(column.type):
+        array = column.to_numpy(zero_copy_only=False)
+        return array
+    storage = column.storage if isinstance(column, pa.FixedShapeTensorArray) else column
+    shape = column.type.shape if isinstance(column, pa.FixedShapeTensorArray) else [storage.type.list_size]
+    if storage.null_count:
+        return _with_nulls(storage, shape)
+    # Not `to_numpy_ndarray`, which forgets where a slice begins.
+    array = storage.flatten().to_numpy(zero_copy_only=False).reshape(len(storage), *shape)
+    return array
 
 
-def _with_nulls(column: pa.FixedShapeTensorArray) -> np.ndarray[Any, Any]:
+def _with_nulls(storage: pa.Array, shape: Sequence[int]) -> np.ndarray[Any, Any]:
     import numpy as np
 
-    shape = column.type.shape
-    rows = [None if row is None else np.asarray(row).reshape(shape) for row in column.storage.to_pylist()]
-    boxed = np.empty(len(rows), dtype=object)
-    boxed[:] = rows
+    whole = storage.values.to_numpy(zero_copy_only=False).reshape(-1, *shape)[storage.offset :]
+    boxed = np.empty(len(storage), dtype=object)
+    for row, valid in enumerate(storage.is_valid().to_pylist()):
+        boxed[row] = whole[row] if valid else None
     return boxed
 
 
@@ -131,7 +137,7 @@ def _tensor_of_rows(results: Sequence[Any], slot: Slot) -> pa.Array:
 
 
 def column_of_batch(result: Any, slot: Slot, rows: int) -> pa.Array:
-    """The column of what a batch function returned for one output: an Arrow, NumPy, pandas, Polars, torch or Python sequence.
+    """The column of what a batch function returned for one output: a sequence of Arrow, NumPy, pandas and so on.
 
     Raises: ShapeError for another number of rows, TypeError or pa.ArrowInvalid for other types.
     """

@@ -50,7 +50,9 @@ def columns(job: dict[str, Any]) -> list[str]:
     return list(schema(job).names)
 
 
-def start(job: dict[str, Any], *, checkpoints: str, journal: str | None, resume: bool, keep: int, python: str) -> _native.Run:
+def start(
+    job: dict[str, Any], *, checkpoints: str, journal: str | None, resume: bool, keep: int, python: str
+) -> _native.Run:
     """Plans and starts a job."""
     with raised():
         return native().run(  # type: ignore[no-any-return]

@@ -1,7 +1,7 @@
 """Runs a function over the rows of one call: once a row, once a batch, or all rows at once where it is `async`.
 
-What it raises for a row is that row's failure and does no harm to the others. What says that no row can be served (out of
-memory, an overloaded service) is raised and fails the call.
+What it raises for a row is that row's failure and does no harm to the others. What says that no row can be served (out
+of memory, an overloaded service) is raised and fails the call.
 """
 
 from __future__ import annotations
@@ -111,7 +111,15 @@ class Executor:
         for row, result in enumerate(results):
             try:
                 parts.append(self._checked(result))
-            except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
+            except (
+                pa.ArrowInvalid,
+                pa.ArrowTypeError,
+                TypeError,
+                ValueError,
+                KeyError,
+                AttributeError,
+                OverflowError,
+            ) as error:
                 what = f"function {self._bound.label} returned {_SHOWN.repr(result)}: {error}"
                 failures[row] = RowFailure(row, "Data", f"{what}\n{_shown(arguments[row])}")
                 parts.append([None] * len(self._outputs))

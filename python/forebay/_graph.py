@@ -1,4 +1,4 @@
-"""The graph that a data frame records: sources, steps, side outputs. Values only; nothing is read, checked or run here."""
+"""The graph that a data frame records: sources, steps, side outputs. Values only; nothing is read or run here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Node:
     kind: str
     inputs: tuple[Node, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
-    name: str | None = None
+    uid: str | None = None
 
 
 def ordered(nodes: list[Node]) -> Iterator[Node]:

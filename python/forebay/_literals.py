@@ -80,5 +80,7 @@ def _time(value: object) -> str:
     if isinstance(value, datetime.timedelta):
         microseconds = value // datetime.timedelta(microseconds=1)
         return f"INTERVAL '{microseconds} microseconds'"
-    raise InvalidError(f"{value!r:.100} ({type(value).__name__}) is no constant; there are None, bool, int, float, str, bytes, "
-                       "Decimal, date, datetime and timedelta, or a column: col(..)")
+    raise InvalidError(
+        f"{value!r:.100} ({type(value).__name__}) is no constant; there are None, bool, int, float, str, bytes, "
+        "Decimal, date, datetime and timedelta, or a column: col(..)"
+    )

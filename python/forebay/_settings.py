@@ -36,7 +36,9 @@ def _alone(given: Any) -> tuple[str, Expression]:
     if isinstance(given, str):
         return given, col(given)
     if not isinstance(given, Expression):
-        raise InvalidError(f"{given!r:.100} is neither the name of a column nor an expression; for a constant: name=value")
+        raise InvalidError(
+            f"{given!r:.100} is neither the name of a column nor an expression; for a constant: name=value"
+        )
     if given.name is None:
         raise InvalidError(f"{given!r} has no name; give it one with .alias(..), or write name=expression")
     return given.name, given

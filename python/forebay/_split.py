@@ -1,7 +1,7 @@
 """Expressions with calls in them, taken apart: each call becomes an `infer` step, what is left is SQL.
 
-Inputs of a call that are more than a column are computed in a step before it, under a name of ours that is dropped in the
-end. Calls of calls come out innermost first. A call that stands in several places is asked once.
+Inputs of a call that are more than a column are computed in a step before it, under a name of ours that is dropped in
+the end. Calls of calls come out innermost first. A call that stands in several places is asked once.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from forebay._call import Call, Output
 from forebay._literals import quoted_name
-from forebay.expressions import Call, Expression, Output
+from forebay.expressions import Expression
 
 PREFIX = "_forebay_"
 

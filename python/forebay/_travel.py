@@ -1,7 +1,7 @@
 """How a function gets to its workers: as a file that cloudpickle writes and only workers read.
 
-What workers can import travels as a name inside it. The version names what the answers of the function hang on, so that a
-changed function is asked again: it is made of the function's source and of what its object is made with.
+What workers can import travels as a name inside it. The version names what the answers of the function hang on, so that
+a changed function is asked again: it is made of the function's source and of what its object is made with.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What runs inside a worker process: connects to the engine, loads one function, answers calls until the socket closes.
 
-`python -m forebay._worker --socket PATH [--log FILE]`. One call at a time, on one thread. What the function prints goes to
-the engine's log, never between frames. The process leaves when the engine does, however the engine ends.
+`python -m forebay._worker --socket PATH [--log FILE]`. One call at a time, on one thread. What the function prints goes
+to the engine's log, never between frames. The process leaves when the engine does, however the engine ends.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from typing import Any, Final
 
 from forebay import _frames
 from forebay._execute import Executor, trace
-from forebay._function import Bound, Function, Instance, function_of
+from forebay._function import Bound, Function, Instance
+from forebay._hints import function_of
 from forebay.errors import CorruptError, Error, InvalidError
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -99,7 +100,9 @@ def _unpickled(path: str, expected: str | None) -> Bound:
     content = Path(path).read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if expected is not None and found != expected:
-        raise CorruptError("the pickled function is not the one that was planned", file=path, sha256=found, expected=expected)
+        raise CorruptError(
+            "the pickled function is not the one that was planned", file=path, sha256=found, expected=expected
+        )
     bound = pickle.loads(content)
     return bound if isinstance(bound, Bound) else _bound(bound, path)
 

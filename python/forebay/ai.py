@@ -1,7 +1,7 @@
-"""What models are asked for most: an answer, an embedding, a label. Each is one `infer` step; none does more than its model.
+"""What models are asked for most: an answer, an embedding, a label. Each is one `infer` step and no more.
 
-`prompt`, `embed_text` and `classify_text` take a model of OpenAI's API, since no other host takes text. A local embedding
-model is a class with `@cls`; see the guide.
+`prompt`, `embed_text` and `classify_text` take a model of OpenAI's API, since no other host takes text. A local
+embedding model is a class with `@cls`; see the guide.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """How a data frame ends: rows in this process, or files of a job.
 
-Rows that come to this process are written by the job into a private folder first, and read from there as each checkpoint
-commits them; so they are what a sink would have got, each once. The folder goes when the rows have been read.
+Rows that come to this process are written by the job into a private folder first, and read from there as each
+checkpoint commits them; so they are what a sink would have got, each once. The folder goes when the rows have been
+read.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 # Rows of a long job are seen this soon; a job that ends before shows them at its end.
 _INTERVAL: Final = "500ms"
 _SHOWN_ROWS: Final = 10
+# Between two looks for committed files.
+_LOOK_SECONDS: Final = 0.02
 
 
 class Ending:
@@ -40,7 +43,7 @@ class Ending:
 
     def to_job(self, **settings: Any) -> Job:
         """A job that runs it and drops its rows: for a look at what the engine is told."""
-        return Job(**{"dead_letters": "dead_letters", **settings}).blackhole(self)  # type: ignore[arg-type]
+        return Job(**settings).blackhole(self)  # type: ignore[arg-type]
 
     def explain(self, **settings: Any) -> str:
         """What the engine will do."""
@@ -59,7 +62,9 @@ class Ending:
 
     # === rows in this process ===
 
-    def collect(self, *, progress: bool | None = None, kinds: str | None = None, **settings: Unpack[JobSettings]) -> Result:
+    def collect(
+        self, *, progress: bool | None = None, kinds: str | None = None, **settings: Unpack[JobSettings]
+    ) -> Result:
         """Runs it to its end and returns all rows, and the dead letters.
 
         `kinds` names the column that says what rows of an update stream do; such streams need it.
@@ -79,10 +84,12 @@ class Ending:
             yield from _batches(run, folder)
 
     def iter_rows(self, **settings: Unpack[JobSettings]) -> Iterator[dict[str, Any]]:
-        """The rows as dicts as they are committed. Closing the iterator cancels the job."""
+        """The rows as dicts, tensors as NumPy arrays, as they are committed. Closing the iterator cancels the job."""
+        from forebay._tensors import rows_of
+
         with contextlib.closing(_closable(self.iter_batches(**settings))) as batches:
             for batch in batches:
-                yield from batch.to_pylist()
+                yield from rows_of(batch)
 
     def take(self, rows: int, **settings: Unpack[JobSettings]) -> list[dict[str, Any]]:
         """The first rows that come, as dicts; then the job is cancelled."""
@@ -148,23 +155,23 @@ class Ending:
 
 
 def _batches(run: Run, folder: Path) -> Iterator[pa.RecordBatch]:
-    """The rows of every file once it is committed; files are removed when they were read."""
+    """The rows of every file once it is committed. Files stay: a commit that is repeated looks for them."""
     import pyarrow.parquet as pq
 
+    from forebay._tensors import restored
+
+    read: set[Path] = set()
     ended = False
     while not ended:
-        ended = run.wait(_look_seconds()) is not None
-        for file in sorted((folder / "rows").glob("part-*.parquet"), key=_position):
-            yield from pq.ParquetFile(file).iter_batches()
-            file.unlink()
-
-
-def _look_seconds() -> float:
-    return 0.02
+        ended = run.wait(_LOOK_SECONDS) is not None
+        new = set((folder / "rows").glob("part-*.parquet")) - read
+        for file in sorted(new, key=_position):
+            yield from map(restored, pq.ParquetFile(file).iter_batches())
+        read |= new
 
 
 def _position(file: Path) -> list[int]:
-    """Epoch, subtask and number of a file, so that files of one subtask come in the order in which they were written."""
+    """Epoch, subtask and number of a file, so that files of one subtask come in their order."""
     return [int(part) for part in file.stem.split("-")[1:]]
 
 

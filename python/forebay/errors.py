@@ -1,11 +1,13 @@
 """The exceptions of Forebay: one class for each kind of error, named for who has to act.
 
-A function that a job calls may raise them, too. They then mean what the kind means: `OverloadError` shrinks the limit and
-the rows are tried again, `DataError` makes the row a dead letter. Every other exception of a function is a `DataError`.
+A function that a job calls may raise them, too. They then mean what the kind means: `OverloadError` shrinks the limit
+and the rows are tried again, `DataError` makes the row a dead letter. Every other exception of a function is a
+`DataError`.
 """
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
@@ -43,7 +45,7 @@ class InvalidError(Error, ValueError):
 
 
 class DataError(Error):
-    """This row is bad: it becomes a dead letter and the job goes on."""
+    """A row is bad: it becomes a dead letter and the job goes on."""
 
     kind = "Data"
 
@@ -62,7 +64,7 @@ class OverloadError(Error):
     retryable = True
 
 
-class TimeoutError(Error, TimeoutError):  # noqa: A001 - the builtin is a base, so that `except TimeoutError` catches both
+class TimeoutError(Error, builtins.TimeoutError):  # noqa: A001 - the builtin is a base, so that `except TimeoutError` catches both
     """No answer in time."""
 
     kind = "Timeout"

@@ -1,60 +1,28 @@
 """Expressions over columns: written in Python, run by the engine as SQL.
 
-An expression is SQL text in pieces; between them may stand answers of functions and models, for which the data frame puts
-steps in front. Names and literals are always quoted, so that no value of yours is read as SQL. Nothing is computed here.
+An expression is SQL text in pieces; between them may stand answers of functions and models, for which the data frame
+puts steps in front. Names and literals are always quoted, so that no value of yours is read as SQL. Nothing is computed
+here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from forebay._call import Call, Output, Piece
 from forebay._literals import quoted_literal, quoted_name
+from forebay._operators import Operators
 from forebay.errors import InvalidError
 
 if TYPE_CHECKING:
-    from forebay._options import Options
     from forebay.namespaces import DateTimeFunctions, ImageFunctions, TextFunctions
 
-
-class Askable(Protocol):
-    """What a call asks: a Python function or a model."""
-
-    @property
-    def label(self) -> str:
-        """What steps and errors call it."""
-
-    @property
-    def key(self) -> object:
-        """What is equal for two that are the same model of a job."""
-
-    def table(self, folder: str) -> dict[str, Any]:
-        """Returns its table in a job, after writing the files that the table names into `folder`."""
+# Inside the class `str` is the namespace of text functions.
+Text = str
 
 
-@dataclass(frozen=True, eq=False)
-class Call:
-    """A question to a function or model about every row; the same object asked for twice is asked once."""
-
-    asked: Askable
-    inputs: Mapping[str, Expression]
-    outputs: tuple[str, ...]
-    options: Options = field(default_factory=dict)  # type: ignore[assignment]
-
-
-@dataclass(frozen=True)
-class Output:
-    """One output of a call, as a piece of an expression."""
-
-    call: Call
-    name: str
-
-
-Piece = str | Output
-
-
-class Expression:
+class Expression(Operators):
     """A value of every row.
 
     >>> (col("price") * 2 > lit(3)).sql()
@@ -65,7 +33,7 @@ class Expression:
 
     __slots__ = ("_column", "_descending", "_name", "_pieces")
 
-    def __init__(self, pieces: tuple[Piece, ...], *, name: str | None = None, column: str | None = None) -> None:
+    def __init__(self, pieces: tuple[Piece, ...], *, name: Text | None = None, column: Text | None = None) -> None:
         """Not for users: `col`, `lit` and `expr` make expressions."""
         self._pieces = pieces
         self._name = name
@@ -75,7 +43,7 @@ class Expression:
     # === names ===
 
     @property
-    def name(self) -> str | None:
+    def name(self) -> Text | None:
         """The name of the column it becomes: its alias, else that of its leftmost column."""
         return self._name
 
@@ -85,7 +53,7 @@ class Expression:
         return self._pieces
 
     @property
-    def column(self) -> str | None:
+    def column(self) -> Text | None:
         """The column that it is, unless it computes something."""
         return self._column
 
@@ -100,11 +68,11 @@ class Expression:
         made._descending = True
         return made
 
-    def alias(self, name: str) -> Expression:
+    def alias(self, name: Text) -> Expression:
         """The same value under another name."""
         return Expression(self._pieces, name=name, column=self._column)
 
-    def sql(self, answers: Mapping[Output, str] | None = None) -> str:
+    def sql(self, answers: Mapping[Output, Text] | None = None) -> Text:
         """The SQL of the value, where `answers` are the columns that answers stand in.
 
         Raises: InvalidError if an answer has no column.
@@ -115,7 +83,7 @@ class Expression:
         """The calls in it, each once, from left to right."""
         return list(dict.fromkeys(piece.call for piece in self._pieces if isinstance(piece, Output)))
 
-    def __repr__(self) -> str:
+    def __repr__(self) -> Text:
         """Returns the SQL, answers as calls."""
         shown = "".join(
             piece if isinstance(piece, str) else f"{piece.call.asked.label}(..).{piece.name}" for piece in self._pieces
@@ -126,125 +94,11 @@ class Expression:
         """Refuses: an expression has a value for each row only."""
         raise TypeError("an expression is not true or false by itself; write & for and, | for or, ~ for not")
 
-    __hash__ = object.__hash__
+    # === functions ===
 
-    # === operators ===
-
-    def __eq__(self, other: object) -> Expression:  # type: ignore[override]
-        """Compares; null if either is null."""
-        return _infix(self, "=", other)
-
-    def __ne__(self, other: object) -> Expression:  # type: ignore[override]
-        """Compares; null if either is null."""
-        return _infix(self, "<>", other)
-
-    def __lt__(self, other: object) -> Expression:
-        """Compares; null if either is null."""
-        return _infix(self, "<", other)
-
-    def __le__(self, other: object) -> Expression:
-        """Compares; null if either is null."""
-        return _infix(self, "<=", other)
-
-    def __gt__(self, other: object) -> Expression:
-        """Compares; null if either is null."""
-        return _infix(self, ">", other)
-
-    def __ge__(self, other: object) -> Expression:
-        """Compares; null if either is null."""
-        return _infix(self, ">=", other)
-
-    def __add__(self, other: object) -> Expression:
-        """Adds; for text use `concat`."""
-        return _infix(self, "+", other)
-
-    def __radd__(self, other: object) -> Expression:
-        """Adds."""
-        return _infix(lit(other), "+", self)
-
-    def __sub__(self, other: object) -> Expression:
-        """Subtracts."""
-        return _infix(self, "-", other)
-
-    def __rsub__(self, other: object) -> Expression:
-        """Subtracts."""
-        return _infix(lit(other), "-", self)
-
-    def __mul__(self, other: object) -> Expression:
-        """Multiplies."""
-        return _infix(self, "*", other)
-
-    def __rmul__(self, other: object) -> Expression:
-        """Multiplies."""
-        return _infix(lit(other), "*", self)
-
-    def __truediv__(self, other: object) -> Expression:
-        """Divides as Python does: the result is a float, also of whole numbers."""
-        return _infix(self.cast("double"), "/", other)
-
-    def __rtruediv__(self, other: object) -> Expression:
-        """Divides; the result is a float."""
-        return _infix(lit(other).cast("double"), "/", self)
-
-    def __mod__(self, other: object) -> Expression:
-        """The rest of a division, with the sign of the dividend, as in SQL."""
-        return _infix(self, "%", other)
-
-    def __neg__(self) -> Expression:
-        """The negative."""
-        return _made("(- ", self, ")")
-
-    def __and__(self, other: object) -> Expression:
-        """Both are true."""
-        return _infix(self, "AND", other)
-
-    def __rand__(self, other: object) -> Expression:
-        """Both are true."""
-        return _infix(lit(other), "AND", self)
-
-    def __or__(self, other: object) -> Expression:
-        """One of them is true."""
-        return _infix(self, "OR", other)
-
-    def __ror__(self, other: object) -> Expression:
-        """One of them is true."""
-        return _infix(lit(other), "OR", self)
-
-    def __invert__(self) -> Expression:
-        """It is false."""
-        return _made("(NOT ", self, ")")
-
-    def __getitem__(self, key: str) -> Expression:
+    def __getitem__(self, key: Text) -> Expression:
         """One field of a struct."""
         return Expression((*_made("(", self, ")").pieces, f"[{quoted_literal(key)}]"), name=key)
-
-    # === aggregates, for windows ===
-
-    def sum(self) -> Expression:
-        """The sum of a window."""
-        return function("sum", self)
-
-    def mean(self) -> Expression:
-        """The mean of a window."""
-        return function("avg", self)
-
-    def min(self) -> Expression:
-        """The least value of a window."""
-        return function("min", self)
-
-    def max(self) -> Expression:
-        """The greatest value of a window."""
-        return function("max", self)
-
-    def count(self) -> Expression:
-        """How many values of a window are not null."""
-        return function("count", self)
-
-    def count_distinct(self) -> Expression:
-        """How many different values a window has."""
-        return _made("count(DISTINCT ", self, ")")
-
-    # === functions ===
 
     def is_null(self) -> Expression:
         """True where the value is null."""
@@ -272,7 +126,7 @@ class Expression:
         """One value where this is true, the other where it is false or null."""
         return _made("CASE WHEN ", self, " THEN ", lit(if_true), " ELSE ", lit(if_false), " END")
 
-    def cast(self, to: type | str, *, strict: bool = True) -> Expression:
+    def cast(self, to: type | Text, *, strict: bool = True) -> Expression:
         """The value as another type: `int`, `float`, `str`, `bool`, or the name of a SQL type such as `"timestamp"`.
 
         Without `strict` a value that cannot be cast becomes null; with it, it fails the job.
@@ -330,6 +184,20 @@ class Expression:
         from forebay.namespaces import ImageFunctions
 
         return ImageFunctions(self)
+
+    # === what operators are made of ===
+
+    def _infix(self, operator: Text, other: object) -> Expression:
+        return _made("(", self, f" {operator} ", lit(other), ")")
+
+    def _reflected(self, operator: Text, other: object) -> Expression:
+        return _made("(", lit(other), f" {operator} ", self, ")")
+
+    def _around(self, before: Text, after: Text) -> Expression:
+        return _made(before, self, after)
+
+    def _as_double(self) -> Expression:
+        return self.cast("double")
 
 
 class Answer(Expression):
@@ -389,25 +257,21 @@ def count() -> Expression:
 
 
 def function(name: str, *arguments: object) -> Expression:
-    """A call of one of DataFusion's scalar functions.
+    r"""A call of one of DataFusion's scalar functions.
 
     >>> function("concat", col("a"), "-", col("b")).sql()
-    'concat("a", \\'-\\', "b")'
+    'concat("a", \'-\', "b")'
     """
     return _made(f"{name}(", *_listed(arguments), ")")
 
 
-def _listed(values: list[Any] | tuple[Any, ...]) -> list[object]:
+def _listed(values: Sequence[Any]) -> Sequence[object]:
     """The values with commas between them."""
     return [piece for value in values for piece in (", ", lit(value))][1:]
 
 
-def _infix(left: Expression, operator: str, right: object) -> Expression:
-    return _made("(", left, f" {operator} ", lit(right), ")")
-
-
 def _made(*parts: object) -> Expression:
-    """The parts one after the other: text as SQL, expressions by their pieces. The name is that of the leftmost column."""
+    """The parts one after the other: text as SQL, expressions by their pieces, named by the leftmost column."""
     pieces: list[Piece] = []
     name = None
     for part in parts:
@@ -426,7 +290,9 @@ def _answer(output: Output, answers: Mapping[Output, str]) -> str:
             f'["{output.call.outputs[0]}"], or pass the call by itself to with_columns(..), which adds all'
         )
     if output not in answers:
-        raise InvalidError(f"{output.call.asked.label} cannot be asked here; ask it in with_column, select or filter before")
+        raise InvalidError(
+            f"{output.call.asked.label} cannot be asked here; ask it in with_column, select or filter before"
+        )
     return quoted_name(answers[output])
 
 

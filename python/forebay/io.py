@@ -1,4 +1,4 @@
-"""Where rows come from: files of one format, local or in an object store. Nothing is opened before a job runs or is asked for."""
+"""Where rows come from: files of one format, local or in an object store. Nothing is opened here."""
 
 from __future__ import annotations
 
@@ -38,33 +38,33 @@ def table(path: str | Path, *, format: Literal["parquet", "jsonl", "csv"] | None
 
 
 def read_parquet(
-    path: str | Path, *, name: str | None = None, batch_rows: int | None = None, parallelism: int | None = None
+    path: str | Path, *, uid: str | None = None, batch_rows: int | None = None, parallelism: int | None = None
 ) -> DataFrame:
     """The rows of Parquet files; `path` may be a URL and may have `*`, `**` and `{a,b}`."""
-    return _read("parquet", path, name, batch_rows, parallelism)
+    return _read("parquet", path, uid, batch_rows, parallelism)
 
 
 def read_jsonl(
-    path: str | Path, *, name: str | None = None, batch_rows: int | None = None, parallelism: int | None = None
+    path: str | Path, *, uid: str | None = None, batch_rows: int | None = None, parallelism: int | None = None
 ) -> DataFrame:
     """The rows of files with one JSON object a line."""
-    return _read("jsonl", path, name, batch_rows, parallelism)
+    return _read("jsonl", path, uid, batch_rows, parallelism)
 
 
 def read_csv(
-    path: str | Path, *, name: str | None = None, batch_rows: int | None = None, parallelism: int | None = None
+    path: str | Path, *, uid: str | None = None, batch_rows: int | None = None, parallelism: int | None = None
 ) -> DataFrame:
     """The rows of CSV files whose first line names the columns."""
-    return _read("csv", path, name, batch_rows, parallelism)
+    return _read("csv", path, uid, batch_rows, parallelism)
 
 
 def read_images(
-    path: str | Path, *, name: str | None = None, batch_rows: int | None = None, parallelism: int | None = None
+    path: str | Path, *, uid: str | None = None, batch_rows: int | None = None, parallelism: int | None = None
 ) -> DataFrame:
     """One row for each file: its `path`, and its `content`, the encoded image."""
-    return _read("images", path, name, batch_rows, parallelism)
+    return _read("images", path, uid, batch_rows, parallelism)
 
 
-def _read(format: str, path: str | Path, name: str | None, batch_rows: int | None, parallelism: int | None) -> DataFrame:  # noqa: A002
-    given = {"format": format, "path": str(path), "batch_rows": batch_rows, "parallelism": parallelism}
-    return DataFrame(Node("source", (), {key: value for key, value in given.items() if value is not None}, name))
+def _read(kind: str, path: str | Path, uid: str | None, batch_rows: int | None, parallelism: int | None) -> DataFrame:
+    given = {"format": kind, "path": str(path), "batch_rows": batch_rows, "parallelism": parallelism}
+    return DataFrame(Node("source", (), {key: value for key, value in given.items() if value is not None}, uid))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class _Sink:
     node: Node
     settings: dict[str, Any]
-    name: str | None
+    uid: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,41 +50,42 @@ class Job:
         frame: DataFrame,
         path: str | Path,
         *,
-        name: str | None = None,
+        uid: str | None = None,
         kinds: str | None = None,
         file_bytes: Size | None = None,
         parallelism: int | None = None,
     ) -> Job:
         """Also writes the rows of `frame` to Parquet files in a folder, exactly once."""
         settings = {"path": str(path), "kinds": kinds, "file_bytes": file_bytes, "parallelism": parallelism}
-        return self._with(frame, "parquet", settings, name)
+        return self._with(frame, "parquet", settings, uid)
 
     def jsonl(
         self,
         frame: DataFrame,
         path: str | Path,
         *,
-        name: str | None = None,
+        uid: str | None = None,
         kinds: str | None = None,
         file_bytes: Size | None = None,
         parallelism: int | None = None,
     ) -> Job:
         """Also writes the rows of `frame` to files of one JSON object a line in a folder, exactly once."""
         settings = {"path": str(path), "kinds": kinds, "file_bytes": file_bytes, "parallelism": parallelism}
-        return self._with(frame, "jsonl", settings, name)
+        return self._with(frame, "jsonl", settings, uid)
 
-    def blackhole(self, frame: DataFrame, *, name: str | None = None) -> Job:
+    def blackhole(self, frame: DataFrame, *, uid: str | None = None) -> Job:
         """Also runs `frame` and drops its rows; for measuring."""
-        return self._with(frame, "blackhole", {}, name)
+        return self._with(frame, "blackhole", {}, uid)
 
     def to_dict(self, folder: str | None = None) -> dict[str, Any]:
-        """The job in the shape of a job file. With a folder, Python functions are written there; without, they may not occur."""
+        """The job in the shape of a job file. Python functions are written into `folder`, and refused without one."""
         compiler = Compiler(folder or "", _engine.columns)
         compiler.add([sink.node for sink in self.sinks])
         sinks = {
-            sink.name or compiler.fresh("sink"): {"from": compiler.uid_of(sink.node), **sink.settings} for sink in self.sinks
+            sink.uid or compiler.fresh("sink"): {"from": compiler.uid_of(sink.node), **sink.settings}
+            for sink in self.sinks
         }
-        return {**compiler.job(self._settings()), "sink": sinks}
+        return {**compiler.job(self._settings(folder or "")), "sink": sinks}
 
     def explain(self) -> str:
         """What the engine will do: tasks, edges, regions, guarantees, what a failure costs."""
@@ -102,9 +103,9 @@ class Job:
     ) -> Run:
         """Starts the job and returns at once.
 
-        `checkpoints` is the folder from which the job goes on when it is started again, unless `resume` is false; without one
-        it starts from the beginning each time. `keep` says how many checkpoints stay there. `progress` shows a line on the
-        terminal while it is waited for; by default if there is one.
+        `checkpoints` is the folder from which the job goes on when it is started again, unless `resume` is false;
+        without one it starts from the beginning each time. `keep` says how many checkpoints stay there. `progress`
+        shows a line on the terminal while it is waited for; by default if there is one.
 
         Raises: InvalidError, before anything is read, if the job is not right.
         """
@@ -127,12 +128,14 @@ class Job:
         """The job as JSON, for jobs without Python functions."""
         return json.dumps(self.to_dict(), indent=2)
 
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self, folder: str) -> dict[str, Any]:
         interval = None if self.checkpoint_interval is None else duration(self.checkpoint_interval)
         dead_letters = self.dead_letters
-        if dead_letters is None and len(self.sinks) > 1:
-            path = self.sinks[0].settings.get("path")
-            dead_letters = f"{path}/_dead_letters" if path else None
+        # The engine has a default for one sink with files. Of several, the first one's folder gets them; a job that
+        # drops its rows drops them, too.
+        paths = [sink.settings["path"] for sink in self.sinks if "path" in sink.settings]
+        if dead_letters is None and len(self.sinks) != len(paths[:1]):
+            dead_letters = f"{paths[0]}/_dead_letters" if paths else str(Path(folder) / "dead_letters")
         named = {
             "name": self.name,
             "parallelism": self.parallelism,
@@ -142,8 +145,8 @@ class Job:
         }
         return {key: value for key, value in named.items() if value is not None}
 
-    def _with(self, frame: DataFrame, format: str, settings: dict[str, Any], name: str | None) -> Job:  # noqa: A002
+    def _with(self, frame: DataFrame, format: str, settings: dict[str, Any], uid: str | None) -> Job:  # noqa: A002
         given = {"format": format} | {key: value for key, value in settings.items() if value is not None}
         if isinstance(given.get("file_bytes"), int):
             given["file_bytes"] = f"{given['file_bytes']}B"
-        return dataclasses.replace(self, sinks=(*self.sinks, _Sink(frame.node, given, name)))
+        return dataclasses.replace(self, sinks=(*self.sinks, _Sink(frame.node, given, uid)))

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
+from forebay._call import Call
 from forebay._options import Options, checked, of_model
 from forebay._settings import without_none
 from forebay.errors import InvalidError
-from forebay.expressions import Answer, Call, Expression, lit
+from forebay.expressions import Answer, Expression, lit
 
 _CHAT = ("text", "finish_reason", "prompt_tokens", "completion_tokens")
 
@@ -27,7 +28,9 @@ class Model:
     <digits(..).label>
     """
 
-    def __init__(self, settings: Mapping[str, Any], *, outputs: Sequence[str] = (), name: str, options: Options) -> None:
+    def __init__(
+        self, settings: Mapping[str, Any], *, outputs: Sequence[str] = (), name: str, options: Options
+    ) -> None:
         """Not for users: use `Model.onnx` and the others."""
         self._settings = dict(settings)
         self._options = options
@@ -40,10 +43,12 @@ class Model:
     ) -> Model:
         """A model file for ONNX Runtime; each replica is a process.
 
-        `outputs` names its outputs, so that `with_columns(model.predict(..))` can add them all; one by one they are taken with
-        `["name"]`, also without.
+        `outputs` names its outputs, so that `with_columns(model.predict(..))` can add them all; one by one they are
+        taken with `["name"]`, also without.
         """
-        return cls({"host": "onnx", "path": str(path)}, outputs=outputs, name=name or Path(path).stem, options=checked(options))
+        return cls(
+            {"host": "onnx", "path": str(path)}, outputs=outputs, name=name or Path(path).stem, options=checked(options)
+        )
 
     @classmethod
     def open_inference(
@@ -52,15 +57,15 @@ class Model:
         model: str,
         *,
         outputs: Sequence[str] = (),
-        version: str | None = None,
+        model_version: str | None = None,
         transport: str | None = None,
         credential: str | None = None,
         name: str | None = None,
         settings: Mapping[str, Any] | None = None,
         **options: Unpack[Options],
     ) -> Model:
-        """A model behind the Open Inference Protocol: Triton, MLServer, KServe. `settings` are more keys of its table."""
-        own = without_none({"version": version, "transport": transport})
+        """A model behind the Open Inference Protocol (Triton, KServe); `settings` are more keys of its table."""
+        own = without_none({"version": model_version, "transport": transport})
         table = {**_remote("open_inference", url, model, credential), **({"open_inference": own} if own else {})}
         return cls(table | dict(settings or {}), outputs=outputs, name=name or model, options=checked(options))
 
@@ -75,15 +80,19 @@ class Model:
         input: str | None = None,  # noqa: A002 - the API's own name
         schema: Mapping[str, Any] | None = None,
         parameters: Mapping[str, Any] | None = None,
-        length: int | None = None,
+        vector_length: int | None = None,
         credential: str | None = None,
         name: str | None = None,
         settings: Mapping[str, Any] | None = None,
         **options: Unpack[Options],
     ) -> Model:
-        """A model behind OpenAI's API or what is compatible. Without `messages`, `prompt` or `input`, for the functions of `ai`."""
-        own = {"messages": messages and [dict(each) for each in messages], "prompt": prompt, "input": input}
-        own |= {"schema": schema, "parameters": parameters, "length": length}
+        """A model behind OpenAI's API; without `messages`, `prompt` and `input` one for the functions of `ai`."""
+        own: dict[str, Any] = {
+            "messages": messages and [dict(each) for each in messages],
+            "prompt": prompt,
+            "input": input,
+        }
+        own |= {"schema": schema, "parameters": parameters, "length": vector_length}
         table = {**_remote("openai", url, model, credential), **dict(settings or {}), "openai": without_none(own)}
         return cls(table, outputs=_openai_outputs(without_none(own)), name=name or model, options=checked(options))
 
@@ -101,7 +110,7 @@ class Model:
         settings: Mapping[str, Any] | None = None,
         **options: Unpack[Options],
     ) -> Model:
-        """Any service that takes JSON and answers JSON: a template of the request, and where in the answer the outputs are."""
+        """Any service that takes and answers JSON: a template of the request, and where in the answer outputs are."""
         own = without_none({"request": request, "outputs": outputs, "inputs": inputs, "rows": rows})
         table = {**_remote("http_json", url, None, credential), **dict(settings or {}), "http_json": own}
         return cls(table, outputs=tuple(outputs), name=name, options=checked(options))
@@ -110,7 +119,9 @@ class Model:
     def python(function: Any) -> Any:
         """What `func` or `cls` decorated, as it is: it is a model already, and is asked by calling it."""
         if not hasattr(function, "asked_with"):
-            raise InvalidError("Model.python takes a function with @func, or a method of an object of a class with @cls")
+            raise InvalidError(
+                "Model.python takes a function with @func, or a method of an object of a class with @cls"
+            )
         return function
 
     def predict(self, inputs: Mapping[str, Any] | None = None, /, **named: Any) -> Answer:
@@ -121,7 +132,7 @@ class Model:
         return Answer(Call(self, given, self.outputs, self._options))
 
     def with_options(self, **options: Unpack[Options]) -> Model:
-        """The same model, asked in another way; it stays one model of the job unless options of the model itself differ."""
+        """The same model, asked in another way; still one model of the job unless options of the model differ."""
         merged: Any = {**self._options, **checked(options)}
         return Model(self._settings, outputs=self.outputs, name=self.label, options=merged)
 
@@ -141,9 +152,13 @@ class Model:
         """
         own = self._settings.get("openai")
         if own is None or own.keys() & {"messages", "prompt", "input"}:
-            raise InvalidError(f"model {self.label}: this takes Model.openai(url, model) without messages, prompt and input")
+            raise InvalidError(
+                f"model {self.label}: this takes Model.openai(url, model) without messages, prompt and input"
+            )
         whole = {**own, **task}
-        return Model({**self._settings, "openai": whole}, outputs=_openai_outputs(whole), name=self.label, options=self._options)
+        return Model(
+            {**self._settings, "openai": whole}, outputs=_openai_outputs(whole), name=self.label, options=self._options
+        )
 
     def __repr__(self) -> str:
         """Where it is."""

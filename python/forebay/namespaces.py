@@ -74,11 +74,11 @@ class TextFunctions:
 
 
 class DateTimeFunctions:
-    """Functions of dates and timestamps. A null stays null.
+    r"""Functions of dates and timestamps. A null stays null.
 
     >>> from forebay import col
     >>> col("at").dt.truncate("hour").sql()
-    'date_trunc(\\'hour\\', "at")'
+    'date_trunc(\'hour\', "at")'
     """
 
     def __init__(self, time: Expression) -> None:
@@ -113,7 +113,9 @@ class DateTimeFunctions:
         """The day, without the time."""
         return self._time.cast("date")
 
-    def truncate(self, unit: Literal["second", "minute", "hour", "day", "week", "month", "quarter", "year"]) -> Expression:
+    def truncate(
+        self, unit: Literal["second", "minute", "hour", "day", "week", "month", "quarter", "year"]
+    ) -> Expression:
         """The start of its hour, day and so on."""
         return function("date_trunc", unit, self._time)
 
@@ -138,17 +140,24 @@ class ImageFunctions:
         mean: float | None = None,
         std: float | None = None,
     ) -> Expression:
-        """Decodes and resizes every image, ignoring its aspect ratio.
+        r"""Decodes and resizes every image, ignoring its aspect ratio.
 
-        Shape:  in [rows] encoded images; out [rows, height, width, channels] of `dtype`, channels 3 for RGB and 1 for L.
+        Shape:  in [rows] encoded images; out [rows, height, width, channels] of `dtype`, 3 channels for RGB, 1 for L.
         Nulls:  a null stays null; what is no image is an error of its row, see `on_error` of the step.
         Raises: InvalidError for `mean` or `std` without `dtype="float32"`.
 
         >>> from forebay import col
         >>> col("content").image.to_tensor(8, 8, mode="L").sql()
-        'image_to_tensor("content", 8, 8, \\'L\\')'
+        'image_to_tensor("content", 8, 8, \'L\')'
         """
-        arguments: list[object] = [width, height, mode, dtype, 0.0 if mean is None else mean, 1.0 if std is None else std]
+        arguments: list[object] = [
+            width,
+            height,
+            mode,
+            dtype,
+            0.0 if mean is None else mean,
+            1.0 if std is None else std,
+        ]
         if mean is None and std is None:
             arguments = arguments[:4] if dtype != "uint8" else arguments[:3]
         elif dtype != "float32":

@@ -26,10 +26,14 @@ class DeadLetterWarning(UserWarning):
 
 
 class Result:
-    """What `collect` returns: rows in the order in which they were committed, dead letters, and the report of the run."""
+    """What `collect` returns: the rows as they were committed, dead letters, and the report of the run."""
 
     def __init__(
-        self, batches: list[pa.RecordBatch], dead_letters: list[dict[str, Any]], report: Report, schema: pa.Schema | None
+        self,
+        batches: list[pa.RecordBatch],
+        dead_letters: list[dict[str, Any]],
+        report: Report,
+        schema: pa.Schema | None,
     ) -> None:
         """Not for users."""
         self._batches = batches
@@ -48,9 +52,11 @@ class Result:
         return sum(batch.num_rows for batch in self._batches)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """The rows as dicts."""
+        """The rows as dicts; tensors are NumPy arrays."""
+        from forebay._tensors import rows_of
+
         for batch in self._batches:
-            yield from batch.to_pylist()
+            yield from rows_of(batch)
 
     @property
     def schema(self) -> pa.Schema:
@@ -58,12 +64,14 @@ class Result:
         return self._table.schema
 
     def rows(self) -> list[dict[str, Any]]:
-        """The rows as dicts."""
+        """The rows as dicts; tensors are NumPy arrays."""
         return list(self)
 
     def column(self, name: str) -> list[Any]:
-        """The values of one column."""
-        return self._table.column(name).to_pylist()
+        """The values of one column; tensors are NumPy arrays."""
+        from forebay._convert import values
+
+        return [value for batch in self._batches for value in values(batch.column(name))]
 
     def to_arrow(self) -> pa.Table:
         """The rows as an Arrow table; warns of dead letters."""
@@ -132,7 +140,10 @@ def table_text(rows: Sequence[dict[str, Any]]) -> str:
     widths = [max(len(line[column]) for line in cells) for column in range(len(names))]
     right = [isinstance(rows[0][name], int | float) and not isinstance(rows[0][name], bool) for name in names]
     lines = [
-        "  ".join(cell.rjust(width) if to_right else cell.ljust(width) for cell, width, to_right in zip(line, widths, right, strict=True))
+        "  ".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(line, widths, right, strict=True)
+        )
         for line in cells
     ]
     return "\n".join(line.rstrip() for line in lines)

@@ -1,4 +1,4 @@
-"""A job that runs: what it does just now, and how to end it. It runs on threads of its own until it ends or is ended."""
+"""A job that runs on threads of its own: what it does just now, and how to end it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class Report:
         """Reads the engine's report."""
         read = json.loads(text)
         names = ("outcome", "rows_in", "rows_out", "dead_letters", "wall_seconds")
-        return cls(*(read[name] for name in names), details=read)
+        outcome, rows_in, rows_out, dead_letters, seconds = (read[name] for name in names)
+        return cls(outcome, rows_in, rows_out, dead_letters, seconds, read)
 
 
 class Run:
@@ -93,7 +94,9 @@ class Run:
         """Returns itself."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Cancels it if it still runs, and waits until it has let go of everything."""
         if self._report is None:
             self.cancel()
@@ -143,7 +146,9 @@ class Run:
 
     def _show(self) -> None:
         self._looked = time.monotonic()
-        print(f"\r\x1b[K{progress_line(self.status(), self._looked - self._begun)}", end="", file=sys.stderr, flush=True)
+        print(
+            f"\r\x1b[K{progress_line(self.status(), self._looked - self._begun)}", end="", file=sys.stderr, flush=True
+        )
 
     def _erase(self) -> None:
         if self._shown and self._looked != self._begun:

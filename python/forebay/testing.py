@@ -28,7 +28,11 @@ __all__ = ["CrashOnce", "rows", "scripted"]
 
 
 def rows(
-    given: Sequence[Mapping[str, Any]] | pa.Table, *, name: str | None = None, files: int = 1, batch_rows: int | None = None
+    given: Sequence[Mapping[str, Any]] | pa.Table,
+    *,
+    uid: str | None = None,
+    files: int = 1,
+    batch_rows: int | None = None,
 ) -> DataFrame:
     """A source of these rows, in as many files; they lie in a temporary folder until this process ends.
 
@@ -49,7 +53,7 @@ def rows(
 
             pq.write_table(given.slice(number * each, each), file.with_suffix(".parquet"))
     read, suffix = (read_jsonl, "jsonl") if isinstance(given, Sequence) else (read_parquet, "parquet")
-    return read(folder / f"*.{suffix}", name=name, batch_rows=batch_rows)
+    return read(folder / f"*.{suffix}", uid=uid, batch_rows=batch_rows)
 
 
 def scripted(
@@ -60,7 +64,7 @@ def scripted(
     name: str = "scripted",
     **options: Unpack[Options],
 ) -> Model:
-    """The engine's own model for tests: takes `text`, gives `echo` and `length`, takes so long, fails or dies on texts that contain something."""
+    """The engine's own model for tests: takes `text`, gives `echo` and `length`; slow, failing or dying as told."""
     script = {"host": "fake", "service_time": service_time, "fail_on": fail_on, "crash_on": crash_on}
     settings = {key: value for key, value in script.items() if value is not None}
     return Model(settings, outputs=("echo", "length"), name=name, options=checked(options))

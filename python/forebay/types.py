@@ -1,7 +1,7 @@
 """Types of values as functions and models name them, and how Python's type hints become them.
 
-A slot is one input or output of a function: a name, the type of one value, and the axes of one row. It is what the engine
-checks columns against before a job starts. Nothing here looks at values; `_convert.py` does.
+A slot is one input or output of a function: a name, the type of one value, and the axes of one row. It is what the
+engine checks columns against before a job starts. Nothing here looks at values; `_convert.py` does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,22 @@ from forebay.errors import InvalidError
 
 ANY: Final = "any"
 VALUES: Final = frozenset(
-    "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 string binary".split()
+    [
+        "bool",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "uint8",
+        "uint16",
+        "uint32",
+        "uint64",
+        "float16",
+        "float32",
+        "float64",
+        "string",
+        "binary",
+    ]
 )
 _PYTHON: Final[Mapping[object, str]] = {int: "int64", float: "float64", str: "string", bool: "bool", bytes: "binary"}
 
@@ -117,7 +132,7 @@ def bare(hint: object) -> object:
 
 
 def fields_of(hint: object) -> dict[str, object] | None:
-    """Names and hints of the fields of a dataclass, NamedTuple, TypedDict, or dict of types; `None` for anything else."""
+    """Names and hints of the fields of a dataclass, NamedTuple, TypedDict or dict of types; else `None`."""
     if isinstance(hint, dict):
         return {str(name): each for name, each in hint.items()}
     if not isinstance(hint, type):
@@ -144,9 +159,9 @@ def outputs_of(hint: object, function: str) -> tuple[Slot, ...]:
         if found is None:
             where = "its result" if fields is None else f"field {name}"
             raise InvalidError(
-                f"function {function}: {where} has no type that a column can have ({_shown(each)}); hint or pass returns= "
-                f"one of int, float, str, bool, bytes, fb.Tensor(..), a name such as 'float32', "
-                f"or a dataclass, NamedTuple, TypedDict or dict of them"
+                f"function {function}: {where} has no type that a column can have ({_shown(each)}); "
+                "hint or pass returns= one of int, float, str, bool, bytes, fb.Tensor(..), a name such as 'float32', "
+                "or a dataclass, NamedTuple, TypedDict or dict of them"
             )
         slots.append(Slot(name, *found))
     if not slots:

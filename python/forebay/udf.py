@@ -1,23 +1,25 @@
 """Python functions and classes that a job asks: the decorators `func`, `cls` and `method`.
 
-What is decorated stays plain Python: called with values it runs at once, in this process. Called with expressions it becomes
-a step of the job, and runs in worker processes, one for each replica. A class is made once in each of them, when it is first
-needed. Generators are not taken: the engine has no step that makes several rows of one.
+What is decorated stays plain Python: called with values it runs at once, in this process. Called with expressions it
+becomes a step of the job, and runs in worker processes, one for each replica. A class is made once in each of them,
+when it is first needed. Generators are not taken: the engine has no step that makes several rows of one.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Unpack, overload
+from typing import Any, Final, TypeVar, Unpack, overload
 
-from forebay._function import Function, Instance, by_name, function_of
+from forebay._function import Function, Instance, by_name
+from forebay._hints import function_of
 from forebay._options import Options, checked
 from forebay.errors import InvalidError
 
 __all__ = ["Class", "cls", "func", "method"]
 
-_MARK = "__forebay_method__"
+_MARK: Final = "__forebay_method__"
+Plain = TypeVar("Plain", bound=Callable[..., Any])
 
 
 class Class:
@@ -69,17 +71,25 @@ class _Func:
         self, /, *, returns: object = None, **options: Unpack[Options]
     ) -> Callable[[Callable[..., Any]], Function]: ...
     def batch(self, function: Callable[..., Any] | None = None, /, *, returns: object = None, **options: Any) -> Any:
-        """A function that is called with whole columns, as its hints say: `numpy.ndarray`, `pandas.Series`, or Arrow arrays."""
+        """A function that is called with whole columns, in the form that its hints say; without hints Arrow arrays."""
         return _decorate(function, batch=True, returns=returns, options=options)
 
 
 class _Method:
     """The decorator `method`, with `method.batch`."""
 
+    @overload
+    def __call__(self, function: Plain, /) -> Plain: ...
+    @overload
+    def __call__(self, /, *, returns: object = None, **options: Unpack[Options]) -> Callable[[Plain], Plain]: ...
     def __call__(self, function: Any = None, /, *, returns: object = None, **options: Any) -> Any:
         """A method that is called once for each row."""
         return _mark(function, batch=False, returns=returns, options=options)
 
+    @overload
+    def batch(self, function: Plain, /) -> Plain: ...
+    @overload
+    def batch(self, /, *, returns: object = None, **options: Unpack[Options]) -> Callable[[Plain], Plain]: ...
     def batch(self, function: Any = None, /, *, returns: object = None, **options: Any) -> Any:
         """A method that is called with whole columns."""
         return _mark(function, batch=True, returns=returns, options=options)

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import functions_under_test as functions
 import pyarrow as pa
 import pytest
-from worker_process import HANG_SECONDS, Worker, read_answer
 
 import forebay as fb
+import functions_under_test as functions
 from forebay import _convert, _frames
 from forebay.types import Slot
+from worker_process import HANG_SECONDS, Worker, read_answer
 
 Open = Callable[..., Worker]
 

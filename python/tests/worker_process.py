@@ -34,7 +34,15 @@ class Worker:
             listener.bind(str(folder / "socket"))
             listener.listen()
             listener.settimeout(HANG_SECONDS)
-            command = [sys.executable, "-m", "forebay._worker", "--socket", str(folder / "socket"), "--log", str(self.log)]
+            command = [
+                sys.executable,
+                "-m",
+                "forebay._worker",
+                "--socket",
+                str(folder / "socket"),
+                "--log",
+                str(self.log),
+            ]
             environment = os.environ | {"PYTHONPATH": str(PACKAGE)}
             self.process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
             self.socket, _ = listener.accept()
@@ -48,7 +56,11 @@ class Worker:
         content = cloudpickle.dumps(Bound(function, tuple(parameter.name for parameter in function.parameters)))
         file = folder / "function.pkl"
         file.write_bytes(content)
-        own = {"pickled": str(file), "sha256": hashlib.sha256(content).hexdigest(), "path": [str(Path(__file__).parent)]}
+        own = {
+            "pickled": str(file),
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "path": [str(Path(__file__).parent)],
+        }
         return cls(folder, own | settings)
 
     def call(self, **columns: Any) -> tuple[dict[str, list[Any]], list[dict[str, Any]]]:
