@@ -115,7 +115,7 @@ class Job:
                 self.to_dict(folder.name),
                 checkpoints=str(checkpoints or Path(folder.name) / "checkpoints"),
                 journal=None if journal is None else str(journal),
-                resume=resume,
+                resume=resume and checkpoints is not None,
                 keep=keep,
                 python=sys.executable,
             )

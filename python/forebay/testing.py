@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from forebay.dataflow import DataFrame
 
-__all__ = ["CrashOnce", "rows", "scripted"]
+__all__ = ["CrashOnce", "rows", "scripted", "write_files"]
 
 
 def rows(
@@ -42,18 +42,24 @@ def rows(
     [{'word': 'b'}]
     """
     folder = Path(tempfile.mkdtemp(prefix="rows-", dir=_folder()))
+    suffix = write_files(given, folder, files=files)
+    read = read_jsonl if suffix == "jsonl" else read_parquet
+    return read(folder / f"*.{suffix}", uid=uid, batch_rows=batch_rows)
+
+
+def write_files(given: Sequence[Mapping[str, Any]] | pa.Table, folder: Path, *, files: int = 1) -> str:
+    """Writes rows to files of about the same length, and returns the end of their names: `jsonl` or `parquet`."""
     each = -(-len(given) // files)
     for number in range(files):
         file = folder / f"{number:05}"
         if isinstance(given, Sequence):
-            lines = "".join(json.dumps(row) + "\n" for row in given[number * each : (number + 1) * each])
-            file.with_suffix(".jsonl").write_text(lines)
+            lines = (json.dumps(row) + "\n" for row in given[number * each : (number + 1) * each])
+            file.with_suffix(".jsonl").write_text("".join(lines))
         else:
             import pyarrow.parquet as pq
 
             pq.write_table(given.slice(number * each, each), file.with_suffix(".parquet"))
-    read, suffix = (read_jsonl, "jsonl") if isinstance(given, Sequence) else (read_parquet, "parquet")
-    return read(folder / f"*.{suffix}", uid=uid, batch_rows=batch_rows)
+    return "jsonl" if isinstance(given, Sequence) else "parquet"
 
 
 def scripted(
