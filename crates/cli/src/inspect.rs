@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::arguments::{CheckpointsCommand, FolderArguments, JournalCommand};
 use crate::problem::Problem;
-use crate::run::{journal_folder, local};
+use crate::run::local;
 
 /// Prints `value` as indented JSON.
 pub fn print_json(value: &Value) {
@@ -39,7 +39,7 @@ pub async fn journal(command: JournalCommand) -> Result<ExitCode, Problem> {
     let JournalCommand::Stats { folder, journal, ids } = command;
     let outside = local()?;
     let job = job_name(&folder)?;
-    let place = journal_folder(&folder.checkpoints, journal.as_deref(), &job)?;
+    let place = forebay_engine::journal_folder(&folder.checkpoints, journal.as_deref(), &job)?;
     if !PathBuf::from(&place).join(JOURNAL_FOLDER).is_dir() {
         return Err(Problem::invalid("find journal", format!("there is no folder {place}/{JOURNAL_FOLDER}")));
     }
