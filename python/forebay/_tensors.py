@@ -1,4 +1,4 @@
-"""Tensor columns as the engine's Parquet files have them, bytes with their shape beside, made tensors again without a copy.
+"""Tensor columns as the engine's Parquet files have them, bytes with a shape beside, made tensors without a copy.
 
 The layout is that of docs/reference/formats/parquet.md.
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Final, TypeVar, Unpack, overload
+from typing import Any, Final, Unpack, overload
 
 from forebay._function import Function, Instance, by_name
 from forebay._hints import function_of
@@ -19,7 +19,8 @@ from forebay.errors import InvalidError
 __all__ = ["Class", "cls", "func", "method"]
 
 _MARK: Final = "__forebay_method__"
-Plain = TypeVar("Plain", bound=Callable[..., Any])
+# A method takes values or columns; type checkers see the class undecorated, so that its methods have to say it.
+Method = Callable[..., Any]
 
 
 class Class:
@@ -79,17 +80,17 @@ class _Method:
     """The decorator `method`, with `method.batch`."""
 
     @overload
-    def __call__(self, function: Plain, /) -> Plain: ...
+    def __call__(self, function: Method, /) -> Method: ...
     @overload
-    def __call__(self, /, *, returns: object = None, **options: Unpack[Options]) -> Callable[[Plain], Plain]: ...
+    def __call__(self, /, *, returns: object = None, **options: Unpack[Options]) -> Callable[[Method], Method]: ...
     def __call__(self, function: Any = None, /, *, returns: object = None, **options: Any) -> Any:
         """A method that is called once for each row."""
         return _mark(function, batch=False, returns=returns, options=options)
 
     @overload
-    def batch(self, function: Plain, /) -> Plain: ...
+    def batch(self, function: Method, /) -> Method: ...
     @overload
-    def batch(self, /, *, returns: object = None, **options: Unpack[Options]) -> Callable[[Plain], Plain]: ...
+    def batch(self, /, *, returns: object = None, **options: Unpack[Options]) -> Callable[[Method], Method]: ...
     def batch(self, function: Any = None, /, *, returns: object = None, **options: Any) -> Any:
         """A method that is called with whole columns."""
         return _mark(function, batch=True, returns=returns, options=options)

@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-import functions_under_test as functions
 import numpy as np
 import pytest
 
 import forebay as fb
+import functions_under_test as functions
 from forebay import testing
 
 WORDS = testing.rows([{"id": row, "word": word} for row, word in enumerate(["a", "bad", "c", "d"])])

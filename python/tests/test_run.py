@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pyarrow.dataset as ds
 import pytest
-from worker_process import HANG_SECONDS, PACKAGE
 
 import forebay as fb
 from forebay import testing
 from forebay.run import progress_line
+from worker_process import HANG_SECONDS, PACKAGE
 
 MANY = testing.rows([{"id": row} for row in range(20_000)], files=8, batch_rows=64)
 
