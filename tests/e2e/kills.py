@@ -79,12 +79,17 @@ class Account:
         totals.finished_again += sorted(again)
 
 
-def killed(engine: Engine, seconds: float) -> bool:
-    """Kills the engine after `seconds`, unless it completes before; says which."""
+def still_running(engine: Engine, seconds: float) -> bool:
+    """Says whether the engine runs for another `seconds`; returns at once when it ends before."""
     limit = time.monotonic() + seconds
     while engine.running() and time.monotonic() < limit:
         time.sleep(0.001)
-    if not engine.running():
+    return engine.running()
+
+
+def killed(engine: Engine, seconds: float) -> bool:
+    """Kills the engine after `seconds`, unless it completes before; says which."""
+    if not still_running(engine, seconds):
         engine.wait(COMPLETED)
         return False
     engine.kill()

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::steps::{Action, Step};
-use crate::{cache, tidy};
+use crate::{cache, python, tidy};
 
 /// Everything that CI runs.
 pub fn ci(root: &Path) -> Vec<Step> {
@@ -14,8 +14,10 @@ pub fn ci(root: &Path) -> Vec<Step> {
     steps.extend(at_once());
     steps.extend(supply_chain(root));
     steps.push(Step::run("build", "cargo", "build --workspace --all-targets"));
+    steps.push(Step::call("python package", python::place));
     steps.push(Step::run("test", "cargo", "test --workspace"));
     steps.push(pytest(root));
+    steps.push(package_tests(root));
     steps.push(clippy());
     steps.push(api_pages());
     steps
@@ -88,6 +90,15 @@ fn pytest(root: &Path) -> Step {
         accepted.push(5);
     }
     step
+}
+
+/// The Python package's own tests, run from the tree.
+fn package_tests(root: &Path) -> Step {
+    if !root.join("python/tests").is_dir() {
+        return Step::skip("python tests", "there is no python/tests/");
+    }
+    let step = Step::run("python tests", tool("python"), "-m pytest -q python/tests");
+    step.with_variable("PYTHONPATH", "python")
 }
 
 /// A program of the virtual environment that `scripts/setup.sh` keeps.

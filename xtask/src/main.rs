@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 mod chores;
+mod python;
 mod rust;
 mod steps;
 mod tidy;
@@ -17,6 +18,7 @@ const USAGE: &str = "usage: cargo xtask CHORE
   tidy    check what the house style says can be checked, without building anything
   lint    tidy, formats, types, licences, unused dependencies, clippy
   ci      all that CI runs: setup, lint, build, tests, docs; ends with a table of seconds
+  python  put the built native library into the Python package's folder
   docs    build the API pages and check every link
   bench   run every benchmarks/*/run.py
 ";
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         Some("tidy") => tidy::run(root),
         Some("lint") => steps::run(root, chores::lint(root)),
         Some("ci") => steps::run(root, chores::ci(root)),
+        Some("python") => python::place(root),
         Some("docs") => steps::run(root, chores::docs()),
         Some("bench") => steps::run(root, chores::bench(root)),
         Some("help" | "--help" | "-h") => {

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::arguments::{CheckpointsCommand, FolderArguments, JournalCommand, RegionArguments};
 use crate::problem::Problem;
-use crate::run::{journal_folder, local};
+use crate::run::local;
 
 /// Prints `value` as indented JSON.
 pub fn print_json(value: &Value) {
@@ -72,7 +72,7 @@ pub async fn journal(command: JournalCommand) -> Result<ExitCode, Problem> {
     let JournalCommand::Stats { of, journal, ids } = command;
     let outside = local()?;
     let job = job_name(&of.folder)?;
-    let place = journal_folder(&of.folder.checkpoints, journal.as_deref(), &job)?;
+    let place = forebay_engine::journal_folder(&of.folder.checkpoints, journal.as_deref(), &job)?;
     let name = journal_name(of.region.unwrap_or(0));
     if !PathBuf::from(&place).join(&name).is_dir() {
         return Err(Problem::invalid(

@@ -1,6 +1,6 @@
 //! `forebay run` and `forebay plan`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ pub async fn run(options: RunArguments) -> Result<ExitCode, Problem> {
     let job = read_job(&options.plan)?;
     let run_options = RunOptions {
         checkpoints: options.checkpoints.clone(),
-        journal: journal_folder(&options.checkpoints, options.journal.as_deref(), &job.name)?,
+        journal: forebay_engine::journal_folder(&options.checkpoints, options.journal.as_deref(), &job.name)?,
         resume: options.resume.clone().unwrap_or(ResumeJob::Fresh),
         keep: options.keep,
         overtake_after: Some(OVERTAKE_AFTER),
@@ -98,22 +98,6 @@ fn read_job(options: &PlanArguments) -> Result<JobFile, Problem> {
         .map_err(|error| Problem::invalid("read job file", format!("{name}: {error}")))?;
     let overrides = Overrides { parallelism: options.parallelism };
     Ok(forebay_plan::parse_with(&text, &name, |variable| std::env::var(variable).ok(), overrides)?)
-}
-
-/// The local folder that holds the journal of `job`.
-pub fn journal_folder(checkpoints: &str, journal: Option<&Path>, job: &str) -> Result<String, Problem> {
-    let base = match (journal, checkpoints.split_once("://")) {
-        (Some(folder), _) => folder.to_path_buf(),
-        (None, None) => PathBuf::from(checkpoints),
-        (None, Some(("file", path))) => PathBuf::from(path),
-        (None, Some(_)) => {
-            return Err(Problem::invalid(
-                "place journal",
-                "checkpoints are not on this machine: pass `--journal DIR` with a local folder that outlives the process",
-            ));
-        }
-    };
-    Ok(base.join(job).display().to_string())
 }
 
 /// Writes the report beside its place first, so that a reader never sees half of it.

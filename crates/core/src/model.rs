@@ -7,12 +7,16 @@ use std::fmt;
 
 use arrow::datatypes::DataType;
 
+/// The value type of an input that takes a column of every type, and looks at it when rows come.
+pub const ANY: DataType = DataType::Null;
+
 /// One named input or output of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ModelField {
     /// Its name in the model file.
     pub name: String,
-    /// Type of its values: a primitive Arrow type, or `Utf8` for text.
+    /// Type of its values: a primitive Arrow type, `Utf8` for text, or `Binary` for bytes; of an
+    /// input also [`ANY`].
     pub value: DataType,
     /// Its axes, outermost first. The first is the row axis and is `None`; another `None` is an axis that may have any
     /// length.
@@ -52,6 +56,9 @@ impl fmt::Display for ModelField {
     /// `Float32 [rows, 64]`; axes of any length show as `?`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let axes: Vec<String> = self.shape.iter().enumerate().map(|(place, axis)| axis_text(place, *axis)).collect();
+        if self.value == ANY {
+            return f.write_str("any");
+        }
         write!(f, "{} [{}]", self.value, axes.join(", "))
     }
 }

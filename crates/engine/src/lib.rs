@@ -7,7 +7,7 @@
 //! - [`mod@run`]: starts, restores and restarts attempts until the job is done.
 //! - [`mod@checkpoints`]: what a published checkpoint involves: state, sinks, journal.
 //! - [`mod@env`]: clock, randomness and background work of this process.
-//! - [`mod@watch`]: what a running job shows.
+//! - [`mod@watch`] and [`mod@progress`]: what a running job shows.
 //!
 //! This is the one crate that names every built-in. It decides nothing about data: protocols and policies are in the
 //! crates it assembles.
@@ -25,6 +25,7 @@ pub mod models;
 mod nexmark;
 pub mod outside;
 pub mod prepare;
+pub mod progress;
 mod region;
 pub mod remote;
 pub mod resume;
@@ -39,5 +40,5 @@ pub use forebay_runtime::coordinator::Stop;
 pub use outside::{Local, Outside, Planted};
 pub use prepare::{Prepared, prepare};
 pub use resume::ResumeJob;
-pub use run::{OVERTAKE_AFTER, RunOptions, run};
+pub use run::{OVERTAKE_AFTER, RunOptions, journal_folder, run};
 pub use watch::{Report, Watch};

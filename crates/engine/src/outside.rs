@@ -9,8 +9,8 @@ use forebay_core::disk::Disk;
 use forebay_core::env::Env;
 use forebay_core::store::Store;
 use forebay_core::{Error, Kind, Result};
-use forebay_inference::hosts::process::WorkerCommand;
-use forebay_inference::hosts::{Host, fake, onnx};
+use forebay_inference::hosts::process::{ProcessHost, WorkerCommand};
+use forebay_inference::hosts::{Host, fake, onnx, python};
 use forebay_inference::protocols::gauges::Scraper;
 use forebay_inference::{journal, service};
 use forebay_operators::inference as operator;
@@ -18,7 +18,7 @@ use forebay_operators::stream_join::as_of::AsOfBug;
 use forebay_operators::stream_join::regular::RegularBug;
 use forebay_operators::stream_join::timed::TimedJoinBug;
 use forebay_operators::window::WindowBug;
-use forebay_plan::spec::{Host as HostSpec, ModelSpec};
+use forebay_plan::spec::{Host as HostSpec, ModelSpec, PythonCode, PythonSpec};
 use forebay_runtime::planted::RuntimeBug;
 use forebay_runtime::threads::{SubtaskHost, Threads};
 use forebay_state::checkpoint::PlantedBug as CheckpointBug;
@@ -122,11 +122,15 @@ pub struct Planted {
     pub runtime: Option<RuntimeBug>,
 }
 
+/// The interpreter of Python models where neither the job nor the program that runs it names one.
+const PYTHON: &str = "python3";
+
 /// This machine: local disk or object stores, child processes, threads.
 pub struct Local {
     handle: Handle,
     env: Arc<dyn Env>,
     worker: WorkerCommand,
+    python: WorkerCommand,
     remotes: Remotes,
 }
 
@@ -139,7 +143,29 @@ impl Local {
     /// `Unavailable` if the current folder cannot be opened.
     pub fn new(handle: Handle, worker: WorkerCommand) -> Result<Self> {
         let env: Arc<dyn Env> = Arc::new(TokioEnv::new(handle.clone(), disk(Path::new("."))?));
-        Ok(Self { handle, env, worker, remotes: Remotes::new() })
+        Ok(Self { handle, env, worker, python: WorkerCommand::python(PYTHON), remotes: Remotes::new() })
+    }
+
+    /// The same machine, on which `worker` starts the processes of Python models that name no interpreter.
+    #[must_use]
+    pub fn with_python(self, worker: WorkerCommand) -> Self {
+        Self { python: worker, ..self }
+    }
+
+    fn python(&self, name: &str, spec: &PythonSpec) -> Result<ProcessHost> {
+        let command = spec.interpreter.as_ref().map_or_else(|| self.python.clone(), WorkerCommand::python);
+        let settings = python::PythonSettings {
+            model: name.to_string(),
+            code: match &spec.code {
+                PythonCode::Function(function) => python::PythonCode::Function(function.clone()),
+                PythonCode::Pickled(file) => python::PythonCode::Pickled(PathBuf::from(file)),
+            },
+            path: spec.path.iter().map(PathBuf::from).collect(),
+            version: spec.version.clone(),
+            memory_bytes: spec.memory_bytes,
+            signature: spec.signature.clone(),
+        };
+        python::host(&settings, command)
     }
 }
 
@@ -175,6 +201,7 @@ impl Outside for Local {
                 let settings = onnx::OnnxSettings { path: PathBuf::from(path), library: None, threads: 1 };
                 Ok(Arc::new(onnx::host(&settings, self.worker.clone())?.logging(log)))
             }
+            HostSpec::Python(python) => Ok(Arc::new(self.python(&model.name, python)?.logging(log))),
             HostSpec::Fake(fake) => {
                 let settings = fake::FakeSettings {
                     latency: fake.service_time,
@@ -191,7 +218,7 @@ impl Outside for Local {
     fn scraper(&self, model: &ModelSpec) -> Result<Option<Scraper>> {
         match &model.host {
             HostSpec::Remote(remote) => self.remotes.scraper(Arc::clone(&self.env), remote),
-            HostSpec::Onnx { .. } | HostSpec::Fake(_) => Ok(None),
+            HostSpec::Onnx { .. } | HostSpec::Python(_) | HostSpec::Fake(_) => Ok(None),
         }
     }
 

@@ -1,9 +1,10 @@
 //! Runs a job: all its regions side by side, to the end of each.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_core::Result;
+use forebay_core::{Error, Kind, Result};
 use forebay_core::env::Env;
 use forebay_plan::graph::JobGraph;
 use forebay_runtime::coordinator::{Finish, Stop};
@@ -36,6 +37,24 @@ pub struct RunOptions {
     pub keep: usize,
     /// How long a barrier waits for alignment before it overtakes what is queued; `None`: for ever.
     pub overtake_after: Option<Duration>,
+}
+
+/// The local folder that holds the journal of `job`: in `journal` if given, else beside the checkpoints.
+///
+/// # Errors
+/// `Invalid` if the checkpoints are elsewhere and no folder is given.
+pub fn journal_folder(checkpoints: &str, journal: Option<&Path>, job: &str) -> Result<String> {
+    let base = match (journal, checkpoints.split_once("://")) {
+        (Some(folder), _) => folder.to_path_buf(),
+        (None, None) => PathBuf::from(checkpoints),
+        (None, Some(("file", path))) => PathBuf::from(path),
+        (None, Some(_)) => {
+            return Err(Error::new(Kind::Invalid, "place journal").source(
+                "checkpoints are not on this machine: pass `--journal DIR` with a local folder that outlives the process",
+            ));
+        }
+    };
+    Ok(base.join(job).display().to_string())
 }
 
 /// See [`RunOptions::overtake_after`]; long enough that a pipeline without a slow part never keeps rows of edges.

@@ -23,8 +23,8 @@ pub struct Watch {
     regions: Mutex<BTreeMap<usize, RegionReport>>,
     /// By place: when the last checkpoint was published, or the first attempt began, of regions that are not at their end.
     published: Mutex<BTreeMap<usize, Instant>>,
-    services: Mutex<BTreeMap<String, Service>>,
-    gates: Mutex<BTreeMap<String, Arc<ModelGate>>>,
+    pub(crate) services: Mutex<BTreeMap<String, Service>>,
+    pub(crate) gates: Mutex<BTreeMap<String, Arc<ModelGate>>>,
     checkpoints: Mutex<CheckpointLatencies>,
 }
 
@@ -220,7 +220,7 @@ impl Watch {
         latencies.whole.record(times.whole);
     }
 
-    fn checkpoints(&self) -> CheckpointReport {
+    pub(crate) fn checkpoints(&self) -> CheckpointReport {
         let latencies = self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner);
         let seconds = |times: &Latencies, ratio| times.percentile_micros(ratio).unwrap_or(0) as f64 / 1e6;
         CheckpointReport {
@@ -244,7 +244,7 @@ impl Watch {
         self.services.lock().unwrap_or_else(PoisonError::into_inner).insert(model.to_string(), service);
     }
 
-    fn model(&self, name: &str, service: &Service) -> ModelReport {
+    pub(crate) fn model(&self, name: &str, service: &Service) -> ModelReport {
         let gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
         let gate = gates.get(name);
         let moving = gate.filter(|gate| gate.moves());

@@ -12,13 +12,12 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use arrow::array::RecordBatch;
 use forebay_core::{Error, Kind, Result};
 
-use crate::hosts::Signature;
 use crate::hosts::fake::FakeModel;
 use crate::hosts::onnx::OnnxModel;
 use crate::hosts::protocol::{Message, read_blocking, write_blocking};
+use crate::hosts::{Answers, Signature};
 use crate::request::RequestBatch;
 
 /// A model as the child holds it.
@@ -27,7 +26,7 @@ pub(crate) trait Model {
     fn signature(&self) -> Signature;
 
     /// Answers every row of `batch`; see [`Replica::call`](crate::hosts::Replica::call) for the errors.
-    fn call(&mut self, batch: &RequestBatch) -> Result<RecordBatch>;
+    fn call(&mut self, batch: &RequestBatch) -> Result<Answers>;
 }
 
 /// What the command line asks for.
@@ -124,9 +123,10 @@ fn serve(mut model: Box<dyn Model>, mut log: Option<ExecutionLog>, socket: &mut 
         let Message::Call(batch) = message else {
             return Err(Error::new(Kind::Internal, "serve calls").source("a message is no call"));
         };
-        let logged = |rows| log.as_mut().map_or(Ok(()), |log| log.append(&batch)).map(|()| rows);
+        let logged = |answers| log.as_mut().map_or(Ok(()), |log| log.append(&batch)).map(|()| answers);
         let answer = match model.call(&batch).and_then(logged) {
-            Ok(rows) => Message::Answer(rows),
+            Ok(answers) if answers.refused.is_empty() => Message::Answer(answers.rows),
+            Ok(answers) => Message::Mixed(answers),
             Err(error) => failure(&error),
         };
         write_blocking(socket, &answer)?;

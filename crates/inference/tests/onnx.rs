@@ -49,7 +49,7 @@ fn small_rows(rows: usize) -> RecordBatch {
 #[tokio::test]
 async fn tensors_and_numbers_go_through_a_model() {
     let replica = model("small").start(0).await.unwrap();
-    let answer = replica.call(batch(1, small_rows(8).slice(2, 4))).await.unwrap();
+    let answer = replica.call(batch(1, small_rows(8).slice(2, 4))).await.unwrap().rows;
     assert_eq!(answer.num_rows(), 4);
     let labels = answer.column_by_name("label").unwrap().as_primitive::<Int64Type>();
     assert_eq!(labels.values(), &[102, 103, 104, 105]);
@@ -105,7 +105,7 @@ async fn no_rows_give_no_rows() {
     let replica = model("lookup").start(0).await.unwrap();
     let column: ArrayRef = Arc::new(Int64Array::from(Vec::<i64>::new()));
     let rows = RecordBatch::try_from_iter([("index", column)]).unwrap();
-    assert_eq!(replica.call(batch(1, rows)).await.unwrap().num_rows(), 0);
+    assert_eq!(replica.call(batch(1, rows)).await.unwrap().rows.num_rows(), 0);
 }
 
 #[tokio::test]

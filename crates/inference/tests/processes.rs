@@ -116,6 +116,18 @@ async fn a_refused_row_fails_alone_as_data() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_beside_a_refused_one_run_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let settings = FakeSettings { refuse_on: Some("bad".into()), ..FakeSettings::default() };
+    let service = logging(&settings, LONG, Some(&log));
+    let told = asked(&service, 1, &["a", "bad", "b", "bad too"]).await;
+    assert_eq!(told, ["a 1", "data: text contains bad", "b 1", "data: text contains bad"]);
+    assert_eq!(executions(&log), once(&["1", "2", "3", "4"]));
+    assert_eq!(service.counters().calls, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_one_row_short_is_not_taken() {
     let service = service(&FakeSettings { short_answer: true, ..FakeSettings::default() }, LONG);
     assert_eq!(asked(&service, 1, &["a"]).await, ["data: model answered 0 rows to 1"]);
@@ -141,10 +153,14 @@ async fn a_call_that_is_given_up_ends_the_child() {
 
 #[tokio::test]
 async fn a_program_that_is_no_worker_is_an_error_and_not_a_hang() {
-    let no_such = WorkerCommand { program: "/nowhere/forebay".into(), arguments: Vec::new() };
+    let no_such = WorkerCommand { program: "/nowhere/forebay".into(), arguments: Vec::new(), variables: Vec::new() };
     let error = host(&FakeSettings::default(), no_such).unwrap().start(0).await.err().unwrap();
     assert_eq!(error.kind(), Kind::Invalid, "{}", error.chain());
-    let other = WorkerCommand { program: "/bin/sh".into(), arguments: vec!["-c".into(), "echo no; exit 3".into()] };
+    let other = WorkerCommand {
+        program: "/bin/sh".into(),
+        arguments: vec!["-c".into(), "echo no; exit 3".into()],
+        variables: Vec::new(),
+    };
     let error = host(&FakeSettings::default(), other).unwrap().start(0).await.err().unwrap();
     assert_eq!(error.chain(), "start model process (model=fake, exit=status 3, output=no): it ended");
 }

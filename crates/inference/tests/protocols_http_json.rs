@@ -51,7 +51,7 @@ fn rows(texts: &[&str]) -> RecordBatch {
 
 async fn asked(settings: &HttpJsonSettings, texts: &[&str]) -> Result<RecordBatch> {
     let replica = made(settings)?.start(0).await?;
-    replica.call(batch(1, rows(texts))).await
+    replica.call(batch(1, rows(texts))).await.map(|answers| answers.rows)
 }
 
 async fn refused(script: Script) -> Error {

@@ -45,7 +45,7 @@ fn made(settings: &OpenInferenceSettings) -> RemoteHost<OpenInference> {
 }
 
 async fn asked(settings: &OpenInferenceSettings, rows: RecordBatch) -> Result<RecordBatch> {
-    made(settings).start(0).await?.call(batch(1, rows)).await
+    Ok(made(settings).start(0).await?.call(batch(1, rows)).await?.rows)
 }
 
 /// Rows of a tensor `x` with `width` values each.
@@ -108,7 +108,7 @@ async fn every_type_survives_every_transport() {
         };
         let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = signature.inputs.iter().map(column).unzip();
         let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
-        let answer = host.start(0).await.unwrap().call(batch(1, rows.clone())).await.unwrap();
+        let answer = host.start(0).await.unwrap().call(batch(1, rows.clone())).await.unwrap().rows;
         for (place, slot) in signature.outputs.iter().enumerate() {
             assert_eq!(answer.column(place).as_ref(), rows.column(place).as_ref(), "{} {transport:?}", slot.name);
         }
@@ -144,7 +144,7 @@ async fn calls_overlap_on_one_connection() {
         let replica = made(&settings(transport, "double")).start(0).await.unwrap();
         let calls = (0..32).map(|call| replica.call(batch(call, tensors(2, vec![call as f32 + 0.25, 1.0]))));
         let answers = futures::future::try_join_all(calls).await.unwrap();
-        let firsts: Vec<f32> = answers.iter().map(|answer| values(answer)[0]).collect();
+        let firsts: Vec<f32> = answers.iter().map(|answer| values(&answer.rows)[0]).collect();
         assert_eq!(firsts, (0..32).map(|call| call as f32 * 2.0 + 0.5).collect::<Vec<_>>(), "{transport:?}");
     }
 }
@@ -252,7 +252,7 @@ async fn hostile(transport: Transport, script: Script) -> (Result<RecordBatch>, 
     let rows = RecordBatch::try_from_iter([("x", column)]).unwrap();
     let host = made(&OpenInferenceSettings { transport, ..settings });
     let replica = host.start_unasked(0);
-    (replica.call(batch(1, rows)).await, server.requests())
+    (replica.call(batch(1, rows)).await.map(|answers| answers.rows), server.requests())
 }
 
 fn binary(header: &str, raw: &[u8]) -> Script {
@@ -326,7 +326,7 @@ async fn wrongly(model: &str, timeout: Duration, answer_bytes_max: usize) -> Res
     (settings.endpoint.timeout, settings.endpoint.answer_bytes_max) = (timeout, answer_bytes_max);
     let column: ArrayRef = Arc::new(Float32Array::from(vec![1.0, 2.0]));
     let rows = RecordBatch::try_from_iter([("x", column)]).unwrap();
-    made(&settings).start_unasked(0).call(batch(1, rows)).await
+    made(&settings).start_unasked(0).call(batch(1, rows)).await.map(|answers| answers.rows)
 }
 
 const LONG: Duration = Duration::from_secs(60);

@@ -55,7 +55,7 @@ fn texts(texts: &[&str]) -> RecordBatch {
 }
 
 async fn asked(settings: &OpenAiSettings, rows: &[&str]) -> Result<RecordBatch> {
-    made(settings).start(0).await?.call(batch(1, texts(rows))).await
+    Ok(made(settings).start(0).await?.call(batch(1, texts(rows))).await?.rows)
 }
 
 fn column<'a>(rows: &'a RecordBatch, name: &str) -> Vec<&'a str> {
@@ -89,7 +89,7 @@ async fn streamed_or_not_chats_and_completions_say_the_same() {
 async fn tokens_are_those_of_each_row_and_are_summed_on_the_side() {
     let host = made(&settings(&SERVER.url(), completion(), false));
     let replica = host.start(0).await.unwrap();
-    let rows = replica.call(batch(1, texts(&["a", "a longer text has more tokens"]))).await.unwrap();
+    let rows = replica.call(batch(1, texts(&["a", "a longer text has more tokens"]))).await.unwrap().rows;
     let prompt = tokens(&rows, "prompt_tokens");
     // The model's tokens are bytes, and its tokenizer writes a space in three.
     assert_eq!(prompt[1] - prompt[0], ("a▁longer▁text▁has▁more▁tokens".len() - 1) as i64);
@@ -137,7 +137,7 @@ async fn embeddings_of_a_batch_come_in_one_call() {
     let signature = host.signature().await.unwrap();
     assert_eq!(signature.outputs[0].to_string(), "float32[rows, 64]");
     let replica = host.start(0).await.unwrap();
-    let rows = replica.call(batch(1, texts(&["a", "b", "a"]))).await.unwrap();
+    let rows = replica.call(batch(1, texts(&["a", "b", "a"]))).await.unwrap().rows;
     let vectors = rows.column(0).as_fixed_size_list();
     let vector = |row: usize| vectors.value(row).as_primitive::<Float32Type>().values().to_vec();
     let distance = |a: Vec<f32>, b: Vec<f32>| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
@@ -160,7 +160,7 @@ async fn chats_beyond_the_servers_slots_wait_and_are_answered() {
     let replica = host.start(0).await.unwrap();
     let calls = (0..8).map(|call| replica.call(batch(call, texts(&["hello"]))));
     let answers = futures::future::try_join_all(calls).await.unwrap();
-    assert!(answers.iter().all(|answer| answer.num_rows() == 1));
+    assert!(answers.iter().all(|answer| answer.rows.num_rows() == 1));
 }
 
 #[tokio::test]

@@ -278,6 +278,7 @@ fn write_models(out: &mut String, graph: &JobGraph) -> Result {
         let copies = if *replicas == 1 { "1 child process".to_string() } else { format!("{replicas} child processes") };
         match host {
             Host::Onnx { path } => writeln!(out, "  {}: onnx {path}, in {copies}", model.id)?,
+            Host::Python(python) => writeln!(out, "  {}: python {}, in {copies}", model.id, python.code)?,
             Host::Fake(fake) => {
                 writeln!(
                     out,

@@ -31,7 +31,7 @@ use datafusion::logical_expr::LogicalPlan;
 use forebay_core::function::RowFunction;
 
 pub use facts::{Facts, Needs, needs};
-pub use job_file::{JobFile, JobFileError, Overrides, json_schema, parse, parse_with};
+pub use job_file::{JobFile, JobFileError, Overrides, json_schema, parse, parse_json, parse_with};
 
 /// A checked job: as the user wrote it and as it will run.
 #[derive(Debug, Clone)]

@@ -195,10 +195,38 @@ pub enum Host {
         /// Local path of the file.
         path: String,
     },
+    /// A Python function or class, in a child process.
+    Python(PythonSpec),
     /// A scripted model for trials and tests, in a child process.
     Fake(FakeSpec),
     /// A model behind an address.
     Remote(Box<RemoteSpec>),
+}
+
+/// Which Python function, and how it is run.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PythonSpec {
+    /// Where it is.
+    pub code: PythonCode,
+    /// Folders that modules are looked for in before all others.
+    pub path: Vec<String>,
+    /// Names the content, in place of a hash.
+    pub version: Option<String>,
+    /// The interpreter; `None`: that of whoever runs the job.
+    pub interpreter: Option<String>,
+    /// Most private memory of one worker process.
+    pub memory_bytes: Option<u64>,
+    /// What it takes and gives as JSON, where the job says so.
+    pub signature: Option<String>,
+}
+
+/// Where a Python function is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum PythonCode {
+    /// `MODULE:NAME`.
+    Function(String),
+    /// A file that the Python package wrote.
+    Pickled(String),
 }
 
 /// How the scripted model behaves.
@@ -305,4 +333,13 @@ shown_as!(SourceFormat { Images => "images", Parquet => "parquet", Jsonl => "jso
 shown_as!(TableFormat { Parquet => "parquet", Jsonl => "jsonl", Csv => "csv" });
 shown_as!(SinkFormat { Parquet => "parquet", Jsonl => "jsonl", Blackhole => "blackhole" });
 shown_as!(Order { Unordered => "unordered", Ordered => "ordered", PerKey => "per_key" });
+impl fmt::Display for PythonCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Function(name) => f.write_str(name),
+            Self::Pickled(file) => f.write_str(file),
+        }
+    }
+}
+
 shown_as!(JoinHow { Left => "left", Inner => "inner" });

@@ -11,7 +11,7 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
 use forebay_core::env::Env;
 use forebay_core::{Error, Kind, Result};
-use forebay_inference::hosts::{Host, Replica, Signature, Slot};
+use forebay_inference::hosts::{Answers, Host, Replica, Signature, Slot};
 use forebay_inference::request::{RequestBatch, RequestId};
 use futures::future::{BoxFuture, pending, ready};
 
@@ -251,7 +251,7 @@ impl Host for Scripted {
 // === impl Copy ===
 
 impl Replica for Copy {
-    fn call(&self, batch: RequestBatch) -> BoxFuture<'static, Result<RecordBatch>> {
+    fn call(&self, batch: RequestBatch) -> BoxFuture<'static, Result<Answers>> {
         let texts = texts_of(&batch);
         let (numbers, mood, latency) = {
             let inner = &mut *self.books.lock();
@@ -277,7 +277,7 @@ impl Replica for Copy {
                 }
                 _ => env.sleep(latency).await,
             }
-            settle(&books, &batch, &texts, &numbers, mood)
+            settle(&books, &batch, &texts, &numbers, mood).map(Answers::from)
         })
     }
 }

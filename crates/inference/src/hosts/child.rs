@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use forebay_core::{Error, Kind, Result};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 use tokio::runtime::Handle;
@@ -59,7 +60,8 @@ impl Child {
     /// `Invalid` if the program cannot be run.
     pub async fn spawn(settings: &ProcessSettings, path: &Path, replica: u16) -> Result<Self> {
         let mut command = Command::new(&settings.command.program);
-        command.args(&settings.command.arguments).arg(settings.kind).arg("--socket").arg(path);
+        command.args(&settings.command.arguments).arg("--socket").arg(path);
+        command.envs(settings.command.variables.iter().cloned());
         if let Some(log) = &settings.log {
             command.arg("--log").arg(log);
         }
@@ -71,6 +73,12 @@ impl Child {
                 .with("program", settings.command.program.display())
                 .source(source)
         })?;
+        if let Some(bytes) = settings.memory_bytes {
+            limit_memory(&process, bytes).map_err(|source| {
+                let failed = Error::new(Kind::Unavailable, "limit memory of model process");
+                failed.with("model", &settings.model).with("bytes", bytes).source(source)
+            })?;
+        }
         let tail: Arc<Mutex<VecDeque<String>>> = Arc::default();
         let listener = || Listener::new(&settings.model, replica, Arc::clone(&tail));
         let mut readers = Vec::new();
@@ -214,6 +222,17 @@ async fn spawn_on_lasting_thread(command: Command) -> std::io::Result<tokio::pro
     let gone = || std::io::Error::other("the thread that starts processes is gone");
     spawner.send(Spawn { command, runtime: Handle::current(), spawned }).map_err(|_| gone())?;
     child.await.map_err(|_| gone())?
+}
+
+/// Bounds what `process` can ask for. Its data and not its addresses are bounded: libraries of GPUs reserve addresses far
+/// beyond the memory they use.
+fn limit_memory(process: &tokio::process::Child, bytes: u64) -> std::io::Result<()> {
+    let pid = process.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+    // Without an id it has ended, and its end is told to whoever waits for it.
+    let Some(pid) = pid else { return Ok(()) };
+    let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
+    prlimit(Some(pid), Resource::Data, limit)?;
+    Ok(())
 }
 
 /// How a process ended, for people: `status 1`, `signal 9 (SIGKILL)`.

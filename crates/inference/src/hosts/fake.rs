@@ -13,7 +13,7 @@ use forebay_core::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 
 use super::process::{ProcessHost, ProcessSettings, WorkerCommand};
-use super::{Signature, Slot};
+use super::{Answers, Refused, Signature, Slot};
 use crate::request::RequestBatch;
 use crate::worker::Model;
 
@@ -28,6 +28,8 @@ pub struct FakeSettings {
     pub latency: Duration,
     /// Rows whose text contains this are refused as `Data`, before anything runs.
     pub fail_on: Option<String>,
+    /// Rows whose text contains this are refused while the others of their call are answered.
+    pub refuse_on: Option<String>,
     /// Rows whose text contains this make the process abort after the latency, before the log is written.
     pub crash_on: Option<String>,
     /// Rows whose text contains this make the process kill itself with SIGKILL at the same point.
@@ -45,7 +47,7 @@ pub struct FakeSettings {
 pub fn host(settings: &FakeSettings, command: WorkerCommand) -> Result<ProcessHost> {
     let open = serde_json::to_string(settings)
         .map_err(|source| Error::new(Kind::Internal, "write settings of fake model").source(source))?;
-    Ok(ProcessHost::new(ProcessSettings::new("fake", "fake", "fake-1".to_string(), open, command)))
+    Ok(ProcessHost::new(ProcessSettings::new("fake", "fake-1".to_string(), open, command.of_kind("fake"))))
 }
 
 /// The child's side.
@@ -62,6 +64,15 @@ impl FakeModel {
         // Linux wakes sleepers up to 50 us late by default. Where it cannot be asked to be exact, calls take longer.
         let _ = std::fs::write("/proc/self/timerslack_ns", TIMER_SLACK_NANOS);
         Ok(Self { settings })
+    }
+
+    fn refused(&self, texts: &StringArray) -> Vec<Refused> {
+        let Some(marker) = self.settings.refuse_on.as_deref() else { return Vec::new() };
+        let refused = |(row, text): (usize, Option<&str>)| {
+            text.filter(|text| text.contains(marker))?;
+            Some(Refused { row, reason: format!("text contains {marker}") })
+        };
+        texts.iter().enumerate().filter_map(refused).collect()
     }
 
     fn crash_if_told(&self, texts: &StringArray) {
@@ -90,7 +101,7 @@ impl Model for FakeModel {
     }
 
     #[allow(clippy::disallowed_methods, reason = "the child has no Env, and waiting is what this model is for")]
-    fn call(&mut self, batch: &RequestBatch) -> Result<RecordBatch> {
+    fn call(&mut self, batch: &RequestBatch) -> Result<Answers> {
         let failed = |kind| Error::new(kind, "run fake model");
         let column = batch.rows.column_by_name("text").and_then(|column| column.as_string_opt::<i32>());
         let texts = column.ok_or_else(|| failed(Kind::Invalid).source("no column text of type string"))?;
@@ -103,7 +114,8 @@ impl Model for FakeModel {
         let columns: [(&str, Arc<dyn Array>); 2] = [("echo", Arc::new(texts.clone())), ("length", Arc::new(lengths))];
         let rows = RecordBatch::try_from_iter(columns).map_err(|source| failed(Kind::Internal).source(source))?;
         let short = usize::from(self.settings.short_answer);
-        Ok(rows.slice(0, rows.num_rows().saturating_sub(short)))
+        let rows = rows.slice(0, rows.num_rows().saturating_sub(short));
+        Ok(Answers { rows, refused: self.refused(texts) })
     }
 }
 

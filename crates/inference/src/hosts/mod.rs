@@ -4,19 +4,21 @@
 //! batch it was running and nothing else. Hosts never retry, never batch and never remember answers: the
 //! [service](crate::service) does.
 
+mod answers;
 mod child;
 pub mod fake;
 pub mod onnx;
 pub mod process;
 pub mod protocol;
+pub mod python;
 pub mod signature;
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use forebay_core::Result;
 use futures::future::BoxFuture;
 
+pub use answers::{Answers, Refused};
 pub use signature::{Signature, Slot};
 
 use crate::protocols::Observed;
@@ -58,7 +60,8 @@ pub trait Host: Send + Sync {
 
 /// One loaded copy of a model. Dropping it ends the copy.
 pub trait Replica: Send + Sync {
-    /// Answers every row of `batch`, in its order, with columns named by the model's outputs.
+    /// Answers every row of `batch`, in its order, with columns named by the model's outputs; rows that the model refuses
+    /// while it answers others are named beside them.
     ///
     /// At most [`Host::calls_max`] calls overlap. Dropping the future gives the call up and may end the replica, which then answers
     /// `Unavailable`.
@@ -66,10 +69,10 @@ pub trait Replica: Send + Sync {
     /// # Errors
     /// - `Unavailable`: the process died, and the replica is of no more use; of a remote model: it cannot be reached now.
     /// - `Overload`, `Timeout`: a remote model had no room, or no answer in time.
-    /// - `Data`: the model refuses these rows, and would again.
+    /// - `Data`: the model refuses some of these rows, and would again; which ones is found out by asking for each alone.
     /// - `Exhausted`: too much for its memory; fewer rows may do.
     /// - `Invalid`: rows do not have the type the model takes.
-    fn call(&self, batch: RequestBatch) -> BoxFuture<'static, Result<RecordBatch>>;
+    fn call(&self, batch: RequestBatch) -> BoxFuture<'static, Result<Answers>>;
 
     /// What the answers of its address told besides rows, so far; nothing for a model of this machine.
     fn observed(&self) -> Observed {

@@ -48,7 +48,7 @@ pub fn host(settings: &OnnxSettings, command: WorkerCommand) -> Result<ProcessHo
     let open = serde_json::to_string(&open)
         .map_err(|source| Error::new(Kind::Internal, "write settings of model").source(source))?;
     let model = settings.path.display().to_string();
-    Ok(ProcessHost::new(ProcessSettings::new("onnx", &model, revision, open, command)))
+    Ok(ProcessHost::new(ProcessSettings::new(&model, revision, open, command.of_kind("onnx"))))
 }
 
 /// The hash of the file's content, which is the model's revision.

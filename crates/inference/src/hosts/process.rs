@@ -14,7 +14,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
 use arrow::buffer::MutableBuffer;
 use forebay_core::{Error, Kind, Result};
 use futures::FutureExt;
@@ -24,19 +23,22 @@ use tokio::net::{UnixListener, UnixStream};
 
 use super::child::Child;
 use super::protocol::{HEADER_BYTES, Message, read_header};
-use super::{Host, Replica, Signature};
+use super::{Answers, Host, Replica, Signature};
 use crate::request::RequestBatch;
 
 /// Longest time from starting a child to its loaded model. Large models take most of a minute from a cold disk.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// How a child is started: `program arguments... KIND --socket PATH [--log FILE]`. It has to end in [`worker::main`](crate::worker::main).
+/// How a child is started: `program arguments... --socket PATH [--log FILE]`. It has to speak the frames of
+/// [`protocol`](super::protocol), as [`worker::main`](crate::worker::main) does.
 #[derive(Debug, Clone)]
 pub struct WorkerCommand {
     /// The program.
     pub program: PathBuf,
-    /// What comes before the kind.
+    /// What comes before the socket.
     pub arguments: Vec<OsString>,
+    /// Variables that it gets beside those of this process.
+    pub variables: Vec<(OsString, OsString)>,
 }
 
 /// A model that runs in child processes, one a replica.
@@ -48,8 +50,6 @@ pub struct ProcessHost {
 /// Which model, and how its children are started.
 #[derive(Debug, Clone)]
 pub struct ProcessSettings {
-    /// What the child runs: `onnx`, `fake`.
-    pub kind: &'static str,
     /// The model as logs and errors name it.
     pub model: String,
     /// See [`Host::revision`].
@@ -60,6 +60,10 @@ pub struct ProcessSettings {
     pub command: WorkerCommand,
     /// File to which children append one line for each row they ran, its request id in hex, before they answer.
     pub log: Option<PathBuf>,
+    /// Most private memory of a child in bytes; what it asks for beyond is refused to it.
+    pub memory_bytes: Option<u64>,
+    /// What the model takes and gives, if that is known before one is started; one that says otherwise is not taken.
+    pub signature: Option<Signature>,
     /// Longest time until the model is loaded.
     pub start_timeout: Duration,
 }
@@ -91,16 +95,24 @@ impl WorkerCommand {
     pub fn own() -> Result<Self> {
         let program = std::env::current_exe()
             .map_err(|source| Error::new(Kind::Unavailable, "find own program").source(source))?;
-        Ok(Self { program, arguments: vec!["worker".into()] })
+        Ok(Self { program, arguments: vec!["worker".into()], variables: Vec::new() })
+    }
+
+    /// The same, told which kind of model it runs: `onnx`, `fake`.
+    #[must_use]
+    pub fn of_kind(mut self, kind: &str) -> Self {
+        self.arguments.push(kind.into());
+        self
     }
 }
 
 // === impl ProcessSettings ===
 
 impl ProcessSettings {
-    /// Settings with the usual start timeout, and no log.
-    pub fn new(kind: &'static str, model: &str, revision: String, open: String, command: WorkerCommand) -> Self {
-        Self { kind, model: model.to_string(), revision, open, command, log: None, start_timeout: START_TIMEOUT }
+    /// Settings with the usual start timeout, no log and all the memory there is.
+    pub fn new(model: &str, revision: String, open: String, command: WorkerCommand) -> Self {
+        let (model, start_timeout) = (model.to_string(), START_TIMEOUT);
+        Self { model, revision, open, command, log: None, memory_bytes: None, signature: None, start_timeout }
     }
 }
 
@@ -112,6 +124,11 @@ impl ProcessHost {
         Self { settings: Arc::new(settings) }
     }
 
+    /// How its children are started.
+    pub fn settings(&self) -> &ProcessSettings {
+        &self.settings
+    }
+
     /// The same host with [`ProcessSettings::log`] set.
     pub fn logging(self, log: Option<PathBuf>) -> Self {
         Self::new(ProcessSettings { log, ..Arc::unwrap_or_clone(self.settings) })
@@ -120,6 +137,9 @@ impl ProcessHost {
 
 impl Host for ProcessHost {
     fn signature(&self) -> BoxFuture<'static, Result<Signature>> {
+        if let Some(known) = self.settings.signature.clone() {
+            return async move { Ok(known) }.boxed();
+        }
         // Whoever only asks what a model takes must not create its log.
         let settings = ProcessSettings { log: None, ..ProcessSettings::clone(&self.settings) };
         async move { Ok(start(&settings, 0).await?.1) }.boxed()
@@ -166,6 +186,9 @@ async fn start(settings: &ProcessSettings, replica: u16) -> Result<(ProcessRepli
         Ok(_) => return Err(failed(Kind::Internal, "unexpected message".into())),
         Err(error) => return Err(child.describe(failed(Kind::Unavailable, error.into()), &child.last_words().await)),
     };
+    if settings.signature.as_ref().is_some_and(|known| *known != signature) {
+        return Err(failed(Kind::Invalid, "it takes and gives something else than its declaration says".into()));
+    }
     let shared = Shared { model: settings.model.clone(), child, socket: Mutex::new(Some(socket)) };
     Ok((ProcessReplica { shared: Arc::new(shared) }, signature))
 }
@@ -179,7 +202,7 @@ fn private_folder() -> std::io::Result<tempfile::TempDir> {
 // === impl ProcessReplica ===
 
 impl Replica for ProcessReplica {
-    fn call(&self, batch: RequestBatch) -> BoxFuture<'static, Result<RecordBatch>> {
+    fn call(&self, batch: RequestBatch) -> BoxFuture<'static, Result<Answers>> {
         let shared = Arc::clone(&self.shared);
         async move { shared.call(batch).await }.boxed()
     }
@@ -194,7 +217,7 @@ impl Drop for ProcessReplica {
 // === impl Shared ===
 
 impl Shared {
-    async fn call(&self, batch: RequestBatch) -> Result<RecordBatch> {
+    async fn call(&self, batch: RequestBatch) -> Result<Answers> {
         let failed = |kind| Error::new(kind, "call model process").with("model", &self.model);
         let message = Message::Call(batch);
         let frame = message.encode()?;
@@ -211,7 +234,8 @@ impl Shared {
         guard.child = None;
         *self.socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket);
         match answer {
-            Message::Answer(rows) => Ok(rows),
+            Message::Answer(rows) => Ok(rows.into()),
+            Message::Mixed(answers) => Ok(answers),
             Message::Failure { kind, reason } => Err(failed(kind).source(reason)),
             _ => Err(failed(Kind::Internal).source("unexpected message")),
         }

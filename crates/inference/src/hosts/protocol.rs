@@ -1,8 +1,8 @@
 //! What crosses the socket between a host and its child process: framed messages, rows as Arrow IPC.
 //!
 //! A frame is the payload's length (`u32`, little-endian, at most [`FRAME_BYTES_MAX`]), a kind byte, and the payload. The
-//! host sends [`Message::Open`] once and then calls, one at a time; the child answers `Ready` or `Failure`, then `Answer` or
-//! `Failure` to each call. Rows are decoded in place: the received buffer becomes the columns. Nothing is ever pickled,
+//! host sends [`Message::Open`] once and then calls, one at a time; the child answers `Ready` or `Failure`, then `Answer`,
+//! `Mixed` or `Failure` to each call. Rows are decoded in place: the received buffer becomes the columns. Nothing is ever pickled,
 //! and nothing that a model prints can get between frames.
 
 use std::io::{Read, Write};
@@ -14,7 +14,7 @@ use arrow::ipc::writer::StreamWriter;
 use forebay_core::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 
-use super::Signature;
+use super::{Answers, Refused, Signature};
 use crate::request::{RequestBatch, RequestId};
 
 /// Longest payload. A request batch of 64 decoded full-HD images has 400 MB; what is above is damage, not data.
@@ -44,10 +44,19 @@ pub enum Message {
         /// Why, for people.
         reason: String,
     },
+    /// Child to host: answers, some rows of which are refused. Only those failed.
+    Mixed(Answers),
 }
 
 #[derive(Serialize, Deserialize)]
 struct FailureBody {
+    kind: Kind,
+    reason: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RefusedBody {
+    row: usize,
     kind: Kind,
     reason: String,
 }
@@ -73,6 +82,7 @@ impl Message {
             Message::Failure { kind, reason } => {
                 write_json(&mut frame, &FailureBody { kind: *kind, reason: reason.clone() })?;
             }
+            Message::Mixed(answers) => write_mixed(&mut frame, answers)?,
         }
         let length = frame.len() - HEADER_BYTES;
         if length > FRAME_BYTES_MAX {
@@ -99,6 +109,7 @@ impl Message {
                 let FailureBody { kind, reason } = read_json(&payload)?;
                 Ok(Message::Failure { kind, reason })
             }
+            6 => Ok(Message::Mixed(read_mixed(payload)?)),
             other => Err(corrupt().with("kind", other)),
         }
     }
@@ -110,6 +121,7 @@ impl Message {
             Message::Call(_) => 3,
             Message::Answer(_) => 4,
             Message::Failure { .. } => 5,
+            Message::Mixed(_) => 6,
         }
     }
 }
@@ -185,6 +197,30 @@ fn read_call(payload: Buffer) -> Result<RequestBatch> {
     RequestBatch::new(ids, read_rows(payload.slice_with_length(0, rows_bytes))?)
 }
 
+/// The rows, then the refusals as JSON, then the length of that JSON.
+fn write_mixed(frame: &mut Vec<u8>, answers: &Answers) -> Result<()> {
+    write_rows(frame, &answers.rows)?;
+    let body = |refused: &Refused| RefusedBody { row: refused.row, kind: Kind::Data, reason: refused.reason.clone() };
+    let before = frame.len();
+    write_json(frame, &answers.refused.iter().map(body).collect::<Vec<_>>())?;
+    let length = (frame.len() - before) as u32;
+    frame.extend_from_slice(&length.to_le_bytes());
+    Ok(())
+}
+
+fn read_mixed(payload: Buffer) -> Result<Answers> {
+    let (rest, length) = payload.split_last_chunk().ok_or_else(corrupt)?;
+    let rows_bytes = rest.len().checked_sub(u32::from_le_bytes(*length) as usize).ok_or_else(corrupt)?;
+    let refused: Vec<RefusedBody> = read_json(&rest[rows_bytes..])?;
+    let rows = read_rows(payload.slice_with_length(0, rows_bytes))?;
+    let refused = refused.into_iter().map(|RefusedBody { row, kind, reason }| match kind {
+        // Every other kind says that the call as a whole did not work out.
+        Kind::Data if row < rows.num_rows() => Ok(Refused { row, reason }),
+        _ => Err(corrupt().with("row", row).with("row_kind", kind.name())),
+    });
+    Ok(Answers { refused: refused.collect::<Result<_>>()?, rows })
+}
+
 fn write_json(frame: &mut Vec<u8>, value: &impl Serialize) -> Result<()> {
     serde_json::to_writer(frame, value)
         .map_err(|source| Error::new(Kind::Internal, "encode frame for model process").source(source))
@@ -232,6 +268,17 @@ mod tests {
         assert_eq!((read.ids, &read.rows), (part.ids.clone(), &part.rows));
         let (few, many) = (Message::Call(part).encode().unwrap(), Message::Call(whole).encode().unwrap());
         assert!(few.len() < many.len() / 2, "{} bytes for 3 rows, {} for 100", few.len(), many.len());
+    }
+
+    #[test]
+    fn answers_and_refusals_travel_together() {
+        let refused = |row, reason: &str| Refused { row, reason: reason.to_string() };
+        let answers = Answers { rows: batch(5).rows, refused: vec![refused(4, "no"), refused(1, "nor \"this\"")] };
+        let Message::Mixed(read) = passed(&Message::Mixed(answers.clone())) else { panic!("another kind") };
+        assert_eq!(read, answers);
+        let outside = Answers { refused: vec![refused(5, "no")], ..answers };
+        let frame = Message::Mixed(outside).encode().unwrap();
+        assert_eq!(read_blocking(&mut Cursor::new(frame)).unwrap_err().kind(), Kind::Corrupt);
     }
 
     #[test]

@@ -10,12 +10,14 @@ use forebay_core::types::tensor::TensorType;
 use forebay_core::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 
+pub use forebay_core::model::ANY;
+
 /// One input or output of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slot {
     /// Its name in the model.
     pub name: String,
-    /// Type of its values: a primitive or `Utf8`.
+    /// Type of its values: a primitive, `Utf8` or `Binary`; of an input also [`ANY`].
     #[serde(with = "value_name")]
     pub value: DataType,
     /// Lengths of the axes of one row, outermost first; `None` takes any length. Empty for one value a row.
@@ -57,6 +59,9 @@ impl Slot {
 
     /// True if a column typed as `given` fits. One value a row fits a shape of `[1]` as well.
     fn takes(&self, given: &Slot) -> bool {
+        if self.value == ANY {
+            return true;
+        }
         let scalar_as_vector = given.shape.is_empty() && matches!(self.shape[..], [None | Some(1)]);
         let same_axes = self.shape.len() == given.shape.len()
             && self.shape.iter().zip(&given.shape).all(|(own, other)| own.is_none() || own == other);
@@ -137,7 +142,7 @@ mod value_name {
     use arrow::datatypes::DataType;
     use serde::{Deserialize, Deserializer, Serializer, de, ser};
 
-    const NAMES: [(DataType, &str); 13] = [
+    const NAMES: [(DataType, &str); 15] = [
         (DataType::Float32, "float32"),
         (DataType::Float64, "float64"),
         (DataType::Float16, "float16"),
@@ -151,6 +156,8 @@ mod value_name {
         (DataType::UInt64, "uint64"),
         (DataType::Boolean, "bool"),
         (DataType::Utf8, "string"),
+        (DataType::Binary, "binary"),
+        (super::ANY, "any"),
     ];
 
     pub fn name_of(value: &DataType) -> Option<&'static str> {
@@ -196,6 +203,14 @@ mod tests {
             "match column to model input (input=pixels, expected=float32[rows, 3, 8, ?], \
              given=uint8[rows, 3, 8, 8], column=image)"
         );
+    }
+
+    #[test]
+    fn bytes_have_a_name_on_the_wire() {
+        let slot = Slot::scalar("image", DataType::Binary);
+        let text = serde_json::to_string(&slot).unwrap();
+        assert_eq!(text, r#"{"name":"image","value":"binary","shape":[]}"#);
+        assert_eq!(serde_json::from_str::<Slot>(&text).unwrap(), slot);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use forebay_gate::usage::Used;
 use futures::future::BoxFuture;
 
 use super::refusal::RateLimits;
-use crate::hosts::{Host, Replica, Signature};
+use crate::hosts::{Answers, Host, Replica, Signature};
 use crate::request::RequestBatch;
 
 /// One way of speaking to one remote model.
@@ -161,8 +161,9 @@ impl<P: Protocol> Host for RemoteHost<P> {
 // === impl RemoteReplica ===
 
 impl<P: Protocol> Replica for RemoteReplica<P> {
-    fn call(&self, batch: RequestBatch) -> BoxFuture<'static, Result<RecordBatch>> {
-        Arc::clone(&self.protocol).call(batch.rows)
+    fn call(&self, batch: RequestBatch) -> BoxFuture<'static, Result<Answers>> {
+        let answer = Arc::clone(&self.protocol).call(batch.rows);
+        Box::pin(async move { Ok(answer.await?.into()) })
     }
 
     fn observed(&self) -> Observed {

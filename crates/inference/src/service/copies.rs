@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use forebay_core::Result;
 use forebay_gate::limiter::Class;
 use futures::future::{Either, select};
@@ -13,7 +12,7 @@ use futures::future::{Either, select};
 use super::events::SubmissionId;
 use super::shell::Shell;
 use crate::call::{Hedger, Permit};
-use crate::hosts::Replica;
+use crate::hosts::{Answers, Replica};
 use crate::protocols::class_of;
 use crate::request::RequestBatch;
 
@@ -26,7 +25,7 @@ impl Shell {
         replica: Arc<dyn Replica>,
         submission: SubmissionId,
         batch: RequestBatch,
-    ) -> Result<RecordBatch> {
+    ) -> Result<Answers> {
         let hedger = self.with_permit(submission, |permit| permit.hedger()).flatten();
         let first = Box::pin(self.timed(Arc::clone(&replica), batch.clone()));
         let hear = || self.with_permit(submission, |permit| permit.hear(replica.observed()));
@@ -86,7 +85,7 @@ impl Shell {
         loaded.map(|replica| (replica, permit))
     }
 
-    fn ended(&self, permit: Permit, answer: Result<RecordBatch>) -> Result<RecordBatch> {
+    fn ended(&self, permit: Permit, answer: Result<Answers>) -> Result<Answers> {
         permit.finish(answer.as_ref().map_or_else(class_of, |_| Class::Answered));
         answer
     }

@@ -9,13 +9,14 @@ use forebay_core::time::Instant;
 use forebay_gate::limiter::Class;
 
 use super::latency::Latencies;
+use crate::hosts::Answers;
 use crate::request::{Outcome, RequestBatch, RequestId};
 
 /// One request batch as it was submitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SubmissionId(pub u64);
 
-/// One call of a replica.
+/// One call of a replica, or outcomes on their way into the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DispatchId(pub u64);
 
@@ -60,7 +61,7 @@ pub enum Event {
     /// A replica is gone, whatever it was doing.
     ReplicaLost { replica: u16, failure: Failure },
     /// A call ended.
-    Answered { dispatch: DispatchId, result: Result<RecordBatch, Failure> },
+    Answered { dispatch: DispatchId, result: Result<Answers, Failure> },
     /// The journal holds what [`Action::Append`] or [`Action::AppendFailure`] of `dispatch` gave it. `first` are the rows,
     /// by place, that someone else had finished before: their outcome is the truth.
     Durable { dispatch: DispatchId, first: Vec<(usize, Outcome)> },

@@ -9,7 +9,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
 use forebay_core::env::Env;
 use forebay_core::time::Instant;
 use forebay_core::{Error, Kind, Result};
@@ -21,7 +20,7 @@ use futures::future::{AbortHandle, Abortable, BoxFuture, Either, select};
 use super::core::Core;
 use super::events::{Action, Counters, DispatchId, Event, Failure, SubmissionId};
 use crate::call::Permit;
-use crate::hosts::{Host, Replica};
+use crate::hosts::{Answers, Host, Replica};
 use crate::journal::{Appended, Journal};
 use crate::protocols::{class_of, is_forbidden, may_have_worked, retry_after};
 use crate::request::{Outcome, RequestBatch, RequestId};
@@ -204,7 +203,7 @@ impl Shell {
                 loaded.calls.remove(&dispatch);
             }
             shell.drive(match answer {
-                Ok(rows) => Event::Answered { dispatch, result: Ok(rows) },
+                Ok(answers) => Event::Answered { dispatch, result: Ok(answers) },
                 Err(error) => {
                     tracing::debug!(replica, error = error.chain(), "call failed");
                     let mut failure = failure_of(&error);
@@ -231,7 +230,7 @@ impl Shell {
         }
     }
 
-    pub(super) async fn timed(&self, replica: Arc<dyn Replica>, batch: RequestBatch) -> Result<RecordBatch> {
+    pub(super) async fn timed(&self, replica: Arc<dyn Replica>, batch: RequestBatch) -> Result<Answers> {
         let rows = batch.len();
         let call = caught("call replica", replica.call(batch));
         match select(call, self.env.sleep(self.timeout)).await {

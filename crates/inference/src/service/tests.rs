@@ -8,7 +8,7 @@ use forebay_core::testing::{ManualEnv, MemoryDisk};
 
 use super::*;
 use crate::call::{GateSettings, ModelGate};
-use crate::hosts::{Replica, Signature};
+use crate::hosts::{Answers, Refused, Replica, Signature};
 use crate::journal::JournalSettings;
 use crate::request::RequestId;
 use forebay_gate::hedge::HedgeSettings;
@@ -60,7 +60,7 @@ impl Host for Scripted {
 }
 
 impl Replica for Scripted {
-    fn call(&self, batch: RequestBatch) -> BoxFuture<'static, Result<RecordBatch>> {
+    fn call(&self, batch: RequestBatch) -> BoxFuture<'static, Result<Answers>> {
         let mood = self.moods.lock().unwrap().pop_front().unwrap_or(Mood::Answer);
         let this = self.clone();
         Box::pin(async move {
@@ -68,7 +68,7 @@ impl Replica for Scripted {
             match mood {
                 Mood::Answer => {
                     this.run.lock().unwrap().extend(batch.ids.iter().map(|id| id.0));
-                    Ok(batch.rows)
+                    Ok(batch.rows.into())
                 }
                 Mood::Hang => futures::future::pending().await,
                 Mood::Panic => panic!("out of range"),
@@ -267,11 +267,11 @@ impl Host for Half {
 }
 
 impl Replica for Half {
-    fn call(&self, batch: RequestBatch) -> BoxFuture<'static, Result<RecordBatch>> {
+    fn call(&self, batch: RequestBatch) -> BoxFuture<'static, Result<Answers>> {
         let Self { env, replica } = self.clone();
         Box::pin(async move {
             env.sleep(Duration::from_millis(5)).await;
-            if replica == 0 { futures::future::pending().await } else { Ok(batch.rows) }
+            if replica == 0 { futures::future::pending().await } else { Ok(batch.rows.into()) }
         })
     }
 }

@@ -64,7 +64,11 @@ impl Env for TokioEnv {
 
 /// The child program that cargo built beside the tests.
 pub fn command() -> WorkerCommand {
-    WorkerCommand { program: env!("CARGO_BIN_EXE_forebay-test-worker").into(), arguments: Vec::new() }
+    WorkerCommand {
+        program: env!("CARGO_BIN_EXE_forebay-test-worker").into(),
+        arguments: Vec::new(),
+        variables: Vec::new(),
+    }
 }
 
 /// Rows with one `text` column and the ids `first..`.

@@ -65,6 +65,8 @@ pub(super) fn verdict(outcome: &Outcome, remote: bool, alone: bool) -> Verdict {
         Kind::Invalid if remote => Verdict::Stop,
         // A single row does not get smaller.
         Kind::Exhausted if remote => Verdict::Final,
+        // The model said it of this row, not of those that it was asked with.
+        Kind::Data if *final_ => Verdict::Final,
         Kind::Data if !alone => Verdict::Failed,
         kind if kind.is_retryable() => Verdict::Failed,
         _ => Verdict::Final,
@@ -183,6 +185,13 @@ mod tests {
             let outcome = Outcome::Failed { kind, reason: String::new(), retry_after: None, final_: true };
             assert_eq!(verdict(&outcome, true, false), expected, "{kind:?}");
         }
+    }
+
+    #[test]
+    fn a_row_that_a_local_model_refused_by_itself_is_not_asked_again() {
+        let reason = String::new();
+        let outcome = Outcome::Failed { kind: Kind::Data, reason, retry_after: None, final_: true };
+        assert_eq!(verdict(&outcome, false, false), Verdict::Final);
     }
 
     #[test]

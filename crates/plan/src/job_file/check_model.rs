@@ -1,11 +1,13 @@
 //! Checks of the models: which keys belong to which host, and that each is used.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use toml::Spanned;
 
 use super::asking::{hedge, limits};
 use super::check::Checker;
+use super::python::{PathText, python, refuse_python_keys};
 use super::remote::remote;
 use super::tables::{HostName, ModelTable};
 use super::{Action, FallbackDecl, InferDecl, JobFileError, StepDecl};
@@ -45,7 +47,7 @@ pub(super) fn all_used(checker: &Checker, models: &Models, steps: &[StepDecl]) -
 
 impl HostName {
     fn is_local(self) -> bool {
-        matches!(self, Self::Onnx | Self::Fake)
+        matches!(self, Self::Onnx | Self::Python | Self::Fake)
     }
 }
 
@@ -58,15 +60,17 @@ fn model(checker: &Checker, name: &str, table: Spanned<ModelTable>) -> Result<Mo
     if table.host.is_local() {
         refuse_remote_keys(checker, &table)?;
     }
+    refuse_python_keys(checker, &table)?;
     let (limits, hedge) = (limits(checker, &table)?, hedge(checker, &table)?);
     let idempotent = table.idempotent.as_ref().map(|given| *given.get_ref());
     let host = match table.host {
         HostName::Onnx => {
-            refuse_fake_keys(checker, &table)?;
-            let path = table.path.ok_or_else(|| {
-                checker.error(span, format!("model \"{name}\" has no path")).with_help("path = \"MODEL.onnx\"")
-            })?;
-            Host::Onnx { path: checker.filled("path", path)? }
+            refuse_fake_keys(checker, &table, "onnx")?;
+            Host::Onnx { path: model_file(checker, name, span, table.path)? }
+        }
+        HostName::Python => {
+            refuse_fake_keys(checker, &table, "python")?;
+            Host::Python(python(checker, name, span, table)?)
         }
         HostName::Fake => Host::Fake(fake(checker, table)?),
         HostName::OpenInference | HostName::OpenAi | HostName::HttpJson => {
@@ -79,6 +83,18 @@ fn model(checker: &Checker, name: &str, table: Spanned<ModelTable>) -> Result<Mo
         }
     };
     Ok(ModelSpec { name: name.to_string(), host, latency, limits, idempotent, hedge, replicas, journal, log })
+}
+
+fn model_file(checker: &Checker, name: &str, span: Range<usize>, path: Option<Spanned<PathText>>) -> Result<String> {
+    let Some(path) = path else {
+        let error = checker.error(span, format!("model \"{name}\" has no path"));
+        return Err(error.with_help("path = \"MODEL.onnx\""));
+    };
+    let span = path.span();
+    match path.into_inner() {
+        PathText::One(path) => checker.filled("path", Spanned::new(span, path)),
+        PathText::Many(_) => Err(checker.error(span, "a model of the onnx host is one file")),
+    }
 }
 
 fn fake(checker: &Checker, table: ModelTable) -> Result<FakeSpec> {
@@ -118,7 +134,7 @@ fn refuse_remote_keys(checker: &Checker, table: &ModelTable) -> Result<()> {
     }
 }
 
-fn refuse_fake_keys(checker: &Checker, table: &ModelTable) -> Result<()> {
+fn refuse_fake_keys(checker: &Checker, table: &ModelTable, host: &str) -> Result<()> {
     let given = [
         ("service_time", table.service_time.as_ref().map(Spanned::span)),
         ("crash_on", table.crash_on.as_ref().map(Spanned::span)),
@@ -126,7 +142,7 @@ fn refuse_fake_keys(checker: &Checker, table: &ModelTable) -> Result<()> {
     ];
     match given.into_iter().find_map(|(key, span)| Some((key, span?))) {
         Some((key, span)) => Err(checker
-            .error(span, format!("{key} says nothing to the onnx host"))
+            .error(span, format!("{key} says nothing to the {host} host"))
             .with_help("only host = \"fake\" has it")),
         None => Ok(()),
     }

@@ -15,7 +15,7 @@ pub(super) struct Missing {
     pub help: &'static str,
 }
 
-type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Replaces every reference in every string value of `table`.
 pub(super) fn substitute(table: &mut Spanned<DeTable<'_>>, lookup: Lookup<'_>) -> Result<(), Missing> {

@@ -18,6 +18,17 @@ pub struct JobText {
     pub file: String,
     /// The whole text.
     pub text: String,
+    /// How the user gave it.
+    pub given: Given,
+}
+
+/// How a job was given, and so how its errors say where they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Given {
+    /// As this text: by line and column.
+    File,
+    /// As values that were written out as this text: by the keys that lead there.
+    Values,
 }
 
 /// What is wrong with a job file, and where.
@@ -81,6 +92,12 @@ impl JobFileError {
         self
     }
 
+    /// The keys that lead to the place, or the name of the whole where none do.
+    fn key(&self) -> String {
+        let keys = super::json::place(&self.source.text, &self.span);
+        if keys.is_empty() { self.source.file.clone() } else { keys }
+    }
+
     /// Sets the kind.
     #[must_use]
     pub(crate) fn with_kind(mut self, kind: Kind) -> Self {
@@ -92,7 +109,10 @@ impl JobFileError {
 impl fmt::Display for JobFileError {
     /// `job.toml:3:1: unknown key "formt" (did you mean "format"?)`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}: {}", self.source.file, self.line, self.column, self.message)?;
+        match self.source.given {
+            Given::File => write!(f, "{}:{}:{}: {}", self.source.file, self.line, self.column, self.message)?,
+            Given::Values => write!(f, "{}: {}", self.key(), self.message)?,
+        }
         self.help.as_ref().map_or(Ok(()), |help| write!(f, " ({help})"))
     }
 }
@@ -101,11 +121,15 @@ impl std::error::Error for JobFileError {}
 
 impl From<JobFileError> for Error {
     fn from(error: JobFileError) -> Self {
-        Error::new(error.kind, "read job file")
-            .with("file", &error.source.file)
-            .with("line", error.line)
-            .with("column", error.column)
-            .source(error)
+        let attempted = Error::new(error.kind, "read job file");
+        let at = match error.source.given {
+            Given::File => {
+                let file = attempted.with("file", &error.source.file);
+                file.with("line", error.line).with("column", error.column)
+            }
+            Given::Values => attempted.with("key", error.key()),
+        };
+        at.source(error)
     }
 }
 

@@ -18,9 +18,11 @@ mod ends;
 mod environment;
 mod error;
 mod feedback;
+mod json;
 mod keyed;
 mod links;
 mod nexmark;
+mod python;
 mod remote;
 mod stream_join;
 mod tables;
@@ -44,6 +46,7 @@ use crate::spec::{JoinHow, Limit, ModelSpec, Order, SinkSpec, SourceSpec, Stream
 pub use durable::DurableDecl;
 pub use error::{JobFileError, JobText};
 pub use feedback::{FeedbackDecl, MetricsDecl};
+pub use json::parse_json;
 pub use keyed::{DeduplicateDecl, TopDecl};
 pub use window::WindowDecl;
 
@@ -340,17 +343,28 @@ pub fn parse_with(
     environment: impl Fn(&str) -> Option<String>,
     overrides: Overrides,
 ) -> Result<JobFile, JobFileError> {
-    let source = Arc::new(JobText { file: file_name.to_string(), text: text.to_string() });
-    let mut table = toml::de::DeTable::parse(text).map_err(|error| error::of_toml(&source, &error))?;
-    environment::substitute(&mut table, &environment)
-        .map_err(|missing| source.error(missing.span, missing.message).with_help(missing.help))?;
+    let source = JobText { file: file_name.to_string(), text: text.to_string(), given: error::Given::File };
+    read(Arc::new(source), Some(&environment), overrides)
+}
+
+/// Reads and checks the text of `source`; without an `environment`, `${NAME}` stays as it is.
+fn read(
+    source: Arc<JobText>,
+    environment: Option<environment::Lookup<'_>>,
+    overrides: Overrides,
+) -> Result<JobFile, JobFileError> {
+    let mut table = toml::de::DeTable::parse(&source.text).map_err(|error| error::of_toml(&source, &error))?;
+    if let Some(environment) = environment {
+        environment::substitute(&mut table, environment)
+            .map_err(|missing| source.error(missing.span, missing.message).with_help(missing.help))?;
+    }
     ends::name_the_only(&mut table);
     let mut tables = <tables::JobTable as serde::Deserialize>::deserialize(toml::de::Deserializer::from(table))
         .map_err(|error| error::of_toml(&source, &error))?;
     if let Some(parallelism) = overrides.parallelism {
         *tables.parallelism.get_mut() = parallelism;
     }
-    check::job(source, tables)
+    check::job(Arc::clone(&source), tables)
 }
 
 /// The JSON schema of job files, for editors and for the reference.

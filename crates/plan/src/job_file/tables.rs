@@ -18,6 +18,7 @@ use super::durable::DurableTable;
 use super::ends::{self, DeadLettersTable, SinkTable, SourceTable};
 use super::feedback::{FeedbackTable, MetricsTable};
 use super::keyed::{DeduplicateTable, TopTable};
+use super::python::PathText;
 use super::remote::{HttpJsonTable, OpenAiTable, OpenInferenceTable};
 use super::units::{DurationText, SizeText};
 use super::window::WindowTable;
@@ -362,9 +363,29 @@ pub struct ModelTable {
     /// What only `http_json` understands.
     #[schemars(with = "Option<HttpJsonTable>")]
     pub http_json: Option<Spanned<HttpJsonTable>>,
-    /// `onnx`: local path of the model file.
+    /// `onnx`: local path of the model file. `python`: folder or folders in which modules are looked for before all others.
+    #[schemars(with = "Option<PathText>")]
+    pub path: Option<Spanned<PathText>>,
+    /// `python`: the function or class, `MODULE:NAME`.
     #[schemars(with = "Option<String>")]
-    pub path: Option<Spanned<String>>,
+    pub function: Option<Spanned<String>>,
+    /// `python`, in place of `function`: file that the Python package wrote a function into.
+    #[schemars(with = "Option<String>")]
+    pub pickled: Option<Spanned<String>>,
+    /// `python`: names what the function does: answers of another version are not taken for its own. Default a hash of the
+    /// file that holds it.
+    #[schemars(with = "Option<String>")]
+    pub version: Option<Spanned<String>>,
+    /// `python`: the interpreter; default that of the program that runs the job, else `python3`.
+    #[schemars(with = "Option<String>")]
+    pub python: Option<Spanned<String>>,
+    /// `python`: most private memory of one worker process; default no bound.
+    #[schemars(with = "Option<SizeText>")]
+    pub memory: Option<Spanned<SizeText>>,
+    /// `python`: what the function takes and gives, so that no worker is started to plan the job: `inputs` and `outputs`, each
+    /// a list of `name`, `value` and `shape`. The Python package writes it.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub signature: Option<Spanned<serde_json::Value>>,
     /// How many copies are loaded, each in its own child process.
     #[serde(default = "defaults::one")]
     pub replicas: NonZeroU16,
@@ -395,6 +416,8 @@ pub struct ModelTable {
 pub enum HostName {
     /// ONNX Runtime in a child process.
     Onnx,
+    /// A Python function or class, in a child process.
+    Python,
     /// A scripted model for trials and tests, in a child process.
     Fake,
     /// A server that speaks the Open Inference Protocol: Triton, MLServer, KServe.

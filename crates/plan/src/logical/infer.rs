@@ -5,7 +5,7 @@
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::execution::session_state::SessionState;
-use forebay_core::model::{ModelField, ModelSignature};
+use forebay_core::model::{ANY, ModelField, ModelSignature};
 use forebay_core::types::tensor::TensorType;
 use toml::Spanned;
 
@@ -136,6 +136,9 @@ impl Wiring<'_> {
         let Some(shape) = shape else {
             return Err(refused("an axis other than the rows has no fixed length".to_string()));
         };
+        if field.value == ANY {
+            return Err(refused("a column has one type".to_string()));
+        }
         if shape.is_empty() {
             return Ok(Field::new(column.get_ref(), field.value.clone(), true));
         }
@@ -161,6 +164,9 @@ impl Wiring<'_> {
 
 /// Whether `column` can feed `field` as it is. One value a row fits an axis of one value as well, as hosts lay it out.
 pub(super) fn takes(field: &ModelField, column: &Field) -> bool {
+    if field.value == ANY {
+        return true;
+    }
     let (value, shape) = match TensorType::of(column) {
         Some(tensor) => (tensor.value, tensor.shape),
         None => (column.data_type().clone(), Vec::new()),
@@ -173,10 +179,11 @@ pub(super) fn takes(field: &ModelField, column: &Field) -> bool {
     same_value(&field.value, &value) && wanted.len() == shape.len() && axes && field.has_row_axis()
 }
 
-/// Text is text in each of Arrow's layouts.
+/// Text is text, and bytes are bytes, in each of Arrow's layouts.
 fn same_value(wanted: &DataType, given: &DataType) -> bool {
     let text = |kind: &DataType| matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
-    wanted == given || (text(wanted) && text(given))
+    let bytes = |kind: &DataType| matches!(kind, DataType::Binary | DataType::LargeBinary | DataType::BinaryView);
+    wanted == given || (text(wanted) && text(given)) || (bytes(wanted) && bytes(given))
 }
 
 /// A column's type as a model would say it: `Float32 [rows, 8, 8, 1]`.
@@ -209,5 +216,10 @@ mod tests {
         case(&[Some(2), None], &tensor(&[3, 7]), false);
         case(&[Some(14)], &tensor(&[2, 7]), false);
         case(&[], &tensor(&[1]), false);
+        let any = ModelField::new("x", ANY, &[]);
+        assert!(takes(&any, &tensor(&[3, 7])) && takes(&any, &Field::new("x", DataType::Date32, true)));
+        let bytes = ModelField::new("x", DataType::Binary, &[]);
+        assert!(takes(&bytes, &Field::new("x", DataType::BinaryView, true)));
+        assert!(!takes(&bytes, &Field::new("x", DataType::Utf8, true)));
     }
 }

@@ -110,6 +110,27 @@ fn steps_and_models() {
 }
 
 #[test]
+fn python_functions() {
+    let mut said = Said::default();
+    let mut python = |keys: &str| said.digits("host = \"onnx\"\npath = \"digits.onnx\"", keys);
+    python("host = \"python\"");
+    python("host = \"python\"\nfunction = \"shop.models\"");
+    python("host = \"python\"\nfunction = \"shop.models:\"");
+    python("host = \"python\"\nfunction = \"shop.models:Digits\"\npickled = \"f.pkl\"");
+    python("host = \"python\"\npickled = \"\"");
+    python("host = \"python\"\nfunction = \"a:b\"\npath = 3");
+    python("host = \"python\"\nfunction = \"a:b\"\npath = [\"\"]");
+    python("host = \"python\"\nfunction = \"a:b\"\nmemory = \"1MiB\"");
+    python("host = \"python\"\nfunction = \"a:b\"\nservice_time = \"1ms\"");
+    python("host = \"python\"\nfunction = \"a:b\"\nurl = \"http://localhost\"");
+    python("host = \"onnx\"\npath = [\"a.onnx\", \"b.onnx\"]");
+    python("host = \"onnx\"\npath = \"a.onnx\"\nversion = \"3\"");
+    python("host = \"openai\"\nurl = \"http://localhost\"\nfunction = \"a:b\"");
+    python("host = \"python\"\nfunction = \"a:b\"\npath = [\"src\"]\nmemory = \"1GiB\"\nversion = \"3\"");
+    insta::assert_snapshot!(said.0);
+}
+
+#[test]
 fn columns_and_functions() {
     let mut said = Said::default();
     said.step("filter = \"pth = 'a'\"");

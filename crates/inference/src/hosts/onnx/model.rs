@@ -8,7 +8,7 @@ use ort::value::{Outlet, TensorElementType, ValueType};
 
 use super::columns::{column_of, tensor_of};
 use super::{Open, revision_of};
-use crate::hosts::{Signature, Slot};
+use crate::hosts::{Answers, Signature, Slot};
 use crate::request::RequestBatch;
 use crate::worker::Model;
 
@@ -48,7 +48,7 @@ impl Model for OnnxModel {
         self.signature.clone()
     }
 
-    fn call(&mut self, batch: &RequestBatch) -> Result<RecordBatch> {
+    fn call(&mut self, batch: &RequestBatch) -> Result<Answers> {
         let mut inputs: Vec<(String, SessionInputValue)> = Vec::new();
         for slot in &self.signature.inputs {
             let place = batch.rows.schema().index_of(&slot.name).map_err(|_| {
@@ -69,8 +69,8 @@ impl Model for OnnxModel {
             columns.push(column_of(slot, outputs.get(&slot.name).ok_or_else(missing)?)?);
         }
         let (fields, columns): (Vec<FieldRef>, Vec<ArrayRef>) = columns.into_iter().unzip();
-        RecordBatch::try_new(Schema::new(fields).into(), columns)
-            .map_err(|source| Error::new(Kind::Invalid, "join model outputs").source(source))
+        let rows = RecordBatch::try_new(Schema::new(fields).into(), columns);
+        rows.map(Answers::from).map_err(|source| Error::new(Kind::Invalid, "join model outputs").source(source))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The half of the core that faces replicas: sending rows, and what follows from an answer, a refusal or a death.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::RecordBatch;
 use forebay_core::Kind;
@@ -9,7 +9,8 @@ use forebay_gate::limiter::Class;
 
 use super::super::events::{Action, DispatchId, Failure};
 use super::super::slots::AfterFailure;
-use super::{Core, Running, Storing, Work};
+use super::{Core, Running, Storing, Work, select};
+use crate::hosts::{Answers, Refused};
 use crate::request::RequestBatch;
 
 // === impl Core ===
@@ -39,7 +40,7 @@ impl Core {
         }
     }
 
-    pub(super) fn on_answered(&mut self, dispatch: DispatchId, result: Result<RecordBatch, Failure>, now: Instant) {
+    pub(super) fn on_answered(&mut self, dispatch: DispatchId, result: Result<Answers, Failure>, now: Instant) {
         match &result {
             // A local model that died with this call died with its others, too.
             Err(failure) if replica_is_gone(failure.kind) && !self.settings.remote => {
@@ -59,18 +60,17 @@ impl Core {
         };
         self.call_ended(work.submission, result.as_ref().map_or_else(|failure| failure.class, |_| Class::Answered));
         match result {
-            Ok(rows) if rows.num_rows() == work.batch.len() => {
+            Ok(Answers { rows, refused }) if rows.num_rows() == work.batch.len() => {
                 self.counters.latencies.record(now.since(sent));
-                self.store_answers(dispatch, work, rows, now);
+                if refused.is_empty() {
+                    self.store_answers(dispatch, work, rows, now);
+                } else {
+                    self.store_mixed(work, rows, refused, now);
+                }
             }
-            Ok(rows) => {
+            Ok(Answers { rows, .. }) => {
                 let reason = format!("model answered {} rows to {}", rows.num_rows(), work.batch.len());
-                self.refuse(
-                    dispatch,
-                    work,
-                    Failure { kind: Kind::Data, reason, class: Class::Answered, retry_after: None, final_: true },
-                    now,
-                );
+                self.refuse(dispatch, work, refusal(reason), now);
             }
             Err(failure) if failure.kind == Kind::Data => self.refuse(dispatch, work, failure, now),
             Err(failure) if failure.kind == Kind::Exhausted && work.batch.len() > 1 && !self.settings.remote => {
@@ -80,6 +80,29 @@ impl Core {
             Err(failure) if failure.kind.is_retryable() && !self.settings.remote => self.try_again(work, &failure, now),
             Err(failure) => self.fail(work, &failure, now),
         }
+    }
+
+    /// Answers are stored as those of a batch of their own, and each refusal by itself: nobody asks for any of them again.
+    fn store_mixed(&mut self, work: Work, rows: RecordBatch, refused: Vec<Refused>, now: Instant) {
+        let reasons: BTreeMap<usize, String> =
+            refused.into_iter().map(|refused| (refused.row, refused.reason)).collect();
+        let good: Vec<usize> = (0..work.batch.len()).filter(|row| !reasons.contains_key(row)).collect();
+        if !good.is_empty() {
+            let answered = RequestBatch { ids: work.batch.ids.clone(), rows };
+            let RequestBatch { rows, .. } = select(&answered, &good);
+            let dispatch = self.next_dispatch();
+            self.store_answers(dispatch, Work { batch: select(&work.batch, &good), ..work }, rows, now);
+        }
+        for (row, reason) in reasons {
+            let batch = select(&work.batch, &[row]);
+            let dispatch = self.next_dispatch();
+            self.refuse(dispatch, Work { batch, ..work }, refusal(reason), now);
+        }
+    }
+
+    fn next_dispatch(&mut self) -> DispatchId {
+        self.dispatches += 1;
+        DispatchId(self.dispatches)
     }
 
     /// The model will not answer these rows: one by one to find which, and a single row is a failure for good.
@@ -144,8 +167,7 @@ impl Core {
         while self.slots.has_room()
             && let Some(work) = self.queue.pop_front()
         {
-            self.dispatches += 1;
-            let dispatch = DispatchId(self.dispatches);
+            let dispatch = self.next_dispatch();
             let replica = self.slots.take(dispatch, work.replica).expect("a replica had room a moment ago");
             self.counters.calls += 1;
             self.counters.rows += work.batch.len() as u64;
@@ -155,6 +177,11 @@ impl Core {
             self.running.insert(dispatch, Running { work, sent: now });
         }
     }
+}
+
+/// The model answered, and what it said of these rows is that it will not answer them.
+fn refusal(reason: String) -> Failure {
+    Failure { kind: Kind::Data, reason, class: Class::Answered, retry_after: None, final_: true }
 }
 
 /// A call that ends so leaves no replica behind.

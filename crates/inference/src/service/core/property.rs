@@ -11,6 +11,7 @@ use proptest::prelude::*;
 
 use super::super::events::Planted;
 use super::*;
+use crate::hosts::{Answers, Refused};
 
 /// Work that the core asked for and that has not come back.
 #[derive(Debug)]
@@ -82,7 +83,7 @@ impl World {
                 Event::ReplicaFailed { replica, failure: failure(Kind::Unavailable) }
             }
             Pending::Start(replica) => Event::ReplicaReady { replica },
-            Pending::Call { dispatch, replica, batch, given_up } => match how % 8 {
+            Pending::Call { dispatch, replica, batch, given_up } => match how % 9 {
                 3 if !given_up => {
                     let call = Pending::Call { dispatch, replica, batch, given_up: true };
                     self.pending.push(call);
@@ -91,8 +92,9 @@ impl World {
                 4 => Event::Answered { dispatch, result: Err(failure(Kind::Unavailable)) },
                 5 => Event::Answered { dispatch, result: Err(failure(Kind::Exhausted)) },
                 6 => Event::Answered { dispatch, result: Err(failure(Kind::Data)) },
-                7 => Event::Answered { dispatch, result: Ok(rows(&batch.ids[1..])) },
-                _ => Event::Answered { dispatch, result: Ok(batch.rows) },
+                8 => Event::Answered { dispatch, result: Ok(every_other(batch)) },
+                7 => Event::Answered { dispatch, result: Ok(rows(&batch.ids[1..]).into()) },
+                _ => Event::Answered { dispatch, result: Ok(batch.rows.into()) },
             },
         };
         self.step(event)
@@ -190,6 +192,13 @@ impl World {
 
 fn failure(kind: Kind) -> Failure {
     Failure { kind, reason: "because".into(), class: Class::Answered, retry_after: None, final_: false }
+}
+
+/// Answers that refuse every other row, with something else in its place.
+fn every_other(batch: RequestBatch) -> Answers {
+    let refused = |row| Refused { row, reason: "because".into() };
+    let ids: Vec<RequestId> = batch.ids.iter().enumerate().map(|(row, id)| RequestId(id.0 + row as u128 % 2)).collect();
+    Answers { rows: rows(&ids), refused: (1..ids.len()).step_by(2).map(refused).collect() }
 }
 
 #[derive(Debug, Clone)]

@@ -8,6 +8,7 @@ use forebay_core::Kind;
 
 use super::super::events::Planted;
 use super::*;
+use crate::hosts::{Answers, Refused};
 
 struct Script {
     core: Core,
@@ -45,7 +46,13 @@ impl Script {
     }
 
     fn answer(&mut self, dispatch: u64, count: usize) -> Vec<String> {
-        self.step(Event::Answered { dispatch: DispatchId(dispatch), result: Ok(rows(count)) })
+        self.step(Event::Answered { dispatch: DispatchId(dispatch), result: Ok(rows(count).into()) })
+    }
+
+    fn mixed(&mut self, dispatch: u64, count: usize, refused: &[usize]) -> Vec<String> {
+        let refused = refused.iter().map(|row| Refused { row: *row, reason: "no".into() }).collect();
+        let result = Ok(Answers { rows: rows(count), refused });
+        self.step(Event::Answered { dispatch: DispatchId(dispatch), result })
     }
 
     fn error(&mut self, dispatch: u64, kind: Kind) -> Vec<String> {
@@ -195,6 +202,31 @@ fn an_answer_of_another_length_fails_only_rows_that_get_it_alone() {
     assert_eq!(script.answer(3, 0), ["release 1", "append failure 3 [8] data"]);
     assert_eq!(script.durable(2), NOTHING);
     assert_eq!(script.durable(3), ["tell 1 @0 data"], "a refusal is durable before it is told");
+}
+
+#[test]
+fn refused_rows_fail_alone_and_nothing_of_their_request_batch_runs_again() {
+    let mut script = Script::with_journal();
+    script.submit(&[7, 8, 9]);
+    script.unknown(1, 3);
+    script.ready();
+    assert_eq!(
+        script.mixed(1, 3, &[1]),
+        ["append 2 [7,9]", "release 1", "append failure 3 [8] data"],
+        "a refusal is as durable as an answer, and no call follows"
+    );
+    assert_eq!(script.durable(2), NOTHING);
+    assert_eq!(script.durable(3), ["tell 1 @0 data @1"]);
+    assert_eq!(script.core.counters().calls, 1);
+}
+
+#[test]
+fn a_request_batch_that_is_refused_row_by_row_is_not_asked_again() {
+    let mut script = Script::new(3, false, Planted::default());
+    script.submit(&[7, 8]);
+    script.ready();
+    assert_eq!(script.mixed(1, 2, &[1, 0]), ["release 1", "tell 1 data data"]);
+    assert_eq!(script.core.counters().calls, 1);
 }
 
 #[test]

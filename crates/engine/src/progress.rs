@@ -1,0 +1,61 @@
+//! What a running job shows to a program: its report so far, with what is in flight.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+use serde::Serialize;
+
+use crate::watch::{CheckpointReport, ModelReport, Status, Watch};
+
+/// Counts of a running job at one moment. Rows count this process only.
+#[derive(Debug, Clone, Serialize)]
+pub struct Progress {
+    /// Rows read.
+    pub rows_in: u64,
+    /// Rows given to sinks.
+    pub rows_out: u64,
+    /// Dead letters.
+    pub dead_letters: u64,
+    /// Which run of the job.
+    pub attempt: u64,
+    /// The last published checkpoint.
+    pub epoch: u64,
+    /// Times of its checkpoints.
+    pub checkpoints: CheckpointReport,
+    /// By name.
+    pub models: BTreeMap<String, ModelProgress>,
+}
+
+/// Counts of one model of a running job.
+#[derive(Debug, Clone, Serialize)]
+pub struct ModelProgress {
+    /// Calls that it has not answered yet.
+    pub in_flight: usize,
+    /// Rows that were given to it and wait, are in flight, or are on their way into the journal.
+    pub open_rows: usize,
+    /// Its counts so far.
+    #[serde(flatten)]
+    pub report: ModelReport,
+}
+
+// === impl Watch ===
+
+impl Watch {
+    /// Counts now, by model.
+    pub fn progress(&self) -> Progress {
+        let Status { rows_in, rows_out, dead_letters, attempt, epoch, .. } = self.status();
+        let services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        let models = services.iter().map(|(name, service)| {
+            let report = self.model(name, service);
+            let progress = ModelProgress { in_flight: self.in_flight(name), open_rows: service.open_rows(), report };
+            (name.clone(), progress)
+        });
+        let models = models.collect();
+        Progress { rows_in, rows_out, dead_letters, attempt, epoch, checkpoints: self.checkpoints(), models }
+    }
+
+    fn in_flight(&self, model: &str) -> usize {
+        let gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        gates.get(model).map_or(0, |gate| gate.in_flight())
+    }
+}

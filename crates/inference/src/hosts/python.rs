@@ -1,0 +1,163 @@
+//! Python functions and classes, run by worker processes of the `forebay` package.
+//!
+//! The interpreter is a child like any other model process: what crosses is frames, never pickled rows. A function is
+//! named by module and name, or lies pickled in a file whose hash the worker compares before it unpickles it. This file
+//! starts no interpreter and runs no Python; it only says how a worker is started and what its content is called.
+
+use std::path::{Path, PathBuf};
+
+use forebay_core::hash::hash128_parts;
+use forebay_core::{Error, Kind, Result};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::Signature;
+use super::process::{ProcessHost, ProcessSettings, WorkerCommand};
+
+/// What a worker process runs.
+const WORKER_MODULE: &str = "forebay._worker";
+
+/// Which function, and how it is run.
+#[derive(Debug, Clone)]
+pub struct PythonSettings {
+    /// The model as logs and errors name it.
+    pub model: String,
+    /// Where the function is.
+    pub code: PythonCode,
+    /// Folders that the worker looks for modules in before all others.
+    pub path: Vec<PathBuf>,
+    /// Names the content; `None` hashes what can be found of it.
+    pub version: Option<String>,
+    /// Most private memory of one worker in bytes.
+    pub memory_bytes: Option<u64>,
+    /// What the function takes and gives as JSON, so that planning starts no worker.
+    pub signature: Option<String>,
+}
+
+/// Where a Python function is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PythonCode {
+    /// `MODULE:NAME`, imported by the worker.
+    Function(String),
+    /// A file that the package wrote.
+    Pickled(PathBuf),
+}
+
+/// What the worker is told.
+#[derive(Debug, Serialize)]
+struct Open<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pickled: Option<&'a Path>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
+    path: &'a [PathBuf],
+}
+
+// === impl WorkerCommand ===
+
+impl WorkerCommand {
+    /// A worker of `interpreter`.
+    pub fn python(interpreter: impl Into<PathBuf>) -> Self {
+        // What a function prints has to be in the log before its process dies.
+        let variables = vec![("PYTHONUNBUFFERED".into(), "1".into())];
+        Self { program: interpreter.into(), arguments: vec!["-m".into(), WORKER_MODULE.into()], variables }
+    }
+}
+
+/// A host of the function in `settings`, whose workers `command` starts. Reads files to name the revision.
+///
+/// # Errors
+/// `Invalid` if a pickled function or the signature cannot be read.
+pub fn host(settings: &PythonSettings, command: WorkerCommand) -> Result<ProcessHost> {
+    let PythonSettings { model, code, path, version, memory_bytes, signature } = settings;
+    let (open, content) = match code {
+        PythonCode::Function(name) => {
+            let source = source_of(name, path).unwrap_or_default();
+            let revision = hash128_parts(&[name.as_bytes(), &source]);
+            (Open { function: Some(name), pickled: None, sha256: None, path }, revision)
+        }
+        PythonCode::Pickled(file) => {
+            let content = std::fs::read(file).map_err(|source| {
+                Error::new(Kind::Invalid, "read pickled function").with("file", file.display()).source(source)
+            })?;
+            let sha256 = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
+            (Open { function: None, pickled: Some(file), sha256: Some(sha256), path }, hash128_parts(&[&content]))
+        }
+    };
+    let revision = version.clone().unwrap_or_else(|| format!("{content:032x}"));
+    let open = serde_json::to_string(&open)
+        .map_err(|source| Error::new(Kind::Internal, "write settings of model").source(source))?;
+    let signature = signature.as_deref().map(declared).transpose()?;
+    let settings = ProcessSettings::new(model, revision, open, command);
+    Ok(ProcessHost::new(ProcessSettings { memory_bytes: *memory_bytes, signature, ..settings }))
+}
+
+fn declared(signature: &str) -> Result<Signature> {
+    serde_json::from_str(signature)
+        .map_err(|source| Error::new(Kind::Invalid, "read signature of model").source(source))
+}
+
+/// The source file of the module in `name`, `MODULE:NAME`, if it lies in one of `folders` or in the current one. What is
+/// installed elsewhere has a version of its own, and is not looked for.
+fn source_of(name: &str, folders: &[PathBuf]) -> Option<Vec<u8>> {
+    let module = name.split(':').next()?.replace('.', "/");
+    let here = PathBuf::new();
+    let mut folders = folders.iter().chain(std::iter::once(&here));
+    folders.find_map(|folder| {
+        let file = folder.join(format!("{module}.py"));
+        std::fs::read(file).or_else(|_| std::fs::read(folder.join(&module).join("__init__.py"))).ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hosts::Host;
+
+    fn settings(code: PythonCode, path: &Path) -> PythonSettings {
+        PythonSettings {
+            model: "m".into(),
+            code,
+            path: vec![path.into()],
+            version: None,
+            memory_bytes: None,
+            signature: None,
+        }
+    }
+
+    fn revision(settings: &PythonSettings) -> String {
+        host(settings, WorkerCommand::python("python3")).unwrap().revision()
+    }
+
+    #[test]
+    fn the_revision_follows_the_source_unless_a_version_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |text: &str| std::fs::write(folder.path().join("shouting.py"), text).unwrap();
+        let mut settings = settings(PythonCode::Function("shouting:Shout".into()), folder.path());
+        let missing = revision(&settings);
+        write("one");
+        let one = revision(&settings);
+        write("two");
+        let two = revision(&settings);
+        assert!(missing != one && one != two);
+        settings.code = PythonCode::Function("shouting:Whisper".into());
+        assert_ne!(revision(&settings), two, "another function of the same file");
+        settings.version = Some("3".into());
+        assert_eq!(revision(&settings), "3");
+    }
+
+    #[test]
+    fn a_pickled_function_is_told_with_the_hash_that_the_worker_compares() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("f.pkl");
+        let missing =
+            host(&settings(PythonCode::Pickled(file.clone()), folder.path()), WorkerCommand::python("python3"));
+        assert_eq!(missing.err().map(|error| error.kind()), Some(Kind::Invalid));
+        std::fs::write(&file, "abc").unwrap();
+        let host = host(&settings(PythonCode::Pickled(file), folder.path()), WorkerCommand::python("python3")).unwrap();
+        let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert!(host.settings().open.contains(sha256), "{}", host.settings().open);
+    }
+}

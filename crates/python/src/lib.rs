@@ -1,0 +1,75 @@
+//! The native half of the Python package `forebay`: explains, types and runs jobs that the package describes as JSON.
+//!
+//! Conversion only. What a job means is decided in the crates below, what it looks like to a Python programmer in
+//! `python/forebay`. Every call that takes longer than a moment gives the interpreter to other threads and lets Ctrl-C
+//! through; no panic leaves this crate as anything but an error.
+
+mod background;
+mod errors;
+mod order;
+mod running;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use errors::NativeError;
+use order::{Order, Places};
+use running::Run;
+
+/// The version of the engine.
+#[pyfunction]
+fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}
+
+/// Plans a job and returns what `forebay plan` prints.
+#[pyfunction]
+#[pyo3(signature = (job_json, *, python = None))]
+fn explain(py: Python<'_>, job_json: String, python: Option<PathBuf>) -> PyResult<String> {
+    let order = Order::new(py, job_json, python);
+    background::answer(py, move || order.explain())
+}
+
+/// Plans a job and returns, as an Arrow IPC stream without rows, the schema of what the sink `uid` gets.
+#[pyfunction]
+#[pyo3(signature = (job_json, uid = None, *, python = None))]
+fn schema(py: Python<'_>, job_json: String, uid: Option<String>, python: Option<PathBuf>) -> PyResult<Py<PyBytes>> {
+    let order = Order::new(py, job_json, python);
+    let bytes = background::answer(py, move || order.schema(uid.as_deref()))?;
+    Ok(PyBytes::new(py, &bytes).unbind())
+}
+
+/// Plans a job and starts it; returns when it is planned.
+#[pyfunction]
+#[pyo3(signature = (job_json, *, checkpoints, journal = None, resume = false, keep = 3, python = None))]
+fn run(
+    py: Python<'_>,
+    job_json: String,
+    checkpoints: String,
+    journal: Option<PathBuf>,
+    resume: bool,
+    keep: usize,
+    python: Option<PathBuf>,
+) -> PyResult<Run> {
+    Run::start(py, Order::new(py, job_json, python), Places { checkpoints, journal, resume, keep })
+}
+
+/// Runs a model's worker process to its end, as `forebay worker` does; returns its exit status.
+#[pyfunction]
+fn worker(py: Python<'_>, args: Vec<OsString>) -> u8 {
+    py.detach(|| forebay_inference::worker::main(args))
+}
+
+#[pymodule(name = "_native")]
+fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("NativeError", module.py().get_type::<NativeError>())?;
+    module.add_class::<Run>()?;
+    module.add_function(wrap_pyfunction!(version, module)?)?;
+    module.add_function(wrap_pyfunction!(explain, module)?)?;
+    module.add_function(wrap_pyfunction!(schema, module)?)?;
+    module.add_function(wrap_pyfunction!(run, module)?)?;
+    module.add_function(wrap_pyfunction!(worker, module)?)
+}

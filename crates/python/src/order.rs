@@ -1,0 +1,163 @@
+//! What Python asks for: a job as JSON and the interpreter of its workers; and how that is planned on this machine.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use arrow::datatypes::SchemaRef;
+use arrow::ipc::writer::StreamWriter;
+use forebay_core::{Error, Kind};
+use forebay_engine::{Local, Prepared, ResumeJob, RunOptions, prepare};
+use forebay_inference::hosts::process::WorkerCommand;
+use forebay_plan::graph::{JobGraph, StepAction};
+use pyo3::prelude::*;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::errors::Failure;
+
+/// The log as Python users want it: warnings, and what their functions print.
+const LOG_DEFAULT: &str = "warn,model=info";
+/// Where modules are looked for; the worker has to find the package even when it is not installed.
+const PYTHONPATH: &str = "PYTHONPATH";
+
+/// A job and what it needs of this process.
+#[derive(Debug, Clone)]
+pub struct Order {
+    job: String,
+    interpreter: PathBuf,
+    package: Option<PathBuf>,
+}
+
+/// Where a run keeps what it has to remember.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// Folder or URL of the checkpoints.
+    pub checkpoints: String,
+    /// Local folder of the journal; default beside the checkpoints.
+    pub journal: Option<PathBuf>,
+    /// Goes on from the latest checkpoint, if there is one.
+    pub resume: bool,
+    /// How many checkpoints are kept.
+    pub keep: usize,
+}
+
+/// The interpreter that runs this.
+fn interpreter(py: Python<'_>) -> PathBuf {
+    let running = py.import("sys").and_then(|sys| sys.getattr("executable")?.extract::<PathBuf>());
+    running.ok().filter(|path| !path.as_os_str().is_empty()).unwrap_or_else(|| PathBuf::from("python3"))
+}
+
+/// The folder in which the package `forebay` lies.
+fn package_path(py: Python<'_>) -> Option<PathBuf> {
+    let file: PathBuf = py.import("forebay").and_then(|package| package.getattr("__file__")?.extract()).ok()?;
+    Some(file.parent()?.parent()?.to_path_buf())
+}
+
+// === impl Order ===
+
+impl Order {
+    /// The job `job`, whose workers run `python`, by default the interpreter that runs this.
+    pub fn new(py: Python<'_>, job: String, python: Option<PathBuf>) -> Self {
+        Self { job, interpreter: python.unwrap_or_else(|| interpreter(py)), package: package_path(py) }
+    }
+
+    /// What `forebay plan` prints.
+    pub fn explain(&self) -> Result<String, Failure> {
+        let prepared = runtime()?.block_on(async { self.plan(&self.machine()?).await })?;
+        Ok(forebay_plan::explain::explain(&prepared.plan.graph))
+    }
+
+    /// The schema of the rows of the sink `uid`, or of the only one, as an Arrow IPC stream.
+    pub fn schema(&self, uid: Option<&str>) -> Result<Vec<u8>, Failure> {
+        let prepared = runtime()?.block_on(async { self.plan(&self.machine()?).await })?;
+        let schema = schema_of(&prepared.plan.graph, uid)?;
+        let mut bytes = Vec::new();
+        let wrong = |source| Error::new(Kind::Internal, "encode schema").source(source);
+        let mut writer = StreamWriter::try_new(&mut bytes, &schema).map_err(wrong)?;
+        writer.finish().map_err(wrong)?;
+        drop(writer);
+        Ok(bytes)
+    }
+
+    /// This machine. Must be called inside the runtime.
+    pub fn machine(&self) -> Result<Local, Failure> {
+        let own = self.command(WorkerCommand {
+            program: self.interpreter.clone(),
+            arguments: ["-m", "forebay", "worker"].map(OsString::from).to_vec(),
+            variables: Vec::new(),
+        });
+        let python = self.command(WorkerCommand::python(&self.interpreter));
+        Ok(Local::new(runtime()?.handle().clone(), own)?.with_python(python))
+    }
+
+    /// Looks at what the job needs and plans it.
+    pub async fn plan(&self, machine: &Local) -> Result<Prepared, Failure> {
+        let job = forebay_plan::parse_json(&self.job, "job").map_err(forebay_engine::prepare::PrepareError::from)?;
+        Ok(prepare(&job, machine).await?)
+    }
+
+    fn command(&self, mut command: WorkerCommand) -> WorkerCommand {
+        let Some(package) = &self.package else { return command };
+        let mut path = package.clone().into_os_string();
+        if let Some(inherited) = std::env::var_os(PYTHONPATH).filter(|inherited| !inherited.is_empty()) {
+            path.push(":");
+            path.push(inherited);
+        }
+        command.variables.push((PYTHONPATH.into(), path));
+        command
+    }
+}
+
+// === impl Places ===
+
+impl Places {
+    /// How the job `job` is run.
+    pub fn options(&self, job: &str) -> Result<RunOptions, Failure> {
+        Ok(RunOptions {
+            checkpoints: self.checkpoints.clone(),
+            journal: forebay_engine::journal_folder(&self.checkpoints, self.journal.as_deref(), job)?,
+            resume: if self.resume { ResumeJob::Latest } else { ResumeJob::Fresh },
+            keep: self.keep,
+            overtake_after: Some(forebay_engine::OVERTAKE_AFTER),
+        })
+    }
+}
+
+fn schema_of(graph: &JobGraph, uid: Option<&str>) -> Result<SchemaRef, Failure> {
+    let sinks = graph.tasks.iter().flat_map(|task| &task.steps).filter_map(|step| match &step.action {
+        StepAction::Sink(sink) => Some((sink.uid.as_str(), &step.output)),
+        _ => None,
+    });
+    let sinks: Vec<(&str, &SchemaRef)> = sinks.collect();
+    let failed = |why: &str| {
+        let names: Vec<&str> = sinks.iter().map(|(name, _)| *name).collect();
+        Error::new(Kind::Invalid, "find sink").with("sinks", names.join(", ")).source(why.to_string())
+    };
+    match (uid, sinks.as_slice()) {
+        (None, [(_, schema)]) => Ok(SchemaRef::clone(schema)),
+        (None, _) => Err(failed("the job has several: name one").into()),
+        (Some(uid), _) => match sinks.iter().find(|(name, _)| *name == uid) {
+            Some((_, schema)) => Ok(SchemaRef::clone(schema)),
+            None => Err(failed("the job has no such sink").with("uid", uid).into()),
+        },
+    }
+}
+
+/// The threads behind all runs of this process, which end with it.
+pub fn runtime() -> Result<&'static Runtime, Failure> {
+    static RUNTIME: OnceLock<std::io::Result<Runtime>> = OnceLock::new();
+    let made = RUNTIME.get_or_init(|| {
+        log_to_stderr();
+        Builder::new_multi_thread().enable_all().thread_name("forebay").build()
+    });
+    made.as_ref()
+        .map_err(|error| Error::new(Kind::Exhausted, "start background threads").source(error.to_string()).into())
+}
+
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOG_DEFAULT));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // Fails where this process logs already.
+    let _ = log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init();
+}

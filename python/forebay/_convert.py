@@ -1,0 +1,221 @@
+"""Arrow columns into what functions take, and what they return into Arrow columns.
+
+Tensors become views of the received buffer and answers are wrapped where they lie, as far as their memory layout
+allows. Values are never changed to fit: a type or shape that differs is an error that says both.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+
+from forebay.types import ANY, Slot
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_EXTENSION: Final = b"ARROW:extension:name"
+_METADATA: Final = b"ARROW:extension:metadata"
+_TENSOR: Final = b"arrow.fixed_shape_tensor"
+
+
+class ShapeError(ValueError):
+    """What a function returned has another number of rows, or rows of another shape, than it should."""
+
+
+# What a function says it takes, and the columns that fit.
+_FITS: Final[dict[str, Callable[[pa.DataType], bool]]] = {
+    "int64": pa.types.is_integer,
+    "float64": lambda given: pa.types.is_floating(given) or pa.types.is_integer(given),
+    "string": lambda given: is_text(given),
+    "binary": lambda given: is_bytes(given),
+    "bool": pa.types.is_boolean,
+}
+
+
+def is_text(given: pa.DataType) -> bool:
+    """Says whether values of this type are `str` in Python."""
+    return any(check(given) for check in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
+
+
+def is_bytes(given: pa.DataType) -> bool:
+    """Says whether values of this type are `bytes` in Python."""
+    return any(check(given) for check in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view))
+
+
+def fits(value: str, given: pa.DataType) -> bool:
+    """Says whether a parameter hinted so takes a column of type `given`; without a check for the hint it does."""
+    if pa.types.is_null(given) or value == ANY:
+        return True
+    return bool(_FITS[value](given)) if value in _FITS else given == value_type(value)
+
+
+def value_type(value: str) -> pa.DataType:
+    """The Arrow type of one value."""
+    return pa.type_for_alias({"float16": "halffloat"}.get(value, value))
+
+
+def field(slot: Slot) -> pa.Field:
+    """The column of an output, as the engine's own tensors and values are laid out."""
+    value = value_type(slot.value)
+    if not slot.shape:
+        return pa.field(slot.name, value)
+    storage = pa.list_(pa.field("item", value, nullable=False), slot.width)
+    metadata = {_EXTENSION: _TENSOR, _METADATA: json.dumps({"shape": list(slot.shape)}).encode()}
+    return pa.field(slot.name, storage, metadata=metadata)
+
+
+def is_tensor(given: pa.DataType) -> bool:
+    """Says whether a column has the same number of values in each row, so that it is one array."""
+    return isinstance(given, pa.FixedShapeTensorType) or pa.types.is_fixed_size_list(given)
+
+
+def ndarray(column: pa.Array) -> np.ndarray[Any, Any]:
+    """The column as one array, rows first; a view where the column has no nulls, no text and no booleans."""
+    array: np.ndarray[Any, Any]
+    if not is_tensor(column.type):
+        array = column.to_numpy(zero_copy_only=False)
+        return array
+    storage = column.storage if isinstance(column, pa.FixedShapeTensorArray) else column
+    shape = column.type.shape if isinstance(column, pa.FixedShapeTensorArray) else [storage.type.list_size]
+    if storage.null_count:
+        return _with_nulls(storage, shape)
+    # Not `to_numpy_ndarray`, which forgets where a slice begins.
+    array = storage.flatten().to_numpy(zero_copy_only=False).reshape(len(storage), *shape)
+    return array
+
+
+def _with_nulls(storage: pa.Array, shape: Sequence[int]) -> np.ndarray[Any, Any]:
+    import numpy as np
+
+    whole = storage.values.to_numpy(zero_copy_only=False).reshape(-1, *shape)[storage.offset :]
+    boxed = np.empty(len(storage), dtype=object)
+    for row, valid in enumerate(storage.is_valid().to_pylist()):
+        boxed[row] = whole[row] if valid else None
+    return boxed
+
+
+def values(column: pa.Array) -> Sequence[Any]:
+    """The column as one Python value a row; tensors are NumPy arrays, nulls are `None`."""
+    return list(ndarray(column)) if is_tensor(column.type) else column.to_pylist()
+
+
+def column_of_rows(results: Sequence[Any], slot: Slot) -> pa.Array:
+    """The column of one result a row.
+
+    Raises: pa.ArrowInvalid, TypeError or ShapeError if one of them does not fit the slot.
+    """
+    target = field(slot).type
+    if not slot.shape:
+        return pa.array([_plain(each, target) for each in results], type=target)
+    return _tensor_of_rows(results, slot)
+
+
+def _plain(value: Any, target: pa.DataType) -> Any:
+    """The value, unless Arrow would take it though it is of another type."""
+    if isinstance(value, bool) and not pa.types.is_boolean(target):
+        raise TypeError(f"{value} is a bool, not a {target}")
+    if isinstance(value, str) and is_bytes(target):
+        raise TypeError(f"{value!r:.100} is text, not bytes")
+    if isinstance(value, bytes | bytearray) and is_text(target):
+        raise TypeError(f"{value!r:.100} are bytes, not text")
+    return value
+
+
+def _tensor_of_rows(results: Sequence[Any], slot: Slot) -> pa.Array:
+    import numpy as np
+
+    missing = [each is None for each in results]
+    whole = np.zeros((len(results), *slot.shape), dtype=slot.value)
+    for row, each in enumerate(results):
+        if each is not None:
+            whole[row] = _checked(np.asarray(each), slot, slot.shape)
+    return _wrapped(whole, slot, pa.array(missing) if any(missing) else None)
+
+
+def column_of_batch(result: Any, slot: Slot, rows: int) -> pa.Array:
+    """The column of what a batch function returned for one output: a sequence of Arrow, NumPy, pandas and so on.
+
+    Raises: ShapeError for another number of rows, TypeError or pa.ArrowInvalid for other types.
+    """
+    if isinstance(result, pa.ChunkedArray):
+        result = result.combine_chunks()
+    elif not isinstance(result, pa.Array):
+        result = _unwrapped(result)
+    if not hasattr(result, "__len__"):
+        raise TypeError(f"{type(result).__name__} is no column; return an array or a list with a value for each row")
+    if len(result) != rows:
+        raise ShapeError(f"returned {len(result)} rows for {rows}")
+    if isinstance(result, pa.Array):
+        return _cast(result, slot)
+    if isinstance(result, list | tuple):
+        return column_of_rows(result, slot)
+    if slot.shape:
+        return _wrapped(_checked(result, slot, (rows, *slot.shape)), slot, None)
+    return _cast(pa.array(result, from_pandas=False), slot)
+
+
+def _unwrapped(result: Any) -> Any:
+    """What lies in a pandas or Polars column or a torch tensor."""
+    if hasattr(result, "to_arrow"):
+        return _unchunked(result.to_arrow())
+    if hasattr(result, "detach"):
+        return result.detach().cpu().numpy()
+    if type(result).__module__.startswith("pandas"):
+        return _unchunked(pa.Array.from_pandas(result))
+    return result
+
+
+def _unchunked(column: Any) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _cast(column: pa.Array, slot: Slot) -> pa.Array:
+    target = field(slot).type
+    if isinstance(column, pa.FixedShapeTensorArray):
+        if tuple(column.type.shape) != slot.shape:
+            raise ShapeError(f"returned rows of shape {list(column.type.shape)}, not {list(slot.shape)}")
+        column = column.storage
+    if slot.shape:
+        return _tensor_of_rows(column.to_pylist(), slot) if column.null_count else _from_lists(column, slot)
+    if not fits("float64" if slot.value.startswith("float") else _family(slot.value), column.type):
+        raise TypeError(f"returned {column.type}, not {slot.value}")
+    return column if column.type == target else column.cast(target)
+
+
+def _from_lists(column: pa.Array, slot: Slot) -> pa.Array:
+    import numpy as np
+
+    flat = column.flatten().to_numpy(zero_copy_only=False)
+    if flat.size != len(column) * slot.width:
+        raise ShapeError(f"returned {flat.size} values for {len(column)} rows of shape {list(slot.shape)}")
+    whole = np.asarray(flat).reshape(len(column), *slot.shape)
+    return _wrapped(_checked(whole, slot, whole.shape), slot, None)
+
+
+def _family(value: str) -> str:
+    return "int64" if "int" in value else value
+
+
+def _checked(array: Any, slot: Slot, shape: tuple[int, ...]) -> Any:
+    """The array with the slot's type of values.
+
+    Raises: ShapeError for another shape, TypeError where values would be lost.
+    """
+    import numpy as np
+
+    if tuple(array.shape) != shape:
+        raise ShapeError(f"returned shape {list(array.shape)}, not {list(shape)}")
+    if not np.can_cast(array.dtype, slot.value, casting="same_kind"):
+        raise TypeError(f"returned values of type {array.dtype}, not {slot.value}")
+    return array.astype(slot.value, copy=False)
+
+
+def _wrapped(whole: np.ndarray[Any, Any], slot: Slot, missing: pa.Array | None) -> pa.Array:
+    import numpy as np
+
+    flat = pa.array(np.ascontiguousarray(whole).reshape(-1), type=field(slot).type.value_type)
+    return pa.FixedSizeListArray.from_arrays(flat, type=field(slot).type, mask=missing)

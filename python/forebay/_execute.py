@@ -1,0 +1,214 @@
+"""Runs a function over the rows of one call: once a row, once a batch, or all rows at once where it is `async`.
+
+What it raises for a row is that row's failure and does no harm to the others. What says that no row can be served (out
+of memory, an overloaded service) is raised and fails the call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import reprlib
+import traceback
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Final
+
+import pyarrow as pa
+
+from forebay import _convert
+from forebay._frames import RowFailure
+from forebay._function import Bound, Parameter
+from forebay.errors import DataError, Error, InvalidError
+from forebay.types import Slot
+
+# A traceback through a deep recursion is cut in the middle; 16 KiB hold some 100 frames.
+_REASON_CHARACTERS: Final = 16 << 10
+_SHOWN: Final = reprlib.Repr()
+_SHOWN.maxstring = _SHOWN.maxother = 200
+
+
+class Executor:
+    """A function that is ready to be called."""
+
+    def __init__(self, bound: Bound) -> None:
+        """Makes the object that the function is a method of."""
+        self._bound = bound
+        self._outputs = bound.function.outputs
+        self._call = bound.function.load()
+        self._loop = asyncio.Runner() if bound.function.asynchronous else None
+
+    def answer(self, rows: pa.RecordBatch) -> tuple[pa.RecordBatch, list[RowFailure]]:
+        """The answers to all rows, null where a row failed, and why those failed.
+
+        Raises: whatever fails all rows.
+        """
+        columns = [self._column(rows, parameter) for parameter in self._bound.parameters]
+        if self._bound.function.batch:
+            return self._batch(columns, rows.num_rows), []
+        return self._rows(columns, rows.num_rows)
+
+    def close(self) -> None:
+        """Ends the loop of an asynchronous function."""
+        if self._loop is not None:
+            self._loop.close()
+
+    def _column(self, rows: pa.RecordBatch, parameter: Parameter) -> Any:
+        index = rows.schema.get_field_index(parameter.name)
+        if index < 0:
+            raise InvalidError(f"function {self._bound.label}: nothing is given to parameter {parameter.name}")
+        column = rows.column(index)
+        if not parameter.shape and not _convert.fits(parameter.value, column.type):
+            raise InvalidError(
+                f"function {self._bound.label}: parameter {parameter.name} takes {parameter.value}, but its column is "
+                f"{column.type}; change the hint, or cast the column: .cast(..)"
+            )
+        return _formed(column, parameter.form)
+
+    def _batch(self, columns: list[Any], rows: int) -> pa.RecordBatch:
+        result = self._call(**self._named(columns))
+        if self._loop is not None:
+            result = self._loop.run(result)
+        parts = _fields(result, self._outputs) if self._bound.function.several else [result]
+        made = [
+            self._fitted(_convert.column_of_batch, part, slot, rows)
+            for part, slot in zip(parts, self._outputs, strict=True)
+        ]
+        return _batch_of(made, self._outputs)
+
+    def _fitted(self, convert: Any, *arguments: Any) -> pa.Array:
+        try:
+            return convert(*arguments)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError, OverflowError) as error:
+            raise DataError(f"function {self._bound.label} {error}") from None
+
+    def _rows(self, columns: list[Any], rows: int) -> tuple[pa.RecordBatch, list[RowFailure]]:
+        arguments = [self._named(each) for each in zip(*columns, strict=True)] if rows else []
+        results = self._called(arguments)
+        failures: dict[int, RowFailure] = {}
+        for row, result in enumerate(results):
+            if isinstance(result, BaseException):
+                failures[row] = RowFailure(row, "Data", self._reason(result, arguments[row]))
+                results[row] = None
+        answers = self._answers(results, arguments, failures)
+        return answers, [failures[row] for row in sorted(failures)]
+
+    def _called(self, arguments: list[dict[str, Any]]) -> list[Any]:
+        if self._loop is not None:
+            results = self._loop.run(_all_at_once(self._call, arguments))
+        else:
+            results = [_caught(self._call, each) for each in arguments]
+        for result in results:
+            if _fails_all(result):
+                raise result
+        return results
+
+    def _answers(
+        self, results: list[Any], arguments: list[dict[str, Any]], failures: dict[int, RowFailure]
+    ) -> pa.RecordBatch:
+        """The columns of the results; rows whose result does not fit join the failures."""
+        parts: list[list[Any]] = []
+        for row, result in enumerate(results):
+            try:
+                parts.append(self._checked(result))
+            except (
+                pa.ArrowInvalid,
+                pa.ArrowTypeError,
+                TypeError,
+                ValueError,
+                KeyError,
+                AttributeError,
+                OverflowError,
+            ) as error:
+                what = f"function {self._bound.label} returned {_SHOWN.repr(result)}: {error}"
+                failures[row] = RowFailure(row, "Data", f"{what}\n{_shown(arguments[row])}")
+                parts.append([None] * len(self._outputs))
+        columns = ([each[index] for each in parts] for index in range(len(self._outputs)))
+        made = [_convert.column_of_rows(column, slot) for column, slot in zip(columns, self._outputs, strict=True)]
+        return _batch_of(made, self._outputs)
+
+    def _checked(self, result: Any) -> list[Any]:
+        """The values of the outputs, each of which fits."""
+        several = self._bound.function.several and result is not None
+        parts = _fields(result, self._outputs) if several else [result] * len(self._outputs)
+        for part, slot in zip(parts, self._outputs, strict=True):
+            _convert.column_of_rows([part], slot)
+        return list(parts)
+
+    def _named(self, values: Sequence[Any]) -> dict[str, Any]:
+        return {each.name: value for each, value in zip(self._bound.parameters, values, strict=True)}
+
+    def _reason(self, error: BaseException, arguments: dict[str, Any]) -> str:
+        head = f"function {self._bound.label} raised {type(error).__name__}: {error}"
+        return f"{head}\n{_shown(arguments)}\n{trace(error)}"
+
+
+def trace(error: BaseException) -> str:
+    """The whole traceback of what user code raised, without the frames of this package around it."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_next is not None and _ours(frames):
+        frames = frames.tb_next
+    text = "".join(traceback.format_exception(type(error), error, frames)).rstrip()
+    half = _REASON_CHARACTERS // 2
+    return text if len(text) <= 2 * half else f"{text[:half]}\n...\n{text[-half:]}"
+
+
+def _ours(frame: TracebackType) -> bool:
+    """Whether a frame is of this package, started as a module or imported."""
+    return (frame.tb_frame.f_globals.get("__package__") or "").partition(".")[0] in ("forebay", "asyncio")
+
+
+async def _all_at_once(call: Any, arguments: list[dict[str, Any]]) -> list[Any]:
+    return list(await asyncio.gather(*(call(**each) for each in arguments), return_exceptions=True))
+
+
+def _caught(call: Any, arguments: dict[str, Any]) -> Any:
+    try:
+        return call(**arguments)
+    except (Exception, SystemExit) as error:
+        return error
+
+
+def _fails_all(result: Any) -> bool:
+    """Whether a result says that no row can be served."""
+    return isinstance(result, MemoryError) or (isinstance(result, Error) and not isinstance(result, DataError))
+
+
+def _formed(column: pa.Array, form: str) -> Any:
+    match form:
+        case "row":
+            return _convert.values(column)
+        case "numpy":
+            return _convert.ndarray(column)
+        case "torch":
+            import torch
+
+            return torch.from_numpy(_convert.ndarray(column))
+        case "pandas":
+            return column.to_pandas()
+        case "polars":
+            import polars
+
+            return polars.from_arrow(column)
+        case "list":
+            return list(_convert.values(column))
+    return column
+
+
+def _fields(result: Any, slots: Sequence[Slot]) -> list[Any]:
+    """What a function with several outputs returned, in their order."""
+    if isinstance(result, pa.RecordBatch | pa.Table):
+        return [result.column(slot.name) for slot in slots]
+    if hasattr(result, "columns") or isinstance(result, dict):
+        return [result[slot.name] for slot in slots]
+    if dataclasses.is_dataclass(result) or hasattr(result, "_fields"):
+        return [getattr(result, slot.name) for slot in slots]
+    raise TypeError(f"a {type(result).__name__} has no fields {', '.join(slot.name for slot in slots)}")
+
+
+def _batch_of(columns: list[pa.Array], slots: Sequence[Slot]) -> pa.RecordBatch:
+    return pa.record_batch(columns, schema=pa.schema([_convert.field(slot) for slot in slots]))
+
+
+def _shown(arguments: dict[str, Any]) -> str:
+    return "row: " + ", ".join(f"{name}={_SHOWN.repr(value)}" for name, value in arguments.items())

@@ -1,0 +1,32 @@
+"""The graph that a data frame records: sources, steps, side outputs. Values only; nothing is read or run here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """A source, or a step over other nodes; the same node used twice is one step with two readers."""
+
+    kind: str
+    inputs: tuple[Node, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    uid: str | None = None
+
+
+def ordered(nodes: list[Node]) -> Iterator[Node]:
+    """Every node that these hang on, and themselves, each after those that it reads."""
+    seen: set[int] = set()
+    # Long chains are deeper than Python's stack.
+    stack = [(node, False) for node in reversed(nodes)]
+    while stack:
+        node, ready = stack.pop()
+        if ready:
+            yield node
+        elif id(node) not in seen:
+            seen.add(id(node))
+            stack.append((node, True))
+            stack.extend((each, False) for each in reversed(node.inputs))

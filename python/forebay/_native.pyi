@@ -1,0 +1,47 @@
+"""The engine, compiled. Jobs go in as JSON, reports and plans come out as text; no rows pass."""
+
+class NativeError(Exception):
+    """What the engine could not do; `forebay.errors` has a class for each kind."""
+
+    kind: str
+    message: str
+    context: list[tuple[str, str]]
+    chain: str
+
+class Run:
+    """A job that was started."""
+
+    def wait(self, seconds: float | None = None) -> str | None:
+        """The report, or None if it is still running after so long."""
+
+    def status(self) -> str:
+        """What it has done so far, as JSON."""
+
+    def drain(self) -> None:
+        """Takes nothing new."""
+
+    def cancel(self) -> None:
+        """Drops what is in flight."""
+
+def version() -> str:
+    """The version of the engine."""
+
+def worker(args: list[str]) -> int:
+    """Serves one engine as the process of a model that it hosts; returns the exit status."""
+
+def explain(job: str, *, python: str | None = None) -> str:
+    """The plan, as `forebay plan` prints it."""
+
+def schema(job: str, uid: str | None = None, *, python: str | None = None) -> bytes:
+    """The Arrow schema of what a sink gets, as an IPC message."""
+
+def run(
+    job: str,
+    *,
+    checkpoints: str,
+    journal: str | None = None,
+    resume: bool = False,
+    keep: int = 3,
+    python: str | None = None,
+) -> Run:
+    """Plans a job and starts it."""

@@ -1,0 +1,88 @@
+"""What may be said about asking a function or model, and where the engine reads it: at the step or at the model."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, TypedDict
+
+from forebay.errors import InvalidError
+
+Duration = str | datetime.timedelta
+Size = str | int
+
+
+class Options(TypedDict, total=False):
+    """Settings of a function or model; the meanings and defaults are those of docs/reference/job-file.md."""
+
+    batch_rows: int
+    batch_bytes: Size
+    linger: Duration
+    in_flight: int
+    order: Literal["unordered", "ordered", "per_key"]
+    key: Sequence[str]
+    attempts: int
+    timeout: Duration
+    deadline: Duration
+    deadline_column: str
+    on_error: Literal["dead_letter", "fail", "null"]
+    fallback: Any
+    fallback_column: str
+    fallback_after: Duration
+    parallelism: int
+    weight: int
+    cost: str
+    batch_cost: int
+    length: str
+    buckets: Sequence[int]
+    close_on_watermark: bool
+    replicas: int
+    memory: Size
+    journal: bool
+    latency: Duration
+    version: str
+    log: str
+
+
+OF_MODEL: Final = frozenset({"replicas", "memory", "journal", "latency", "version", "log"})
+_DURATIONS: Final = frozenset({"linger", "timeout", "deadline", "fallback_after", "latency"})
+_SIZES: Final = frozenset({"batch_bytes", "memory"})
+
+
+def checked(options: Mapping[str, Any]) -> Options:
+    """The options, durations and sizes as text; those that are None are left out.
+
+    >>> checked({"linger": datetime.timedelta(milliseconds=5), "memory": 1024, "timeout": None})
+    {'linger': '5000us', 'memory': '1024B'}
+
+    Raises: InvalidError for an option that there is not.
+    """
+    unknown = sorted(set(options) - set(Options.__annotations__))
+    if unknown:
+        raise InvalidError(f"no option {unknown[0]!r}; there are {', '.join(Options.__annotations__)}")
+    return {name: _as_text(name, value) for name, value in options.items() if value is not None}  # type: ignore[return-value]
+
+
+def of_step(options: Options) -> dict[str, Any]:
+    """Those that the step reads."""
+    return {name: value for name, value in options.items() if name not in OF_MODEL}
+
+
+def of_model(options: Options) -> dict[str, Any]:
+    """Those that the model reads."""
+    return {name: value for name, value in options.items() if name in OF_MODEL}
+
+
+def duration(value: Duration) -> str:
+    """A duration as a job says it."""
+    if isinstance(value, datetime.timedelta):
+        return f"{value // datetime.timedelta(microseconds=1)}us"
+    return value
+
+
+def _as_text(name: str, value: Any) -> Any:
+    if name in _DURATIONS:
+        return duration(value)
+    if name in _SIZES and isinstance(value, int):
+        return f"{value}B"
+    return list(value) if name in {"key", "buckets"} else value

@@ -1,0 +1,62 @@
+"""How a function gets to its workers: as a file that cloudpickle writes and only workers read.
+
+What workers can import travels as a name inside it. The version names what the answers of the function hang on, so that
+a changed function is asked again: it is made of the function's source and of what its object is made with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from forebay._options import of_model
+from forebay.errors import InvalidError
+
+if TYPE_CHECKING:
+    from forebay._function import Bound
+
+
+def table(bound: Bound, folder: str) -> dict[str, Any]:
+    """The function's table in a job. Its file, named by its content, is written into `folder`.
+
+    Raises: InvalidError if it cannot be pickled, for example because it holds an open file.
+    """
+    import cloudpickle
+
+    if not folder:
+        raise InvalidError(f"function {bound.label} needs a folder to travel through; pass one: to_dict(folder)")
+    try:
+        content = cloudpickle.dumps(bound)
+    except Exception as error:
+        raise InvalidError(
+            f"function {bound.label} cannot be sent to a worker: {error}; make what it holds inside the function, "
+            "or in __init__ of a class with @cls"
+        ) from error
+    file = Path(folder) / f"{bound.label}-{hashlib.sha256(content).hexdigest()[:16]}.pkl"
+    file.write_bytes(content)
+    options = {"version": version(bound, content), **of_model(bound.function.options)}
+    path = [str(Path(entry or ".").resolve()) for entry in sys.path if Path(entry or ".").exists()]
+    named = {"host": "python", "pickled": str(file), "path": path}
+    return {**named, **options, "signature": bound.signature()}
+
+
+def version(bound: Bound, content: bytes) -> str:
+    """What names the function's answers: its source, the parameters that it is given, what its object is made with."""
+    import cloudpickle
+
+    function = bound.function
+    holder = function.plain if function.owner is None else function.owner.made_by.wrapped
+    parts = [function.plain.__qualname__, repr(bound.given), repr(function.outputs)]
+    try:
+        parts.append(inspect.getsource(holder))
+    except (OSError, TypeError):
+        return hashlib.sha256(content).hexdigest()[:16]
+    digest = hashlib.sha256("\0".join(parts).encode())
+    if function.owner is not None:
+        digest.update(cloudpickle.dumps(function.owner.arguments))
+    cells = inspect.getclosurevars(inspect.unwrap(function.plain)).nonlocals
+    digest.update(cloudpickle.dumps(sorted(cells.items(), key=lambda each: each[0])))
+    return digest.hexdigest()[:16]

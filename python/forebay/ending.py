@@ -1,0 +1,180 @@
+"""How a data frame ends: rows in this process, or files of a job.
+
+Rows that come to this process are written by the job into a private folder first, and read from there as each
+checkpoint commits them; so they are what a sink would have got, each once. The folder goes when the rows have been
+read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Unpack
+
+from forebay import _engine
+from forebay._graph import Node
+from forebay.errors import InvalidError
+from forebay.job import Job
+from forebay.result import Result, dead_letters_in, plain_schema, table_text
+from forebay.run import Report, Run
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+    import pyarrow as pa
+
+    from forebay._running import JobSettings
+
+# Rows of a long job are seen this soon; a job that ends before shows them at its end.
+_INTERVAL: Final = "500ms"
+_SHOWN_ROWS: Final = 10
+# Between two looks for committed files.
+_LOOK_SECONDS: Final = 0.02
+
+
+class Ending:
+    """The part of a data frame that runs it."""
+
+    def __init__(self, node: Node) -> None:
+        """Not for users: `read_*` begins data frames."""
+        self.node = node
+
+    def to_job(self, **settings: Any) -> Job:
+        """A job that runs it and drops its rows: for a look at what the engine is told."""
+        return Job(**settings).blackhole(self)  # type: ignore[arg-type]
+
+    def explain(self, **settings: Any) -> str:
+        """What the engine will do."""
+        return self.to_job(**settings).explain()
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Names and types of its columns; looks into the files, asks no model anything about rows."""
+        with tempfile.TemporaryDirectory(prefix="forebay-") as folder:
+            return plain_schema(_engine.schema(self.to_job().to_dict(folder)))
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of its columns."""
+        return list(self.schema.names)
+
+    # === rows in this process ===
+
+    def collect(
+        self, *, progress: bool | None = None, kinds: str | None = None, **settings: Unpack[JobSettings]
+    ) -> Result:
+        """Runs it to its end and returns all rows, and the dead letters.
+
+        `kinds` names the column that says what rows of an update stream do; such streams need it.
+        """
+        with self._started(progress, kinds, settings) as (run, folder):
+            batches = list(_batches(run, folder))
+            report = run.wait()
+            assert report is not None, "the batches end with the run"
+            found = dead_letters_in(folder / "dead_letters")
+        return Result(batches, found, report, None if batches else self.schema)
+
+    def iter_batches(
+        self, *, progress: bool | None = None, kinds: str | None = None, **settings: Unpack[JobSettings]
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows in Arrow batches as they are committed. Closing the iterator cancels the job."""
+        with self._started(progress, kinds, settings) as (run, folder):
+            yield from _batches(run, folder)
+
+    def iter_rows(self, **settings: Unpack[JobSettings]) -> Iterator[dict[str, Any]]:
+        """The rows as dicts, tensors as NumPy arrays, as they are committed. Closing the iterator cancels the job."""
+        from forebay._tensors import rows_of
+
+        with contextlib.closing(_closable(self.iter_batches(**settings))) as batches:
+            for batch in batches:
+                yield from rows_of(batch)
+
+    def take(self, rows: int, **settings: Unpack[JobSettings]) -> list[dict[str, Any]]:
+        """The first rows that come, as dicts; then the job is cancelled."""
+        if rows < 1:
+            raise InvalidError(f"take needs at least 1 row, not {rows}")
+        taken = []
+        with contextlib.closing(_closable(self.iter_rows(**settings))) as found:
+            for row in found:
+                taken.append(row)
+                if len(taken) == rows:
+                    break
+        return taken
+
+    def show(self, rows: int = _SHOWN_ROWS, **settings: Unpack[JobSettings]) -> None:
+        """Prints the first rows that come."""
+        found = self.take(rows, **settings)
+        print(table_text(found) if found else "no rows")
+
+    def to_arrow(self, **settings: Unpack[JobSettings]) -> pa.Table:
+        """All rows as an Arrow table; warns of dead letters."""
+        return self.collect(**settings).to_arrow()
+
+    def to_pandas(self, **settings: Unpack[JobSettings]) -> pandas.DataFrame:
+        """All rows as a pandas data frame; warns of dead letters."""
+        return self.collect(**settings).to_pandas()
+
+    def to_polars(self, **settings: Unpack[JobSettings]) -> polars.DataFrame:
+        """All rows as a Polars data frame; warns of dead letters."""
+        return self.collect(**settings).to_polars()
+
+    # === files ===
+
+    def write_parquet(
+        self, path: str | Path, *, checkpoints: str | Path | None = None, kinds: str | None = None, **settings: Any
+    ) -> Report:
+        """Writes its rows to Parquet files in an empty folder, exactly once, and returns when all are there.
+
+        With `checkpoints`, a call after one that did not get to its end goes on where that one was.
+        """
+        return self._written(Job(**settings).parquet(self, path, kinds=kinds), checkpoints)  # type: ignore[arg-type]
+
+    def write_jsonl(
+        self, path: str | Path, *, checkpoints: str | Path | None = None, kinds: str | None = None, **settings: Any
+    ) -> Report:
+        """Writes its rows to files of one JSON object a line, as `write_parquet` does."""
+        return self._written(Job(**settings).jsonl(self, path, kinds=kinds), checkpoints)  # type: ignore[arg-type]
+
+    def _written(self, job: Job, checkpoints: str | Path | None) -> Report:
+        with job.run(checkpoints=checkpoints) as run:
+            report = run.wait()
+        assert report is not None, "waiting without a limit ends with a report"
+        return report
+
+    @contextlib.contextmanager
+    def _started(self, progress: bool | None, kinds: str | None, settings: Any) -> Iterator[tuple[Run, Path]]:
+        """The running job, and the folder that its rows come to; both are gone afterwards."""
+        with tempfile.TemporaryDirectory(prefix="forebay-", ignore_cleanup_errors=True) as name:
+            folder = Path(name)
+            named = {"checkpoint_interval": _INTERVAL, "dead_letters": folder / "dead_letters", **settings}
+            job = Job(**named).parquet(self, folder / "rows", kinds=kinds)  # type: ignore[arg-type]
+            with job.run(progress=progress) as run:
+                yield run, folder
+
+
+def _batches(run: Run, folder: Path) -> Iterator[pa.RecordBatch]:
+    """The rows of every file once it is committed. Files stay: a commit that is repeated looks for them."""
+    import pyarrow.parquet as pq
+
+    from forebay._tensors import restored
+
+    read: set[Path] = set()
+    ended = False
+    while not ended:
+        ended = run.wait(_LOOK_SECONDS) is not None
+        new = set((folder / "rows").glob("part-*.parquet")) - read
+        for file in sorted(new, key=_position):
+            yield from map(restored, pq.ParquetFile(file).iter_batches())
+        read |= new
+
+
+def _position(file: Path) -> list[int]:
+    """Epoch, subtask and number of a file, so that files of one subtask come in their order."""
+    return [int(part) for part in file.stem.split("-")[1:]]
+
+
+def _closable(iterator: Iterator[Any]) -> Generator[Any, None, None]:
+    assert isinstance(iterator, Generator), "iter_* are generator functions"
+    return iterator

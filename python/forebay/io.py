@@ -1,0 +1,70 @@
+"""Where rows come from: files of one format, local or in an object store. Nothing is opened here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from forebay._graph import Node
+from forebay.dataflow import DataFrame
+from forebay.errors import InvalidError
+
+__all__ = ["Table", "read_csv", "read_images", "read_jsonl", "read_parquet", "table"]
+
+_SUFFIXES = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A small file that every row can be looked up in; see `DataFrame.join`."""
+
+    format: str
+    path: str
+
+
+def table(path: str | Path, *, format: Literal["parquet", "jsonl", "csv"] | None = None) -> Table:  # noqa: A002
+    """A file to look rows up in, read whole before the first row.
+
+    >>> table("labels.csv")
+    Table(format='csv', path='labels.csv')
+
+    Raises: InvalidError if neither `format` nor the end of the name says what it is.
+    """
+    found = format or _SUFFIXES.get(Path(path).suffix)
+    if found is None:
+        raise InvalidError(f"the name {path} does not say its format; pass format=, one of parquet, jsonl, csv")
+    return Table(found, str(path))
+
+
+def read_parquet(
+    path: str | Path, *, uid: str | None = None, batch_rows: int | None = None, parallelism: int | None = None
+) -> DataFrame:
+    """The rows of Parquet files; `path` may be a URL and may have `*`, `**` and `{a,b}`."""
+    return _read("parquet", path, uid, batch_rows, parallelism)
+
+
+def read_jsonl(
+    path: str | Path, *, uid: str | None = None, batch_rows: int | None = None, parallelism: int | None = None
+) -> DataFrame:
+    """The rows of files with one JSON object a line."""
+    return _read("jsonl", path, uid, batch_rows, parallelism)
+
+
+def read_csv(
+    path: str | Path, *, uid: str | None = None, batch_rows: int | None = None, parallelism: int | None = None
+) -> DataFrame:
+    """The rows of CSV files whose first line names the columns."""
+    return _read("csv", path, uid, batch_rows, parallelism)
+
+
+def read_images(
+    path: str | Path, *, uid: str | None = None, batch_rows: int | None = None, parallelism: int | None = None
+) -> DataFrame:
+    """One row for each file: its `path`, and its `content`, the encoded image."""
+    return _read("images", path, uid, batch_rows, parallelism)
+
+
+def _read(kind: str, path: str | Path, uid: str | None, batch_rows: int | None, parallelism: int | None) -> DataFrame:
+    given = {"format": kind, "path": str(path), "batch_rows": batch_rows, "parallelism": parallelism}
+    return DataFrame(Node("source", (), {key: value for key, value in given.items() if value is not None}, uid))

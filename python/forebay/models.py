@@ -1,0 +1,176 @@
+"""Models as values: a local model file, a server, a hosted model. One may be asked in many places and is loaded once.
+
+A `Model` says where the model is and how it is spoken to; `predict` asks it about columns. The tables are those of
+docs/reference/job-file.md; what a host cannot do is not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Unpack
+
+from forebay._call import Call
+from forebay._options import Options, checked, of_model
+from forebay._settings import without_none
+from forebay.errors import InvalidError
+from forebay.expressions import Answer, Expression, lit
+
+_CHAT = ("text", "finish_reason", "prompt_tokens", "completion_tokens")
+
+
+class Model:
+    """A model, by what a job says about it.
+
+    >>> import forebay as fb
+    >>> digits = fb.Model.onnx("digits.onnx", outputs=["label", "scores"])
+    >>> digits.predict(pixels=fb.col("pixels"))["label"]
+    <digits(..).label>
+    """
+
+    def __init__(
+        self, settings: Mapping[str, Any], *, outputs: Sequence[str] = (), name: str, options: Options
+    ) -> None:
+        """Not for users: use `Model.onnx` and the others."""
+        self._settings = dict(settings)
+        self._options = options
+        self.outputs = tuple(outputs)
+        self.label = name
+
+    @classmethod
+    def onnx(
+        cls, path: str | Path, *, outputs: Sequence[str] = (), name: str | None = None, **options: Unpack[Options]
+    ) -> Model:
+        """A model file for ONNX Runtime; each replica is a process.
+
+        `outputs` names its outputs, so that `with_columns(model.predict(..))` can add them all; one by one they are
+        taken with `["name"]`, also without.
+        """
+        return cls(
+            {"host": "onnx", "path": str(path)}, outputs=outputs, name=name or Path(path).stem, options=checked(options)
+        )
+
+    @classmethod
+    def open_inference(
+        cls,
+        url: str | Sequence[str],
+        model: str,
+        *,
+        outputs: Sequence[str] = (),
+        model_version: str | None = None,
+        transport: str | None = None,
+        credential: str | None = None,
+        name: str | None = None,
+        settings: Mapping[str, Any] | None = None,
+        **options: Unpack[Options],
+    ) -> Model:
+        """A model behind the Open Inference Protocol (Triton, KServe); `settings` are more keys of its table."""
+        own = without_none({"version": model_version, "transport": transport})
+        table = {**_remote("open_inference", url, model, credential), **({"open_inference": own} if own else {})}
+        return cls(table | dict(settings or {}), outputs=outputs, name=name or model, options=checked(options))
+
+    @classmethod
+    def openai(
+        cls,
+        url: str | Sequence[str],
+        model: str,
+        *,
+        messages: Sequence[Mapping[str, str]] | None = None,
+        prompt: str | None = None,
+        input: str | None = None,  # noqa: A002 - the API's own name
+        schema: Mapping[str, Any] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        vector_length: int | None = None,
+        credential: str | None = None,
+        name: str | None = None,
+        settings: Mapping[str, Any] | None = None,
+        **options: Unpack[Options],
+    ) -> Model:
+        """A model behind OpenAI's API; without `messages`, `prompt` and `input` one for the functions of `ai`."""
+        own: dict[str, Any] = {
+            "messages": messages and [dict(each) for each in messages],
+            "prompt": prompt,
+            "input": input,
+        }
+        own |= {"schema": schema, "parameters": parameters, "length": vector_length}
+        table = {**_remote("openai", url, model, credential), **dict(settings or {}), "openai": without_none(own)}
+        return cls(table, outputs=_openai_outputs(without_none(own)), name=name or model, options=checked(options))
+
+    @classmethod
+    def http(
+        cls,
+        url: str | Sequence[str],
+        *,
+        request: Any,
+        outputs: Mapping[str, Mapping[str, str]],
+        inputs: Mapping[str, str] | None = None,
+        rows: Mapping[str, str] | None = None,
+        credential: str | None = None,
+        name: str = "http",
+        settings: Mapping[str, Any] | None = None,
+        **options: Unpack[Options],
+    ) -> Model:
+        """Any service that takes and answers JSON: a template of the request, and where in the answer outputs are."""
+        own = without_none({"request": request, "outputs": outputs, "inputs": inputs, "rows": rows})
+        table = {**_remote("http_json", url, None, credential), **dict(settings or {}), "http_json": own}
+        return cls(table, outputs=tuple(outputs), name=name, options=checked(options))
+
+    @staticmethod
+    def python(function: Any) -> Any:
+        """What `func` or `cls` decorated, as it is: it is a model already, and is asked by calling it."""
+        if not hasattr(function, "asked_with"):
+            raise InvalidError(
+                "Model.python takes a function with @func, or a method of an object of a class with @cls"
+            )
+        return function
+
+    def predict(self, inputs: Mapping[str, Any] | None = None, /, **named: Any) -> Answer:
+        """Asks it about every row; `predict(pixels=col("pixels"))`, or a mapping where a name is none of Python's."""
+        given: dict[str, Expression] = {name: lit(value) for name, value in {**(inputs or {}), **named}.items()}
+        if not given:
+            raise InvalidError(f"model {self.label} is given no input")
+        return Answer(Call(self, given, self.outputs, self._options))
+
+    def with_options(self, **options: Unpack[Options]) -> Model:
+        """The same model, asked in another way; still one model of the job unless options of the model differ."""
+        merged: Any = {**self._options, **checked(options)}
+        return Model(self._settings, outputs=self.outputs, name=self.label, options=merged)
+
+    @property
+    def key(self) -> object:
+        """Its settings: two with the same are one model of a job."""
+        return repr((self.label, self.table("")))
+
+    def table(self, folder: str) -> dict[str, Any]:
+        """Its table in a job."""
+        return {**self._settings, **of_model(self._options)}
+
+    def openai_with(self, task: Mapping[str, Any]) -> Model:
+        """The same hosted model with a task of `ai`.
+
+        Raises: InvalidError if it is none of OpenAI's API, or has a task already.
+        """
+        own = self._settings.get("openai")
+        if own is None or own.keys() & {"messages", "prompt", "input"}:
+            raise InvalidError(
+                f"model {self.label}: this takes Model.openai(url, model) without messages, prompt and input"
+            )
+        whole = {**own, **task}
+        return Model(
+            {**self._settings, "openai": whole}, outputs=_openai_outputs(whole), name=self.label, options=self._options
+        )
+
+    def __repr__(self) -> str:
+        """Where it is."""
+        return f"<Model {self.label}: {self._settings['host']}>"
+
+
+def _remote(host: str, url: str | Sequence[str], model: str | None, credential: str | None) -> dict[str, Any]:
+    where = {"url": url} if isinstance(url, str) else {"urls": list(url)}
+    return {"host": host, **where, **without_none({"name": model, "credential": credential})}
+
+
+def _openai_outputs(own: Mapping[str, Any]) -> tuple[str, ...]:
+    if "input" in own:
+        return ("embedding",)
+    return ("answer", *_CHAT[1:]) if "schema" in own else _CHAT

@@ -1,0 +1,171 @@
+"""A job that runs on threads of its own: what it does just now, and how to end it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Self
+
+from forebay import _engine
+
+# Between two looks whether Ctrl-C was pressed; the engine itself waits for nothing.
+_LOOK_SECONDS: Final = 0.1
+_PROGRESS_SECONDS: Final = 0.5
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a job ended: `details` is all that `forebay run --report` writes."""
+
+    outcome: str
+    rows_in: int
+    rows_out: int
+    dead_letters: int
+    seconds: float
+    details: dict[str, Any]
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Reads the engine's report."""
+        read = json.loads(text)
+        names = ("outcome", "rows_in", "rows_out", "dead_letters", "wall_seconds")
+        outcome, rows_in, rows_out, dead_letters, seconds = (read[name] for name in names)
+        return cls(outcome, rows_in, rows_out, dead_letters, seconds, read)
+
+
+class Run:
+    """A job that was started. Leaving its `with` block cancels it, unless it has ended.
+
+    The first Ctrl-C while `wait` waits drains it, the second cancels it.
+    """
+
+    def __init__(self, native: Any, folder: tempfile.TemporaryDirectory[str], *, progress: bool | None = None) -> None:
+        """Not for users: `Job.run` starts runs."""
+        self._native = native
+        self._folder = folder
+        self._report: Report | None = None
+        self._draining = False
+        self._shown = sys.stderr.isatty() if progress is None else progress
+        self._begun = self._looked = time.monotonic()
+
+    def status(self) -> dict[str, Any]:
+        """What it has done so far, and of each model how much is in flight and what its limit is."""
+        return json.loads(self._native.status())  # type: ignore[no-any-return]
+
+    def drain(self) -> None:
+        """Lets it take nothing new, finish what is in flight, and leave a last checkpoint; returns at once."""
+        self._native.drain()
+
+    def cancel(self) -> None:
+        """Drops what is in flight; output that no checkpoint covers does not appear. Returns at once."""
+        self._native.cancel()
+
+    def stop(self) -> Report:
+        """Drains it and waits for its end."""
+        self.drain()
+        report = self.wait()
+        assert report is not None, "waiting without a limit ends with a report"
+        return report
+
+    def wait(self, seconds: float | None = None) -> Report | None:
+        """Waits for its end, at most so long; `None` if it is still running then.
+
+        Raises: the error of its kind if it failed; KeyboardInterrupt once it has drained after Ctrl-C.
+        """
+        limit = None if seconds is None else time.monotonic() + seconds
+        interrupted = False
+        while self._report is None and (limit is None or time.monotonic() < limit or seconds == 0):
+            try:
+                self._look(limit)
+            except KeyboardInterrupt:
+                interrupted = True
+                self._interrupt()
+            if seconds == 0:
+                break
+        if interrupted:
+            raise KeyboardInterrupt
+        return self._report
+
+    def __enter__(self) -> Self:
+        """Returns itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Cancels it if it still runs, and waits until it has let go of everything."""
+        if self._report is None:
+            self.cancel()
+            self._end_quietly()
+        self._folder.cleanup()
+
+    def __repr__(self) -> str:
+        """Says how far it is."""
+        return f"<Run: {self._report.outcome if self._report else 'running'}>"
+
+    def _look(self, limit: float | None) -> None:
+        left = _LOOK_SECONDS if limit is None else max(0.0, min(_LOOK_SECONDS, limit - time.monotonic()))
+        try:
+            with _engine.raised():
+                text = self._native.wait(left)
+        except BaseException as error:
+            if not isinstance(error, KeyboardInterrupt):
+                self._erase()
+                self._folder.cleanup()
+            raise
+        if text is not None:
+            self._report = Report.read(text)
+            self._erase()
+            self._folder.cleanup()
+        elif self._shown and time.monotonic() - self._looked > _PROGRESS_SECONDS:
+            self._show()
+
+    def _interrupt(self) -> None:
+        if self._draining:
+            self.cancel()
+            self._end_quietly()
+            raise KeyboardInterrupt
+        self._draining = True
+        print("\nfinishing what is in flight; press Ctrl-C again to drop it", file=sys.stderr)
+        self.drain()
+
+    def _end_quietly(self) -> None:
+        from forebay.errors import Error
+
+        try:
+            with _engine.raised():
+                self._native.wait(None)
+        except Error:
+            return
+
+    # === progress ===
+
+    def _show(self) -> None:
+        self._looked = time.monotonic()
+        print(
+            f"\r\x1b[K{progress_line(self.status(), self._looked - self._begun)}", end="", file=sys.stderr, flush=True
+        )
+
+    def _erase(self) -> None:
+        if self._shown and self._looked != self._begun:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def progress_line(status: dict[str, Any], seconds: float) -> str:
+    """One line about a running job.
+
+    >>> progress_line({"rows_out": 300, "models": {"shout": {"in_flight": 2, "limit": 4, "p99_seconds": 0.25}}}, 2.0)
+    '300 rows out, 150/s | shout: in flight 2, limit 4, p99 0.25 s'
+    """
+    rows = status.get("rows_out", 0)
+    parts = [f"{rows} rows out, {rows / max(seconds, 0.001):.0f}/s"]
+    for name, model in status.get("models", {}).items():
+        figures = [("in flight", model.get("in_flight"), ""), ("limit", model.get("limit"), "")]
+        figures.append(("p99", model.get("p99_seconds"), " s"))
+        known = [f"{what} {value:.3g}{unit}" for what, value, unit in figures if value is not None]
+        parts.append(f"{name}: {', '.join(known)}")
+    return " | ".join(parts)
