@@ -8,7 +8,7 @@ use forebay_core::testing::{ManualEnv, MemoryDisk};
 
 use super::*;
 use crate::call::{GateSettings, ModelGate};
-use crate::hosts::{Answers, Refused, Replica, Signature};
+use crate::hosts::{Answers, Replica, Signature};
 use crate::journal::JournalSettings;
 use crate::request::RequestId;
 use forebay_gate::hedge::HedgeSettings;
