@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_core::{Error, Kind, Result};
 use forebay_core::env::Env;
+use forebay_core::{Error, Kind, Result};
 use forebay_plan::graph::JobGraph;
 use forebay_runtime::coordinator::{Finish, Stop};
 use forebay_runtime::time::Alignment;
