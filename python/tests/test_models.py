@@ -1,0 +1,157 @@
+"""Models as values: a file, and servers that speak HTTP."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageDraw
+
+import forebay as fb
+from forebay import testing
+
+DIGITS = Path(__file__).resolve().parents[2] / "examples/digits/digits.onnx"
+TEXTS = testing.rows([{"text": "good"}, {"text": "bad {{text}}"}])
+
+
+class Service(BaseHTTPRequestHandler):
+    """Speaks as much of OpenAI's API as the engine asks for, and a JSON service of our own."""
+
+    asked: list[dict[str, Any]] = []  # noqa: RUF012 - one list for all requests
+
+    def do_POST(self) -> None:
+        """Answers with what follows from the request."""
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        Service.asked.append(body)
+        self.reply(self.answer(body))
+
+    def do_GET(self) -> None:
+        """Says that it is there, and which models it has."""
+        self.reply({"object": "list", "data": [{"id": "small", "object": "model"}]})
+
+    def reply(self, body: dict[str, Any]) -> None:
+        """Sends an answer."""
+        answer = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def answer(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The body of the answer."""
+        if self.path.endswith("/embeddings"):
+            vectors = [[float(len(text)), 1.0] for text in body["input"]]
+            data = [{"index": row, "embedding": vector} for row, vector in enumerate(vectors)]
+            return {"data": data, "usage": {"prompt_tokens": 1, "total_tokens": 1}}
+        if self.path.endswith("/length"):
+            return {"found": {"length": len(body["q"])}}
+        asked = body["messages"][-1]["content"]
+        content = json.dumps({"label": asked.split()[0]}) if "response_format" in body else asked.upper()
+        message = {"role": "assistant", "content": content}
+        usage = {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5}
+        return {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}
+
+    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - its base calls it so
+        """Says nothing."""
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """Where the service listens."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_model_file_answers_with_all_its_outputs(tmp_path: Path) -> None:
+    image = Image.new("L", (64, 64))
+    ImageDraw.Draw(image).rectangle((28, 8, 36, 56), fill=255)
+    image.save(tmp_path / "one.png")
+    digits = fb.Model.onnx(DIGITS, outputs=["label", "scores"])
+    pixels = fb.col("content").image.to_tensor(16, 16, dtype="float32")
+    (row,) = fb.read_images(tmp_path / "*.png").with_columns(digits.predict(pixels=pixels)).exclude("content").collect()
+    assert row["label"] in range(10)
+    assert row["scores"].shape == (10,)
+    assert set(row) == {"path", "label", "scores"}
+
+
+def test_one_model_in_several_places_is_one_model_of_the_job() -> None:
+    model = testing.scripted()
+    first, second = model.predict(text=fb.col("text")), model.with_options(batch_rows=1).predict(text=fb.col("text"))
+    frame = TEXTS.with_columns(a=first["echo"], b=first["length"], c=second["length"])
+    job = frame.to_job().to_dict()
+    assert list(job["model"]) == ["scripted"]
+    assert [step["infer"]["outputs"] for step in job["step"]] == [{"echo": "a", "length": "b"}, {"length": "c"}]
+    assert sorted(frame.collect().column("c")) == [4, 12]
+
+
+def test_a_hosted_model_answers_prompts(url: str) -> None:
+    model = fb.Model.openai(url, "small")
+    answer = fb.ai.prompt(fb.col("text"), model, system="Shout.", temperature=0)
+    assert sorted(TEXTS.select(answer=answer).collect().column("answer")) == ["BAD {{TEXT}}", "GOOD"]
+    assert any(body.get("temperature") == 0 and body["messages"][0]["content"] == "Shout." for body in Service.asked)
+
+
+def test_a_hosted_model_chooses_labels(url: str) -> None:
+    label = fb.ai.classify_text(fb.col("text"), ["good", "bad"], fb.Model.openai(url, "small"))
+    assert sorted(TEXTS.select(label=label).collect().column("label")) == ["bad", "good"]
+
+
+def test_a_hosted_model_makes_vectors(url: str) -> None:
+    vector = fb.ai.embed_text(fb.col("text"), fb.Model.openai(url, "small", vector_length=2))
+    found = TEXTS.select(vector=vector).collect().column("vector")
+    assert sorted(each.tolist() for each in found) == [[4.0, 1.0], [12.0, 1.0]]
+
+
+def test_any_json_service_is_a_model(url: str) -> None:
+    outputs = {"length": {"type": "int64", "at": "/found/length"}}
+    model = fb.Model.http(f"{url}/length", request={"q": "{{text}}"}, outputs=outputs)
+    assert sorted(TEXTS.select(n=model.predict(text=fb.col("text"))).collect().column("n")) == [4, 12]
+
+
+def test_rows_that_one_model_refuses_go_to_another(url: str) -> None:
+    @fb.func
+    def small(text: str) -> int:
+        return -len(text)
+
+    first = testing.scripted(
+        fail_on="bad", fallback=[{"length": fb.col("text").str.length() * 100}], fallback_column="by"
+    )
+    assert sorted(TEXTS.with_columns(n=first.predict(text=fb.col("text"))["length"]).collect().column("n")) == [4, 1200]
+
+    @fb.func(fallback=small, order="ordered")
+    def large(text: str) -> int:
+        if "bad" in text:
+            raise ValueError("too hard")
+        return len(text)
+
+    assert TEXTS.select(n=large(fb.col("text"))).collect().column("n") == [4, -12]
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: testing.scripted().predict(), "given no input"),
+        (lambda: testing.scripted().predict(text="x")["answer"], "no output 'answer'; there are"),
+        (lambda: TEXTS.with_columns(fb.Model.onnx(DIGITS).predict(pixels=fb.col("text"))), "take each with"),
+        (lambda: TEXTS.select(x=testing.scripted().predict(text="x")).schema, "take one of them"),
+        (lambda: fb.ai.embed_text(fb.col("text"), testing.scripted()), r"Model\.openai"),
+        (lambda: fb.ai.classify_text(fb.col("text"), ["one"], fb.Model.openai("http://x", "m")), "two labels"),
+        (lambda: fb.ai.prompt(fb.col("text"), fb.Model.openai("http://x", "m"), system="{{x}}"), "place of an input"),
+        (lambda: fb.Model.python(len), "with @func"),
+        (lambda: fb.Model.onnx("/nowhere.onnx", bach_rows=1), "no option"),
+    ],
+)
+def test_what_is_wrong_is_said_with_what_is_right(make: Any, words: str) -> None:
+    with pytest.raises(fb.errors.InvalidError, match=words):
+        make()
