@@ -153,7 +153,7 @@ def test_keyed_steps_give_what_an_oracle_gives(space: MakeSpace) -> None:
 
 
 def test_state_that_outgrows_its_memory_lies_on_disk_and_is_exact_through_kills(space: MakeSpace) -> None:
-    """With 64 KiB in memory for each step entries are spilled; the results are the same, and checkpoints hold everything."""
+    """With 64 KiB in memory for each step entries are spilled; results are the same, checkpoints hold everything."""
     small = JOB.replace("[source.clicks]", f'state_memory = "{STATE_MEMORY}"\n\n[source.clicks]', 1)
     workspace = space(small, NAME)
     rows = write_input(workspace)
