@@ -6,13 +6,12 @@ of memory, an overloaded service) is raised and fails the call.
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import reprlib
 import traceback
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
@@ -21,6 +20,9 @@ from forebay._frames import RowFailure
 from forebay._function import Bound, Parameter
 from forebay.errors import DataError, Error, InvalidError
 from forebay.types import Slot
+
+if TYPE_CHECKING:
+    from asyncio import Runner
 
 # A traceback through a deep recursion is cut in the middle; 16 KiB hold some 100 frames.
 _REASON_CHARACTERS: Final = 16 << 10
@@ -36,7 +38,7 @@ class Executor:
         self._bound = bound
         self._outputs = bound.function.outputs
         self._call = bound.function.load()
-        self._loop = asyncio.Runner() if bound.function.asynchronous else None
+        self._loop = _loop() if bound.function.asynchronous else None
 
     def answer(self, rows: pa.RecordBatch) -> tuple[pa.RecordBatch, list[RowFailure]]:
         """The answers to all rows, null where a row failed, and why those failed.
@@ -158,7 +160,15 @@ def _ours(frame: TracebackType) -> bool:
     return (frame.tb_frame.f_globals.get("__package__") or "").partition(".")[0] in ("forebay", "asyncio")
 
 
+def _loop() -> Runner:
+    import asyncio
+
+    return asyncio.Runner()
+
+
 async def _all_at_once(call: Any, arguments: list[dict[str, Any]]) -> list[Any]:
+    import asyncio
+
     return list(await asyncio.gather(*(call(**each) for each in arguments), return_exceptions=True))
 
 

@@ -11,6 +11,7 @@ import pytest
 
 import forebay as fb
 from forebay import testing
+from forebay.result import table_html
 
 PEOPLE = [
     {"id": 1, "name": "Ann", "age": 30},
@@ -157,6 +158,12 @@ def test_show_prints_a_table(people: fb.DataFrame, capsys: pytest.CaptureFixture
     assert capsys.readouterr().out == "id  name   age\n 1  Ann     30\n 2  Bob   null\n"
     assert "3 rows" in repr(people.collect())
     assert "<td>Ann</td>" in people.collect()._repr_html_()
+
+
+def test_notebooks_show_images() -> None:
+    shown = table_html([{"a": b"\x89PNG..", "b": b"other"}])
+    assert '<img src="data:image/png;base64,iVBORy4u"' in shown
+    assert "&lt;5 bytes&gt;" in shown
 
 
 def test_the_plan_is_explained(people: fb.DataFrame) -> None:
