@@ -4,10 +4,11 @@
 //! end, for counts, to drain, to cancel. A job whose object is gone is cancelled: nobody could ask for its end any more.
 
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use forebay_core::{Error, Kind};
+use forebay_engine::progress::Progress;
 use forebay_engine::{Report, Watch};
 use futures::FutureExt;
 use futures::channel::oneshot::{Receiver, Sender, channel};
@@ -30,6 +31,8 @@ pub struct Run {
 #[derive(Default)]
 struct Shared {
     watch: Arc<Watch>,
+    /// The counts of a job that has ended.
+    last: OnceLock<Progress>,
     planned: Promise<Result<(), Failure>>,
     ended: Promise<Result<String, Failure>>,
 }
@@ -71,8 +74,11 @@ impl Run {
 
     /// Counts now, as JSON.
     fn status(&self, py: Python<'_>) -> PyResult<String> {
-        let progress = py.detach(|| serde_json::to_string(&self.shared.watch.progress()));
-        progress.map_err(|error| Failure::from(Error::new(Kind::Internal, "encode status").source(error)).raise(py))
+        let text = py.detach(|| match self.shared.last.get() {
+            Some(last) => serde_json::to_string(last),
+            None => serde_json::to_string(&self.shared.watch.progress()),
+        });
+        text.map_err(|error| Failure::from(Error::new(Kind::Internal, "encode status").source(error)).raise(py))
     }
 
     /// Takes nothing new, finishes what is in flight, and ends with a checkpoint.
@@ -126,6 +132,9 @@ impl Shared {
             let text = serde_json::to_string(&report);
             text.map_err(|error| Error::new(Kind::Internal, "encode report").source(error).into())
         });
+        // Without this, calls of a cancelled job would go on to their end.
+        let _ = self.last.set(self.watch.progress());
+        self.watch.end_models();
         if let Err(failure) = &ended {
             // Of no effect on a job that was planned.
             self.planned.set(Err(failure.clone()));

@@ -8,7 +8,7 @@ use forebay_core::testing::{ManualEnv, MemoryDisk};
 
 use super::*;
 use crate::call::{GateSettings, ModelGate};
-use crate::hosts::{Answers, Refused, Replica, Signature};
+use crate::hosts::{Answers, Replica, Signature};
 use crate::journal::JournalSettings;
 use crate::request::RequestId;
 use forebay_gate::hedge::HedgeSettings;
@@ -160,6 +160,20 @@ fn a_panic_in_a_host_fails_its_rows_and_not_the_service() {
     let (env, _, service) = service(&[Mood::Panic]);
     assert_eq!(values(env.block_on(service.submit(batch(&[1]), Permit::unlimited()))), ["internal"]);
     assert_eq!(values(env.block_on(service.submit(batch(&[1]), Permit::unlimited()))), ["1"]);
+}
+
+#[test]
+fn a_service_that_ends_drops_its_work_and_its_replicas() {
+    let (env, host, service) = service(&[Mood::Hang]);
+    let told = service.submit(batch(&[1]), Permit::unlimited());
+    env.settle();
+    let held = Arc::strong_count(&host.moods);
+    service.end();
+    assert_eq!(env.block_on(told).unwrap_err().kind(), Kind::Cancelled);
+    env.settle();
+    assert!(Arc::strong_count(&host.moods) < held, "the replica is gone, and the call with it");
+    assert_eq!(env.block_on(service.submit(batch(&[2]), Permit::unlimited())).unwrap_err().kind(), Kind::Cancelled);
+    assert!(host.run().is_empty());
 }
 
 #[test]
