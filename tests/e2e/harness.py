@@ -150,7 +150,9 @@ class Workspace:
         paths = {"INPUT": str(self.input), "OUT": str(self.out), "EXECUTIONS": str(self.executions)}
         return os.environ | paths | self.environment
 
-    def start(self, *, resume: str | int | None = None, parallelism: int | None = None) -> Engine:
+    def start(
+        self, *, resume: str | int | None = None, parallelism: int | None = None, savepoint: str | None = None
+    ) -> Engine:
         """Starts an attempt of the job."""
         number = len(self.engines) + 1
         stderr_file, report_file = self.folder / f"attempt-{number}.stderr", self.folder / f"attempt-{number}.json"
@@ -158,6 +160,7 @@ class Workspace:
         command += ["--progress", "plain", "--report", str(report_file)]
         command += ["--resume", str(resume)] if resume is not None else []
         command += ["--parallelism", str(parallelism)] if parallelism is not None else []
+        command += ["--savepoint", savepoint] if savepoint is not None else []
         with stderr_file.open("wb") as stderr:
             process = subprocess.Popen(
                 command, cwd=ROOT, env=self.variables(), stdout=stderr, stderr=stderr, start_new_session=True
@@ -204,21 +207,21 @@ class Workspace:
         """Returns the ids of the rows that the model process computed, in order, again for every time."""
         return self.executions.read_text().split() if self.executions.exists() else []
 
-    def published(self) -> list[str]:
-        """Returns the numbers of the published epochs as they stand in file names, the newest last."""
-        return sorted(path.stem for path in self.region("epoch").glob("*.json"))
+    def published(self, region: int = 1) -> list[str]:
+        """Returns the numbers of a region's published epochs as they stand in file names, the newest last."""
+        return sorted(path.stem for path in self.region("epoch", region).glob("*.json"))
 
     def manifests(self) -> list[Path]:
         """Returns what describes the newest published checkpoint."""
         return sorted(self.region("manifest").glob(f"{self.published()[-1]}-*.json"))
 
-    def states(self) -> list[Path]:
-        """Returns the files of the newest published checkpoint that hold its subtasks' state."""
-        return sorted(self.region("state").glob(f"{self.published()[-1]}-*/*.snap"))
+    def states(self, region: int = 1) -> list[Path]:
+        """Returns the files of a region's newest published checkpoint that hold its subtasks' state."""
+        return sorted(self.region("state", region).glob(f"{self.published(region)[-1]}-*/*.snap"))
 
-    def region(self, part: str) -> Path:
-        """Returns a folder of the job's one region."""
-        return self.checkpoints / self.job / "region-0" / part
+    def region(self, part: str, region: int = 1) -> Path:
+        """Returns a folder of one of the job's regions, 1 is `r1`."""
+        return self.checkpoints / self.job / f"region-{region - 1}" / part
 
     def segments(self) -> list[Path]:
         """Returns the segments of the journal, the newest last."""

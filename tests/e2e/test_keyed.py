@@ -17,6 +17,7 @@ NAME: Final = "keyed"
 ROWS: Final = 20_000
 SEED: Final = 23
 KEYS: Final = 199
+STATE_MEMORY: Final = "64KiB"
 
 JOB: Final = f"""\
 name = "{NAME}"
@@ -149,6 +150,16 @@ def test_keyed_steps_give_what_an_oracle_gives(space: MakeSpace) -> None:
     assert "the first 3 rows by part in order of n descending, at" in shown, shown
     workspace.run()
     check(workspace, rows)
+
+
+def test_state_that_outgrows_its_memory_lies_on_disk_and_is_exact_through_kills(space: MakeSpace) -> None:
+    """With 64 KiB in memory for each step entries are spilled; results are the same, checkpoints hold everything."""
+    small = JOB.replace("[source.clicks]", f'state_memory = "{STATE_MEMORY}"\n\n[source.clicks]', 1)
+    workspace = space(small, NAME)
+    rows = write_input(workspace)
+    run_through_kills(workspace, (2, 3))
+    check(workspace, rows)
+    assert (workspace.checkpoints / NAME / "spill").is_dir()
 
 
 def test_keyed_steps_are_exact_through_kills_at_changing_parallelism(space: MakeSpace) -> None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections import Counter
 from typing import Final
 
+import pytest
 from conftest import MakeSpace
+from harness import FAILED, REFUSED
 from kills import killed, undisturbed_seconds
-from rows import balance, check_answers, committed, write_rows
+from rows import balance, check_answers, committed, random_text, write_rows
 
 ROWS: Final = 2000
 KILLS: Final = 12
 SEED: Final = 38825
 BATCH_ROWS: Final = 8
 IN_FLIGHT: Final = 4
+DAMAGED_EPOCHS: Final = 4
 
 JOB: Final = f"""\
 name = "cut"
@@ -61,6 +65,10 @@ format = "parquet"
 path = "${{OUT}}"
 """
 
+# Rows of 2 KB, and a log that holds an eighth of them: the first region has to wait, and checkpoints many times.
+DAMAGED_ROWS: Final = 4000
+HELD_BACK: Final = JOB.replace('mode = "id_dedupe"', 'mode = "id_dedupe", quota = "1MiB"')
+
 
 def test_three_regions_survive_kills_and_other_parallelisms(space: MakeSpace) -> None:
     """Nothing is lost, doubled, or asked again beyond what was in flight; what is kept between regions is trimmed."""
@@ -91,6 +99,55 @@ def test_three_regions_survive_kills_and_other_parallelisms(space: MakeSpace) ->
     assert len(executed) == ROWS
     # At most five subtasks have a request batch in each of their places when the engine is killed.
     assert again <= kills * 5 * IN_FLIGHT * BATCH_ROWS, f"{again} rows asked again in {kills} kills"
+
+
+@pytest.mark.parametrize("region", [1, 2])
+def test_a_damaged_checkpoint_of_one_region_takes_the_others_back_as_far_as_needed(
+    space: MakeSpace, region: int
+) -> None:
+    """`--resume latest` refuses and names region and epoch; going back to that, every row comes out exactly once."""
+    workspace = space(HELD_BACK, "cut")
+    write_rows(workspace.input, DAMAGED_ROWS, random_text)
+    engine = workspace.start()
+
+    def enough() -> bool:
+        return all(len(workspace.published(place)) >= DAMAGED_EPOCHS for place in (1, 2, 3))
+
+    engine.wait_until(lambda: enough() and bool(committed(workspace.out)), "checkpoints")
+    engine.kill()
+    victim = workspace.states(region)[-1]
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    victim.write_bytes(content)
+    said = workspace.run(FAILED, resume="latest").stderr
+    assert victim.name in said, said
+    listed = workspace.in_checkpoints("checkpoints", "verify", expected=FAILED)
+    assert victim.name in listed, listed
+    advice = re.search(rf"--resume (r{region}=(\d+))", said)
+    assert advice, said
+    refused = workspace.run(REFUSED, resume=int(advice[2])).stderr
+    assert "which region" in refused, refused
+    workspace.run(resume=advice[1])
+    rows = committed(workspace.out)
+    assert balance([row["id"] for row in rows], set(range(DAMAGED_ROWS))).exact
+    check_answers(rows)
+
+
+def test_checkpoints_and_journals_of_every_region_can_be_looked_at(space: MakeSpace) -> None:
+    """Without `--region` all are listed; one epoch is shown of the region that is named."""
+    workspace = space(JOB, "cut")
+    write_rows(workspace.input, ROWS)
+    workspace.run()
+    listed = workspace.in_checkpoints("checkpoints", "list")
+    assert re.findall(r"^region (r\d)$", listed, re.MULTILINE) == ["r1", "r2", "r3"], listed
+    newest = int(workspace.published(2)[-1])
+    shown = json.loads(workspace.in_checkpoints("checkpoints", "show", str(newest), "--region", "r2"))
+    assert shown["region"] == 1
+    workspace.in_checkpoints("checkpoints", "show", str(newest), expected=REFUSED)
+    workspace.in_checkpoints("checkpoints", "verify")
+    unknown = workspace.in_checkpoints("checkpoints", "list", "--region", "r9", expected=REFUSED)
+    assert "r1, r2, r3" in unknown, unknown
+    assert "answers" in workspace.in_checkpoints("journal", "stats", "--region", "r2")
 
 
 def test_the_report_counts_regions(space: MakeSpace) -> None:

@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from typing import Final
 
-import pytest
 from conftest import MakeSpace
 from harness import COMPLETED, INTERRUPTED, STOPPED, Engine, Workspace
 from jobs import fake_job
@@ -34,18 +33,14 @@ def check_sound(workspace: Workspace) -> None:
     assert found.sound, found
 
 
-@pytest.mark.parametrize("way", ["ctrl-c", "sigterm"])
-def test_stop_drains_and_a_resume_completes_with_the_same_output(space: MakeSpace, way: str) -> None:
+def test_ctrl_c_drains_and_a_resume_completes_with_the_same_output(space: MakeSpace) -> None:
     """Whatever was begun is finished and committed; nothing is computed twice."""
     straight, stopped = space(), space()
     for workspace in (straight, stopped):
         write_rows(workspace.input, ROWS)
     straight.run()
     engine = start_and_reach(stopped, ROWS // 3)
-    if way == "ctrl-c":
-        engine.interrupt()
-    else:
-        engine.process.send_signal(signal.SIGTERM)
+    engine.interrupt()
     outcome = engine.wait(STOPPED)
     assert outcome.report is not None
     assert outcome.report["outcome"] == "stopped"
@@ -57,6 +52,23 @@ def test_stop_drains_and_a_resume_completes_with_the_same_output(space: MakeSpac
     stopped.run(resume="latest")
     assert check_exact(stopped.out, ROWS) == check_exact(straight.out, ROWS)
     assert Counter(stopped.executed()).most_common(1)[0][1] == 1, "a row was computed again after a drain"
+
+
+def test_sigterm_suspends_without_waiting_for_the_model_and_a_resume_is_exact(space: MakeSpace) -> None:
+    """Whoever sends SIGTERM kills soon after: a checkpoint comes at once, and what was in flight is asked again."""
+    rows = 16
+    workspace = space(fake_job(service_time="5s", batch_rows=rows, in_flight=1))
+    write_rows(workspace.input, rows)
+    engine = workspace.start()
+    engine.wait_until(lambda: re.search(r"[1-9]\d* in flight", engine.stderr) is not None, "rows are in flight")
+    engine.process.send_signal(signal.SIGTERM)
+    outcome = engine.wait(STOPPED)
+    assert outcome.report is not None
+    assert outcome.report["outcome"] == "stopped"
+    assert "suspending" in outcome.stderr
+    assert workspace.executed() == [], "it waited for the model"
+    workspace.run(resume="latest")
+    check_exact(workspace.out, rows)
 
 
 def test_second_interrupt_stops_at_once_and_a_resume_is_exact(space: MakeSpace) -> None:

@@ -7,12 +7,13 @@ use std::process::ExitCode;
 use forebay_core::element::Epoch;
 use forebay_core::{Error, Kind};
 use forebay_engine::Outside;
-use forebay_engine::run::JOURNAL_FOLDER;
+use forebay_engine::models::journal_name;
+use forebay_engine::resume::region_name;
 use forebay_inference::journal::Journal;
 use forebay_state::checkpoint::CheckpointFolder;
 use serde_json::Value;
 
-use crate::arguments::{CheckpointsCommand, FolderArguments, JournalCommand};
+use crate::arguments::{CheckpointsCommand, FolderArguments, JournalCommand, RegionArguments};
 use crate::problem::Problem;
 use crate::run::local;
 
@@ -24,28 +25,64 @@ pub fn print_json(value: &Value) {
 /// `forebay checkpoints ...`.
 pub async fn checkpoints(command: CheckpointsCommand) -> Result<ExitCode, Problem> {
     match command {
-        CheckpointsCommand::List(folder) => list(&open(&folder).await?).await,
-        CheckpointsCommand::Show { epoch, folder } => {
-            let manifest = open(&folder).await?.show(Epoch(epoch)).await?;
+        CheckpointsCommand::List(of) => list(&regions(&of).await?).await,
+        CheckpointsCommand::Show { epoch, of } => {
+            let manifest = only(regions(&of).await?, "show checkpoint")?.show(Epoch(epoch)).await?;
             print_json(&serde_json::to_value(manifest).map_err(|error| Problem::failed("show checkpoint", error))?);
             Ok(ExitCode::SUCCESS)
         }
-        CheckpointsCommand::Verify { epoch, folder } => verify(&open(&folder).await?, epoch).await,
+        CheckpointsCommand::Verify { epoch: Some(epoch), of } => {
+            verify(&[only(regions(&of).await?, "verify checkpoint")?], Some(epoch)).await
+        }
+        CheckpointsCommand::Verify { epoch: None, of } => verify(&regions(&of).await?, None).await,
+    }
+}
+
+/// The regions that are meant, each with its checkpoints: the one named, or all.
+async fn regions(of: &RegionArguments) -> Result<Vec<CheckpointFolder>, Problem> {
+    let job = open(&of.folder).await?;
+    let found = job.regions().await?;
+    let wanted = |region: &u32| of.region.is_none_or(|place| place as u32 == *region);
+    let several = found.len() > 1;
+    let folder = |region: u32| {
+        let folder = job.clone().of_region(region);
+        if several { folder.called(region_name(region as usize)) } else { folder }
+    };
+    let folders: Vec<CheckpointFolder> = found.iter().copied().filter(wanted).map(folder).collect();
+    match of.region.filter(|_| folders.is_empty()) {
+        None => Ok(folders),
+        Some(place) => {
+            let known: Vec<String> = found.iter().map(|region| region_name(*region as usize)).collect();
+            let name = region_name(place);
+            Err(Problem::invalid("find region", format!("the job has no {name}; it has {}", known.join(", "))))
+        }
+    }
+}
+
+fn only(mut folders: Vec<CheckpointFolder>, attempted: &'static str) -> Result<CheckpointFolder, Problem> {
+    match (folders.pop(), folders.is_empty()) {
+        (Some(folder), true) => Ok(folder),
+        (None, _) => Err(Problem::invalid(attempted, "the job has no checkpoint there")),
+        (Some(_), false) => Err(Problem::invalid(attempted, "the job has several regions: pass `--region rN`")),
     }
 }
 
 /// `forebay journal ...`.
 pub async fn journal(command: JournalCommand) -> Result<ExitCode, Problem> {
-    let JournalCommand::Stats { folder, journal, ids } = command;
+    let JournalCommand::Stats { of, journal, ids } = command;
     let outside = local()?;
-    let job = job_name(&folder)?;
-    let place = forebay_engine::journal_folder(&folder.checkpoints, journal.as_deref(), &job)?;
-    if !PathBuf::from(&place).join(JOURNAL_FOLDER).is_dir() {
-        return Err(Problem::invalid("find journal", format!("there is no folder {place}/{JOURNAL_FOLDER}")));
+    let job = job_name(&of.folder)?;
+    let place = forebay_engine::journal_folder(&of.folder.checkpoints, journal.as_deref(), &job)?;
+    let name = journal_name(of.region.unwrap_or(0));
+    if !PathBuf::from(&place).join(&name).is_dir() {
+        return Err(Problem::invalid(
+            "find journal",
+            format!("there is no folder {place}/{name}; `--region rN` shows that of another region"),
+        ));
     }
     let disk = outside.journal_env(&place)?.disk();
-    let (stats, report) = Journal::inspect(disk.clone(), JOURNAL_FOLDER).await?;
-    println!("journal {place}/{JOURNAL_FOLDER}");
+    let (stats, report) = Journal::inspect(disk.clone(), &name).await?;
+    println!("journal {place}/{name}");
     println!("  segments            {}", stats.segments);
     println!("  bytes               {}", stats.bytes);
     println!("  answers             {}", stats.answers);
@@ -57,14 +94,15 @@ pub async fn journal(command: JournalCommand) -> Result<ExitCode, Problem> {
         println!("  damaged: {} bytes at byte {} of {}: {}", damage.bytes, damage.place, damage.file, damage.reason);
     }
     if let Some(path) = ids {
-        let finished = Journal::finished(disk, JOURNAL_FOLDER).await?;
+        let finished = Journal::finished(disk, &name).await?;
         let text: String = finished.iter().map(|id| format!("{id}\n")).collect();
         std::fs::write(&path, text).map_err(|error| Problem::failed("write ids", error))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn open(options: &FolderArguments) -> Result<CheckpointFolder, Problem> {
+/// The checkpoints of the job that is meant, those of its first region.
+pub async fn open(options: &FolderArguments) -> Result<CheckpointFolder, Problem> {
     let outside = local()?;
     let local_folder = !options.checkpoints.contains("://");
     if local_folder && !PathBuf::from(&options.checkpoints).is_dir() {
@@ -95,7 +133,17 @@ fn job_name(options: &FolderArguments) -> Result<String, Problem> {
     }
 }
 
-async fn list(folder: &CheckpointFolder) -> Result<ExitCode, Problem> {
+async fn list(folders: &[CheckpointFolder]) -> Result<ExitCode, Problem> {
+    for folder in folders {
+        if let Some(name) = folder.name() {
+            println!("region {name}");
+        }
+        list_region(folder).await?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list_region(folder: &CheckpointFolder) -> Result<(), Problem> {
     let found = folder.list().await?;
     println!(
         "{:>10}  {:<10}  {:>7}  {:>8}  {:>12}  {:>12}  {:<9}  ended",
@@ -117,11 +165,14 @@ async fn list(folder: &CheckpointFolder) -> Result<ExitCode, Problem> {
             Err(reason) => println!("{:>10}  cannot be read: {reason}", info.epoch.0),
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
-async fn verify(folder: &CheckpointFolder, epoch: Option<u64>) -> Result<ExitCode, Problem> {
-    let problems = folder.verify(epoch.map(Epoch)).await?;
+async fn verify(folders: &[CheckpointFolder], epoch: Option<u64>) -> Result<ExitCode, Problem> {
+    let mut problems = Vec::new();
+    for folder in folders {
+        problems.extend(folder.verify(epoch.map(Epoch)).await?);
+    }
     let mut out = std::io::stdout().lock();
     let mut line = |text: String| writeln!(out, "{text}").map_err(|error| Problem::failed("print", error));
     for problem in &problems {

@@ -7,6 +7,7 @@ mod inspect;
 mod problem;
 mod progress;
 mod run;
+mod savepoints;
 mod signals;
 
 use std::process::ExitCode;
@@ -50,6 +51,7 @@ async fn dispatch(command: Command) -> Result<ExitCode, Problem> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Checkpoints(command) => inspect::checkpoints(command).await,
+        Command::Savepoints(command) => savepoints::savepoints(command).await,
         Command::Journal(command) => inspect::journal(command).await,
         Command::Bench(command) => bench(command).await,
     }

@@ -1,5 +1,6 @@
 //! A progress line on the standard error while a job runs.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +27,7 @@ impl Shown {
         let default = if std::io::stderr().is_terminal() { Progress::Bar } else { Progress::Plain };
         let mode = mode.unwrap_or(default);
         if mode == Progress::None {
-            return Self { task: None, bar: None };
+            return Self { task: Some(tokio::spawn(only_warn(watch, env))), bar: None };
         }
         let bar = (mode == Progress::Bar).then(|| {
             let style =
@@ -49,11 +50,38 @@ impl Drop for Shown {
     }
 }
 
+/// A region that publishes no checkpoint for so long is worth a warning; it never fails others.
+const AGE_MAX: Duration = Duration::from_secs(600);
+
+/// Warns about each region that is overdue, once until it is on time again.
+fn warn(watch: &Watch, now: Instant, warned: &mut BTreeSet<String>) {
+    let overdue = watch.overdue(AGE_MAX, now);
+    warned.retain(|region| overdue.iter().any(|(name, _)| name == region));
+    for (region, age) in overdue {
+        if warned.insert(region.clone()) {
+            eprintln!(
+                "warning: region {region} has published no checkpoint for {} s: a crash now would repeat that much work; see whether \
+                 its sink or its checkpoint folder is slow, or a durable edge behind it is full",
+                age.as_secs()
+            );
+        }
+    }
+}
+
+async fn only_warn(watch: Arc<Watch>, env: Arc<dyn Env>) {
+    let mut warned = BTreeSet::new();
+    loop {
+        env.sleep(AGE_MAX / 10).await;
+        warn(&watch, env.now(), &mut warned);
+    }
+}
+
 async fn show(job: String, watch: Arc<Watch>, env: Arc<dyn Env>, bar: Option<ProgressBar>) {
     let pause = if bar.is_some() { Duration::from_millis(250) } else { Duration::from_secs(1) };
-    let mut before = (env.now(), 0);
+    let (mut before, mut warned) = ((env.now(), 0), BTreeSet::new());
     loop {
         env.sleep(pause).await;
+        warn(&watch, env.now(), &mut warned);
         let status = watch.status();
         let line = line(&job, &status, rate(&mut before, env.now(), status.rows_out));
         match &bar {

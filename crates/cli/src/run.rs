@@ -4,16 +4,15 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use forebay_engine::{Local, OVERTAKE_AFTER, Outside, Prepared, Report, RunOptions, Watch};
+use forebay_engine::{Local, OVERTAKE_AFTER, Outside, Prepared, Report, ResumeJob, RunOptions, Watch};
 use forebay_inference::hosts::process::WorkerCommand;
 use forebay_plan::{JobFile, Overrides};
-use forebay_state::checkpoint::Resume;
 use tokio::runtime::Handle;
 
-use crate::arguments::{PlanArguments, RunArguments};
+use crate::arguments::{FolderArguments, PlanArguments, RunArguments};
 use crate::problem::Problem;
 use crate::progress::Shown;
-use crate::signals;
+use crate::{savepoints, signals};
 
 /// Exit code after a drain on request.
 const STOPPED: u8 = 3;
@@ -34,7 +33,7 @@ pub async fn run(options: RunArguments) -> Result<ExitCode, Problem> {
     let run_options = RunOptions {
         checkpoints: options.checkpoints.clone(),
         journal: forebay_engine::journal_folder(&options.checkpoints, options.journal.as_deref(), &job.name)?,
-        resume: options.resume.unwrap_or(Resume::Fresh),
+        resume: options.resume.clone().unwrap_or(ResumeJob::Fresh),
         keep: options.keep,
         overtake_after: Some(OVERTAKE_AFTER),
     };
@@ -66,9 +65,18 @@ pub async fn run(options: RunArguments) -> Result<ExitCode, Problem> {
         );
     }
     if report.outcome == "stopped" {
-        eprintln!("{}: go on with the same command and `--resume latest`", report.job);
+        let from = keep(&options, &job.name).await?;
+        eprintln!("{}: go on with the same command and `--resume {from}`", report.job);
     }
     Ok(if report.outcome == "completed" { ExitCode::SUCCESS } else { ExitCode::from(STOPPED) })
+}
+
+/// Keeps the last checkpoint of a stopped job if that was asked for. Returns what `--resume` takes.
+async fn keep(options: &RunArguments, job: &str) -> Result<String, Problem> {
+    let Some(name) = &options.savepoint else { return Ok("latest".to_string()) };
+    let folder = FolderArguments { checkpoints: options.checkpoints.clone(), job: Some(job.to_string()) };
+    savepoints::create(&folder, name).await?;
+    Ok(format!("savepoint:{name}"))
 }
 
 /// Whether the job ended well without a single row.

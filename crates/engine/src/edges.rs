@@ -15,7 +15,11 @@ use forebay_core::key_group::KeyGroup;
 use forebay_plan::graph::{EdgeKind, JobGraph};
 use forebay_plan::spec::{DurableMode, DurableSpec};
 use forebay_state::checkpoint::Started;
-use forebay_state::edge::{Claim, EdgeLog, EdgeMode, EdgeSettings, PlantedBug, Positions, Published, WriterState};
+use forebay_state::edge::{
+    Claim, EdgeEnds, EdgeLog, EdgeMode, EdgeSettings, PlantedBug, Positions, Published, WriterState,
+};
+
+use crate::resume::region_name;
 
 /// Folder of all logs beside the journal's.
 pub const EDGES_FOLDER: &str = "edges";
@@ -23,6 +27,7 @@ pub const EDGES_FOLDER: &str = "edges";
 /// The edges of a job.
 pub(crate) struct Edges {
     env: Arc<dyn Env>,
+    key_groups: u16,
     ends: Vec<Ends>,
     bug: Option<PlantedBug>,
     logs: futures::lock::Mutex<BTreeMap<String, EdgeLog>>,
@@ -84,7 +89,26 @@ impl Edges {
         };
         let ends = graph.edges.iter().filter(|edge| edge.kind == EdgeKind::Logged).filter_map(ends).collect();
         let (logs, published, retained) = (futures::lock::Mutex::default(), Mutex::default(), Mutex::default());
-        Self { env, ends, bug, logs, published, retained }
+        Self { env, key_groups: graph.key_groups, ends, bug, logs, published, retained }
+    }
+
+    /// Every edge with the regions at its ends, by their ids, and how far its log is trimmed. Opens all logs.
+    ///
+    /// # Errors
+    /// Those of opening a log.
+    pub async fn ends(&self) -> Result<Vec<EdgeEnds>> {
+        let mut found = Vec::new();
+        for ends in &self.ends {
+            let log = self.log(ends).await?;
+            found.push(EdgeEnds {
+                edge: ends.spec.uid.clone(),
+                producer: region_name(ends.producer),
+                consumer: region_name(ends.consumer),
+                mode: mode(ends),
+                trimmed: log.begins(0..self.key_groups),
+            });
+        }
+        Ok(found)
     }
 
     /// The log of `ends`, open.
@@ -94,11 +118,7 @@ impl Edges {
         if let Some(log) = logs.get(uid).filter(|log| !log.has_failed()) {
             return Ok(log.clone());
         }
-        let mode = match ends.spec.mode {
-            DurableMode::CommitRead => EdgeMode::CommitRead,
-            DurableMode::IdDedupe => EdgeMode::IdDedupe,
-        };
-        let mut settings = EdgeSettings::new(mode, [consumer(ends)]);
+        let mut settings = EdgeSettings::new(mode(ends), [consumer(ends)]);
         settings.quota_bytes = ends.spec.quota;
         settings.bug = self.bug;
         let folder = format!("{EDGES_FOLDER}/{uid}");
@@ -233,9 +253,16 @@ impl RegionEdges {
     }
 }
 
+fn mode(ends: &Ends) -> EdgeMode {
+    match ends.spec.mode {
+        DurableMode::CommitRead => EdgeMode::CommitRead,
+        DurableMode::IdDedupe => EdgeMode::IdDedupe,
+    }
+}
+
 /// What the reading region is called at the log.
 fn consumer(ends: &Ends) -> String {
-    format!("r{}", ends.consumer + 1)
+    region_name(ends.consumer)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

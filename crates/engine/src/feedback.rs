@@ -17,7 +17,7 @@ use forebay_state::keyed::StateSettings;
 ///
 /// # Errors
 /// `Invalid` for columns that cannot be keys or cannot be kept.
-pub fn feedback(spec: &FeedbackSpec, step: &Step) -> Result<MakeOperator> {
+pub fn feedback(spec: &FeedbackSpec, step: &Step, state: &StateSettings) -> Result<MakeOperator> {
     let (predictions, labels) = spec.join.on.iter().copied().unzip();
     let input = |port: usize, keys| {
         let schema = Arc::clone(&step.inputs[port]);
@@ -32,7 +32,7 @@ pub fn feedback(spec: &FeedbackSpec, step: &Step) -> Result<MakeOperator> {
         wait: spec.wait,
         before: spec.before,
         retention: spec.retention,
-        state: StateSettings::default(),
+        state: state.clone(),
         bug: None,
     };
     feedback::feedback(&settings)?;
@@ -43,7 +43,7 @@ pub fn feedback(spec: &FeedbackSpec, step: &Step) -> Result<MakeOperator> {
 ///
 /// # Errors
 /// `Invalid` for columns that cannot be keys.
-pub fn metrics(spec: &MetricsSpec, step: &Step) -> Result<MakeOperator> {
+pub fn metrics(spec: &MetricsSpec, step: &Step, state: &StateSettings) -> Result<MakeOperator> {
     let settings = MetricsSettings {
         keys: KeyColumns::new(spec.keys.clone(), step.input())?,
         time: spec.time,
@@ -54,7 +54,7 @@ pub fn metrics(spec: &MetricsSpec, step: &Step) -> Result<MakeOperator> {
         scale: Scale { threshold: spec.threshold.value(), bins: spec.bins },
         reference: spec.reference,
         output: Arc::clone(&step.output),
-        state: StateSettings::default(),
+        state: state.clone(),
         bug: None,
     };
     Ok(Box::new(move |_| Ok(Box::new(Metrics::new(settings.clone())))))

@@ -16,7 +16,7 @@ use forebay_state::keyed::StateSettings;
 ///
 /// # Errors
 /// `Invalid` for columns that cannot be keys or cannot be kept.
-pub fn deduplicate(spec: &DeduplicateSpec, step: &Step) -> Result<MakeOperator> {
+pub fn deduplicate(spec: &DeduplicateSpec, step: &Step, state: &StateSettings) -> Result<MakeOperator> {
     let settings = DeduplicateSettings {
         input: input(spec.keys.clone(), step),
         output: Arc::clone(&step.output),
@@ -27,7 +27,7 @@ pub fn deduplicate(spec: &DeduplicateSpec, step: &Step) -> Result<MakeOperator> 
             (DeduplicateKeep::Last, DeduplicateOrder::EventTime) => Keep::Latest,
         },
         ttl: spec.ttl,
-        state: StateSettings::default(),
+        state: state.clone(),
         bug: None,
     };
     deduplicate::deduplicate(&settings)?;
@@ -38,7 +38,7 @@ pub fn deduplicate(spec: &DeduplicateSpec, step: &Step) -> Result<MakeOperator> 
 ///
 /// # Errors
 /// `Invalid` for columns that cannot be keys or cannot be kept.
-pub fn top(spec: &TopSpec, step: &Step) -> Result<MakeOperator> {
+pub fn top(spec: &TopSpec, step: &Step, state: &StateSettings) -> Result<MakeOperator> {
     let column = |(place, descending): &(usize, bool)| OrderColumn { place: *place, descending: *descending };
     let settings = TopSettings {
         input: input(spec.keys.clone(), step),
@@ -48,7 +48,7 @@ pub fn top(spec: &TopSpec, step: &Step) -> Result<MakeOperator> {
         updates: spec.updates,
         ttl: spec.ttl,
         output: Arc::clone(&step.output),
-        state: StateSettings::default(),
+        state: state.clone(),
         bug: None,
     };
     top::top(&settings)?;

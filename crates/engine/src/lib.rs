@@ -3,6 +3,7 @@
 //! - [`mod@outside`]: what a job touches beyond this process, as one trait; production and simulation each implement it.
 //! - [`mod@prepare`]: looks at sources, tables and models, and plans the job.
 //! - `lower`: turns the job graph into operators, readers, writers and committers.
+//! - [`mod@resume`]: where a job begins.
 //! - [`mod@run`]: starts, restores and restarts attempts until the job is done.
 //! - [`mod@checkpoints`]: what a published checkpoint involves: state, sinks, journal.
 //! - [`mod@env`]: clock, randomness and background work of this process.
@@ -27,13 +28,17 @@ pub mod prepare;
 pub mod progress;
 mod region;
 pub mod remote;
+pub mod resume;
 pub mod run;
 mod sink;
+mod spill;
 mod stream_join;
 pub mod watch;
 mod window;
 
+pub use forebay_runtime::coordinator::Stop;
 pub use outside::{Local, Outside, Planted};
 pub use prepare::{Prepared, prepare};
+pub use resume::ResumeJob;
 pub use run::{OVERTAKE_AFTER, RunOptions, journal_folder, run};
 pub use watch::{Report, Watch};

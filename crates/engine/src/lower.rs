@@ -34,6 +34,7 @@ use forebay_runtime::planted::RuntimeBug;
 use forebay_runtime::time::{Alignment, Splits, TimeSettings, TimedReader};
 use forebay_state::checkpoint::Committers;
 use forebay_state::edge::{EdgeLog, EdgeReader, EdgeWriter, by_row};
+use forebay_state::keyed::StateSettings;
 
 use crate::edges::{reader_uid, writer_uid};
 use crate::feedback::{feedback, metrics};
@@ -61,6 +62,8 @@ pub struct Parts {
     pub splits: BTreeMap<String, Vec<Split>>,
     /// Logs of the durable edges that the region reads and writes, by uid.
     pub logs: BTreeMap<String, EdgeLog>,
+    /// Bounds of each step's keyed state.
+    pub state: StateSettings,
 }
 
 /// The sinks of a region, opened and checked.
@@ -352,20 +355,20 @@ impl Maker<'_> {
             }
             StepAction::Infer(infer) => self.inference(infer, step),
             StepAction::LookupJoin(join) => self.lookup_join(join, step),
-            StepAction::StreamJoin(join) => stream_join(join, step, &self.planted),
+            StepAction::StreamJoin(join) => stream_join(join, step, &self.parts.state, &self.planted),
             StepAction::Union { streams } => {
                 let streams = streams.clone();
                 Ok(Box::new(move |_| Ok(Box::new(Union::new(&streams, Arc::clone(&output))))))
             }
             StepAction::Window(step_of) => {
-                let settings = crate::window::settings(step_of, step, &self.planted)?;
+                let settings = crate::window::settings(step_of, step, &self.parts.state, self.planted.window)?;
                 Ok(Box::new(move |_| Ok(Box::new(Window::new(settings.clone())))))
             }
             StepAction::Durable(durable) => Err(missing("operator of durable edge", &durable.uid)),
-            StepAction::Deduplicate(spec) => deduplicate(spec, step),
-            StepAction::Top(spec) => top(spec, step),
-            StepAction::Feedback(spec) => feedback(spec, step),
-            StepAction::Metrics(spec) => metrics(spec, step),
+            StepAction::Deduplicate(spec) => deduplicate(spec, step, &self.parts.state),
+            StepAction::Top(spec) => top(spec, step, &self.parts.state),
+            StepAction::Feedback(spec) => feedback(spec, step, &self.parts.state),
+            StepAction::Metrics(spec) => metrics(spec, step, &self.parts.state),
             StepAction::Sink(sink) => {
                 let sink = self.sinks.by_uid.get(&sink.uid).cloned().ok_or_else(|| missing("sink", &sink.uid))?;
                 Ok(Box::new(move |_| Ok(sink.writer())))

@@ -22,6 +22,7 @@ use crate::lower::tasks_of;
 use crate::model::ServiceModel;
 use crate::outside::Outside;
 use crate::prepare::Prepared;
+use crate::resume::region_name;
 use crate::run::{JOURNAL_FOLDER, RunOptions};
 use crate::watch::Watch;
 
@@ -181,10 +182,7 @@ impl Opening<'_> {
         let restored = Some(restored.unwrap_or(Epoch(0)));
         let settings =
             JournalSettings { restored, planted: self.outside.planted().journal, ..JournalSettings::default() };
-        let folder = match self.region {
-            0 => JOURNAL_FOLDER.to_string(),
-            later => format!("{JOURNAL_FOLDER}-r{}", later + 1),
-        };
+        let folder = journal_name(self.region);
         let (journal, report) = Journal::open(env, &folder, attempt, settings).await?;
         if let Some(Damage { file, place, bytes, .. }) = &report.torn {
             tracing::warn!("journal {file} ended mid-record; {bytes} bytes from byte {place} on were cut off");
@@ -195,6 +193,14 @@ impl Opening<'_> {
             );
         }
         Ok(journal)
+    }
+}
+
+/// Folder of the journal of the region at `place`, below the job's.
+pub fn journal_name(place: usize) -> String {
+    match place {
+        0 => JOURNAL_FOLDER.to_string(),
+        later => format!("{JOURNAL_FOLDER}-{}", region_name(later)),
     }
 }
 

@@ -24,12 +24,16 @@ use forebay_runtime::threads::{SubtaskHost, Threads};
 use forebay_state::checkpoint::PlantedBug as CheckpointBug;
 use forebay_state::disk::LockGuard;
 use forebay_state::edge::PlantedBug as EdgeBug;
-use forebay_state::keyed::StateBug;
+use forebay_state::keyed::{SpillStore, StateBug};
 use forebay_state::store::open_store;
 use tokio::runtime::Handle;
 
 use crate::env::TokioEnv;
 use crate::remote::Remotes;
+use crate::spill::LazySpill;
+
+/// Folder beside the journal's for keyed state that outgrows its memory.
+const SPILL_FOLDER: &str = "spill";
 
 /// The way out of a job. One value serves every attempt of a process.
 pub trait Outside: Send + Sync {
@@ -53,6 +57,14 @@ pub trait Outside: Send + Sync {
     /// # Errors
     /// `Fenced` if another process holds it.
     fn lock(&self, folder: &str) -> Result<Option<LockGuard>>;
+
+    /// Where keyed state goes that outgrows its memory, below the folder that holds the journal; `None` if it may not.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Exhausted` if the folder cannot be written.
+    fn spill(&self, _folder: &str) -> Result<Option<Arc<dyn SpillStore>>> {
+        Ok(None)
+    }
 
     /// Runs a declared model.
     ///
@@ -169,6 +181,10 @@ impl Outside for Local {
 
     fn journal_env(&self, folder: &str) -> Result<Arc<dyn Env>> {
         Ok(Arc::new(TokioEnv::new(self.handle.clone(), disk(Path::new(folder))?)))
+    }
+
+    fn spill(&self, folder: &str) -> Result<Option<Arc<dyn SpillStore>>> {
+        Ok(Some(Arc::new(LazySpill::new(Path::new(folder).join(SPILL_FOLDER)))))
     }
 
     fn lock(&self, folder: &str) -> Result<Option<LockGuard>> {

@@ -17,7 +17,7 @@ use forebay_plan::spec::SourceSpec;
 use forebay_runtime::attempt::{self, Surroundings};
 use forebay_runtime::build::{AttemptSpec, RestoredJob};
 use forebay_runtime::channel::Window;
-use forebay_runtime::coordinator::Finish;
+use forebay_runtime::coordinator::{Finish, Stop};
 use forebay_runtime::threads::SubtaskHost;
 use forebay_state::checkpoint::{CheckpointFolder, Committers, Manifest, ManifestDraft, Resume, Started};
 use futures::FutureExt;
@@ -28,6 +28,7 @@ use crate::edges::RegionEdges;
 use crate::lower::{self, Lowering, Parts, Sinks, list_splits, read_tables, sources};
 use crate::model::restart_helps;
 use crate::models::{Models, Opening};
+use crate::resume::region_name;
 use crate::run::Job;
 
 /// Restarts of a region within [`RESTARTS_WITHIN`] before the job gives up.
@@ -42,11 +43,13 @@ pub(crate) struct Region<'a> {
     job: &'a Job<'a>,
     /// Which region of tasks, from 0.
     place: usize,
-    folder: CheckpointFolder,
+    pub(crate) folder: CheckpointFolder,
     sinks: Sinks,
     committers: Arc<Committers>,
     /// Runs the subtasks of the attempt under way.
     host: Mutex<Option<Arc<dyn SubtaskHost>>>,
+    /// When the last attempt failed, until the next one runs.
+    failed_at: Mutex<Option<Instant>>,
 }
 
 // === impl Region ===
@@ -58,22 +61,27 @@ impl<'a> Region<'a> {
     /// `Invalid` for a sink that cannot be opened.
     pub fn open(job: &'a Job<'a>, place: usize) -> Result<Self> {
         let folder = job.folder.clone().of_region(place as u32);
+        let several = job.graph.task_regions().nth(1).is_some();
+        let folder = if several { folder.called(region_name(place)) } else { folder };
         let sinks = Sinks::open(job.graph, place, job.outside)?;
         let committers = Arc::new(sinks.committers());
-        Ok(Self { job, place, folder, sinks, committers, host: Mutex::new(None) })
+        Ok(Self { job, place, folder, sinks, committers, host: Mutex::new(None), failed_at: Mutex::new(None) })
     }
 
     /// Runs the region to its end, over restarts.
     ///
     /// # Errors
     /// `Invalid`, `Corrupt`, `Exhausted` and `Fenced` at once, others when restarts did not help.
-    pub async fn run_until_done(&self, resume: Resume, stop: Shared<BoxFuture<'static, ()>>) -> Result<Finish> {
+    pub async fn run_until_done(&self, resume: Resume, stop: Shared<BoxFuture<'static, Stop>>) -> Result<Finish> {
         let mut resume = resume;
         let mut models = None;
         let mut failures: Vec<Instant> = Vec::new();
         loop {
             let error = match self.attempt(resume, &mut models, stop.clone()).await {
-                Ok(finish) => return Ok(finish),
+                Ok(finish) => {
+                    self.job.watch.on_end(self.place);
+                    return Ok(finish);
+                }
                 Err(error) => error,
             };
             let env = &self.job.env;
@@ -82,13 +90,14 @@ impl<'a> Region<'a> {
                 return Err(error);
             }
             failures.push(env.now());
+            *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(env.now());
             self.job.watch.on_restart(self.place);
             // A journal whose write failed is opened again; models and journal otherwise outlive the region.
             if models.as_ref().is_some_and(Models::journal_failed) {
                 models = None;
             }
-            let region = self.place + 1;
-            tracing::warn!("region r{region} failed and restarts from its latest checkpoint: {}", error.chain());
+            let region = region_name(self.place);
+            tracing::warn!("region {region} failed and restarts from its latest checkpoint: {}", error.chain());
             env.sleep(self.backoff(failures.len())).await;
             resume = Resume::Latest;
         }
@@ -109,7 +118,7 @@ impl<'a> Region<'a> {
         &self,
         resume: Resume,
         models: &mut Option<Models>,
-        stop: Shared<BoxFuture<'static, ()>>,
+        stop: Shared<BoxFuture<'static, Stop>>,
     ) -> Result<Finish> {
         let Job { graph, watch, env, outside, options, .. } = self.job;
         if resume == Resume::Fresh && self.folder.list().await?.is_empty() {
@@ -121,7 +130,7 @@ impl<'a> Region<'a> {
         watch.set_epoch(self.place, restored.epoch.map_or(0, |epoch| epoch.0));
         let edges = RegionEdges::new(&self.job.edges, self.place);
         if started.restored.as_ref().is_some_and(|manifest| manifest.ended) {
-            tracing::info!("region r{} has completed before; nothing is left to do in it", self.place + 1);
+            tracing::info!("region {} has completed before; nothing is left to do in it", region_name(self.place));
             edges.ended(&started).await?;
             return Ok(Finish::Completed);
         }
@@ -142,15 +151,19 @@ impl<'a> Region<'a> {
             restored,
             bug: outside.planted().runtime,
         };
-        let (on_epoch, place) = (Arc::clone(watch), self.place);
+        watch.on_begin(self.place, env.now());
+        let (on_epoch, place, clock) = (Arc::clone(watch), self.place, Arc::clone(env));
         let surroundings = Surroundings {
             env: Arc::clone(env),
             host,
             checkpoints: Arc::new(self.checkpoints(models.as_ref(), edges)),
             stop: stop.boxed(),
             counters: Arc::clone(&watch.counters),
-            on_epoch: Arc::new(move |epoch, times| on_epoch.on_checkpoint(place, epoch.0, times)),
+            on_epoch: Arc::new(move |epoch, times| on_epoch.on_checkpoint(place, epoch.0, times, clock.now())),
         };
+        if let Some(failed_at) = self.failed_at.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            watch.on_restarted(self.place, env.now().since(failed_at));
+        }
         attempt::run(spec, surroundings).await
     }
 
@@ -195,6 +208,7 @@ impl<'a> Region<'a> {
             tables: read_tables(self.job.graph, self.place, self.job.outside).await?,
             splits: self.splits().await?,
             logs: BTreeMap::new(),
+            state: self.job.state.clone(),
         })
     }
 

@@ -7,9 +7,10 @@ use std::time::Duration;
 use forebay_core::env::Env;
 use forebay_core::{Error, Kind, Result};
 use forebay_plan::graph::JobGraph;
-use forebay_runtime::coordinator::Finish;
+use forebay_runtime::coordinator::{Finish, Stop};
 use forebay_runtime::time::Alignment;
-use forebay_state::checkpoint::{CheckpointFolder, Resume};
+use forebay_state::checkpoint::CheckpointFolder;
+use forebay_state::keyed::StateSettings;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, try_join_all};
 
@@ -17,6 +18,7 @@ use crate::edges::Edges;
 use crate::outside::Outside;
 use crate::prepare::Prepared;
 use crate::region::Region;
+use crate::resume::{self, ResumeJob};
 use crate::watch::{Report, Watch};
 
 /// Name of the folder that holds the journal's segments.
@@ -30,7 +32,7 @@ pub struct RunOptions {
     /// Local folder that holds the journal's folder, [`JOURNAL_FOLDER`].
     pub journal: String,
     /// Where to begin.
-    pub resume: Resume,
+    pub resume: ResumeJob,
     /// How many checkpoints are kept, at least 1.
     pub keep: usize,
     /// How long a barrier waits for alignment before it overtakes what is queued; `None`: for ever.
@@ -58,7 +60,7 @@ pub fn journal_folder(checkpoints: &str, journal: Option<&Path>, job: &str) -> R
 /// See [`RunOptions::overtake_after`]; long enough that a pipeline without a slow part never keeps rows of edges.
 pub const OVERTAKE_AFTER: Duration = Duration::from_millis(100);
 
-/// Runs the job to its end. `stop` completes when the user asks to drain; what the job does shows in `watch`.
+/// Runs the job to its end. `stop` completes when the user asks to stop: how; what the job does shows in `watch`.
 ///
 /// # Errors
 /// `Invalid`, `Corrupt`, `Exhausted` and `Fenced` at once, others when restarts did not help.
@@ -66,13 +68,13 @@ pub async fn run(
     prepared: &Prepared,
     options: &RunOptions,
     outside: &dyn Outside,
-    stop: BoxFuture<'static, ()>,
+    stop: BoxFuture<'static, Stop>,
     watch: &Arc<Watch>,
 ) -> Result<Report> {
     let env = outside.env();
     let started_at = env.now();
     let job = Job::open(prepared, options, outside, watch)?;
-    let finish = job.run_until_done(options.resume, stop.shared()).await?;
+    let finish = job.run_until_done(stop.shared()).await?;
     let graph = &prepared.plan.graph;
     let sinks = graph.committers.iter().filter(|committer| committer.sink.uid != graph.dead_letters.uid);
     let paths: Vec<&str> = sinks.map(|committer| committer.sink.path.as_str()).collect();
@@ -90,6 +92,8 @@ pub(crate) struct Job<'a> {
     /// That of the first region.
     pub folder: CheckpointFolder,
     pub edges: Arc<Edges>,
+    /// Bounds of each step's keyed state.
+    pub state: StateSettings,
     /// Keeps the sources of all regions together.
     pub alignment: Alignment,
 }
@@ -107,24 +111,25 @@ impl<'a> Job<'a> {
         let store = outside.store(&options.checkpoints)?;
         let folder = CheckpointFolder::new(Arc::clone(&env), store, &graph.job)?.with_bug(outside.planted().checkpoint);
         let edges = Arc::new(Edges::new(graph, outside.journal_env(&options.journal)?, outside.planted().edge));
+        let state = StateSettings {
+            memory_bytes_max: usize::try_from(graph.state_memory).unwrap_or(usize::MAX),
+            spill: outside.spill(&options.journal)?,
+            bug: outside.planted().state,
+            ..StateSettings::default()
+        };
         let alignment = Alignment::default();
-        Ok(Self { graph, prepared, options, outside, watch, env, folder, edges, alignment })
+        Ok(Self { graph, prepared, options, outside, watch, env, folder, edges, state, alignment })
     }
 
     /// Runs every region to its end. A failure that restarts do not mend ends the others as a crash would.
-    async fn run_until_done(&self, resume: Resume, stop: Shared<BoxFuture<'static, ()>>) -> Result<Finish> {
+    async fn run_until_done(&self, stop: Shared<BoxFuture<'static, Stop>>) -> Result<Finish> {
         let _lock = self.outside.lock(&self.options.journal)?;
         let regions: Vec<Region<'_>> =
             self.graph.task_regions().enumerate().map(|(place, _)| Region::open(self, place)).collect::<Result<_>>()?;
-        if let (Resume::Epoch(epoch), [_, _, ..]) = (resume, regions.as_slice()) {
-            return Err(Error::new(Kind::Invalid, "go on from an older checkpoint")
-                .with("epoch", epoch)
-                .with("regions", regions.len())
-                .source(
-                    "the regions of a job with durable steps number their checkpoints apart: use --resume latest",
-                ));
-        }
-        let finishes = try_join_all(regions.iter().map(|region| region.run_until_done(resume, stop.clone()))).await;
+        let folders: Vec<CheckpointFolder> = regions.iter().map(|region| region.folder.clone()).collect();
+        let starts = resume::starts(&self.options.resume, &folders, &self.edges).await?;
+        let runs = regions.iter().zip(starts).map(|(region, start)| region.run_until_done(start, stop.clone()));
+        let finishes = try_join_all(runs).await;
         if finishes.is_err() {
             regions.iter().for_each(Region::abandon);
         }

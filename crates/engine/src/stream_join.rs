@@ -19,7 +19,12 @@ use crate::outside::Planted;
 ///
 /// # Errors
 /// `Invalid` for columns that cannot be keys or cannot be kept.
-pub fn stream_join(join: &StreamJoinSpec, step: &Step, planted: &Planted) -> Result<MakeOperator> {
+pub fn stream_join(
+    join: &StreamJoinSpec,
+    step: &Step,
+    state: &StateSettings,
+    planted: &Planted,
+) -> Result<MakeOperator> {
     let (left, right): (Vec<usize>, Vec<usize>) = join.on.iter().copied().unzip();
     let input = |port: usize, keys| {
         let schema = Arc::clone(&step.inputs[port]);
@@ -38,9 +43,9 @@ pub fn stream_join(join: &StreamJoinSpec, step: &Step, planted: &Planted) -> Res
             StreamJoinHow::Full => Keeps::Full,
         },
     };
-    let (kind, planted) = (join.kind, planted.clone());
+    let (kind, state, planted) = (join.kind, state.clone(), planted.clone());
     let make = move || {
-        let settings = StateSettings { bug: planted.state, ..StateSettings::default() };
+        let settings = state.clone();
         let (timed, as_of, regular) = (planted.timed_join, planted.as_of_join, planted.regular_join);
         match kind {
             StreamJoinKind::Interval { before, after } => {

@@ -12,6 +12,8 @@ use forebay_runtime::coordinator::Finish;
 use forebay_runtime::counters::Counters;
 use serde::Serialize;
 
+use crate::resume::region_name;
+
 /// Counts of a running job, shared between the job and whoever shows them. Rows count this process only.
 #[derive(Default)]
 pub struct Watch {
@@ -19,6 +21,8 @@ pub struct Watch {
     pub counters: Arc<Counters>,
     /// By place.
     regions: Mutex<BTreeMap<usize, RegionReport>>,
+    /// By place: when the last checkpoint was published, or the first attempt began, of regions that are not at their end.
+    published: Mutex<BTreeMap<usize, Instant>>,
     pub(crate) services: Mutex<BTreeMap<String, Service>>,
     pub(crate) gates: Mutex<BTreeMap<String, Arc<ModelGate>>>,
     checkpoints: Mutex<CheckpointLatencies>,
@@ -46,7 +50,7 @@ pub struct CheckpointReport {
 }
 
 /// How one region fared in this process.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct RegionReport {
     /// Its id, as the plan has it.
     pub id: String,
@@ -56,6 +60,8 @@ pub struct RegionReport {
     pub epoch: u64,
     /// How often it failed and was started again.
     pub restarts: u64,
+    /// Longest time from such a failure until its subtasks ran again, the pause before a restart included.
+    pub restart_max_seconds: f64,
 }
 
 /// Counts of one model.
@@ -169,7 +175,7 @@ impl Watch {
 
     fn on_region(&self, place: usize, change: impl FnOnce(&mut RegionReport)) {
         let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = format!("r{}", place + 1);
+        let id = region_name(place);
         change(regions.entry(place).or_insert_with(|| RegionReport { id, ..RegionReport::default() }));
     }
 
@@ -181,8 +187,34 @@ impl Watch {
         self.on_region(place, |region| region.restarts += 1);
     }
 
-    pub(crate) fn on_checkpoint(&self, place: usize, epoch: u64, times: CheckpointTimes) {
+    pub(crate) fn on_restarted(&self, place: usize, took: Duration) {
+        self.on_region(place, |region| {
+            region.restart_max_seconds = region.restart_max_seconds.max(took.as_secs_f64());
+        });
+    }
+
+    /// The region at `place` begins to run, at `now`, or begins again.
+    pub(crate) fn on_begin(&self, place: usize, now: Instant) {
+        self.published.lock().unwrap_or_else(PoisonError::into_inner).entry(place).or_insert(now);
+    }
+
+    /// The region at `place` is at its end.
+    pub(crate) fn on_end(&self, place: usize) {
+        self.published.lock().unwrap_or_else(PoisonError::into_inner).remove(&place);
+    }
+
+    /// Regions that have published no checkpoint for longer than `age` at `now`, and for how long. Restarts do not count.
+    pub fn overdue(&self, age: Duration, now: Instant) -> Vec<(String, Duration)> {
+        let published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
+        let ages = published.iter().map(|(place, at)| (region_name(*place), now.since(*at)));
+        ages.filter(|(_, since)| *since > age).collect()
+    }
+
+    pub(crate) fn on_checkpoint(&self, place: usize, epoch: u64, times: CheckpointTimes, now: Instant) {
         self.set_epoch(place, epoch);
+        if let Some(at) = self.published.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&place) {
+            *at = now;
+        }
         let mut latencies = self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner);
         latencies.barrier.record(times.barrier);
         latencies.whole.record(times.whole);
@@ -281,5 +313,26 @@ impl ModelReport {
             tokens_left: limits.tokens_left,
             utilization: observed.utilization,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_region_is_overdue_until_it_publishes_and_restarts_do_not_help() {
+        let watch = Watch::default();
+        let (begun, age) = (Instant(0), Duration::from_secs(600));
+        watch.on_begin(0, begun);
+        watch.on_begin(1, begun);
+        assert_eq!(watch.overdue(age, begun + age), []);
+        let later = begun + Duration::from_secs(700);
+        watch.on_begin(1, later);
+        let times = CheckpointTimes { barrier: Duration::ZERO, whole: Duration::ZERO };
+        watch.on_checkpoint(0, 1, times, later);
+        assert_eq!(watch.overdue(age, later), [("r2".to_string(), Duration::from_secs(700))]);
+        watch.on_end(1);
+        assert_eq!(watch.overdue(age, later), []);
     }
 }

@@ -5,18 +5,21 @@ use std::time::Duration;
 
 use forebay_core::Result;
 use forebay_core::keys::KeyColumns;
-use forebay_operators::window::{Aggregate, Shape, WindowSettings};
+use forebay_operators::window::{Aggregate, Shape, WindowBug, WindowSettings};
 use forebay_plan::graph::{Step, WindowStep};
 use forebay_plan::window::WindowShape;
 use forebay_state::keyed::StateSettings;
 
-use crate::outside::Planted;
-
-/// The settings of the operator of `step`, which does `window`.
+/// The settings of the operator of `step`, which does `window`, with its state within `state`.
 ///
 /// # Errors
 /// `Invalid` for a key or an aggregate that cannot be run.
-pub fn settings(window: &WindowStep, step: &Step, planted: &Planted) -> Result<WindowSettings> {
+pub fn settings(
+    window: &WindowStep,
+    step: &Step,
+    state: &StateSettings,
+    bug: Option<WindowBug>,
+) -> Result<WindowSettings> {
     let (spec, input) = (&window.spec, step.input());
     let aggregate = |planned: &forebay_plan::graph::WindowAggregate| {
         Aggregate::new(Arc::clone(&planned.function), planned.filter.clone(), input)
@@ -28,8 +31,8 @@ pub fn settings(window: &WindowStep, step: &Step, planted: &Planted) -> Result<W
         lateness: micros(spec.allowed_lateness),
         aggregates: window.aggregates.iter().map(aggregate).collect::<Result<_>>()?,
         output: Arc::clone(&step.output),
-        state: StateSettings { bug: planted.state, ..StateSettings::default() },
-        bug: planted.window,
+        state: state.clone(),
+        bug,
     })
 }
 

@@ -7,10 +7,9 @@ use std::sync::OnceLock;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::writer::StreamWriter;
 use forebay_core::{Error, Kind};
-use forebay_engine::{Local, Prepared, RunOptions, prepare};
+use forebay_engine::{Local, Prepared, ResumeJob, RunOptions, prepare};
 use forebay_inference::hosts::process::WorkerCommand;
 use forebay_plan::graph::{JobGraph, StepAction};
-use forebay_state::checkpoint::Resume;
 use pyo3::prelude::*;
 use tokio::runtime::{Builder, Runtime};
 
@@ -117,7 +116,7 @@ impl Places {
         Ok(RunOptions {
             checkpoints: self.checkpoints.clone(),
             journal: forebay_engine::journal_folder(&self.checkpoints, self.journal.as_deref(), job)?,
-            resume: if self.resume { Resume::Latest } else { Resume::Fresh },
+            resume: if self.resume { ResumeJob::Latest } else { ResumeJob::Fresh },
             keep: self.keep,
             overtake_after: Some(forebay_engine::OVERTAKE_AFTER),
         })

@@ -1,7 +1,7 @@
 //! A running job as a Python object.
 //!
 //! The job has a thread of its own, which plans it, runs it and keeps how it ended. The object only asks and tells: for the
-//! end, for counts, to drain, to cancel. A job whose object is gone is cancelled: nobody could ask for its end any more.
+//! end, for counts, to stop, to cancel. A job whose object is gone is cancelled: nobody could ask for its end any more.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use forebay_core::{Error, Kind};
 use forebay_engine::progress::Progress;
-use forebay_engine::{Report, Watch};
+use forebay_engine::{Report, Stop, Watch};
 use futures::FutureExt;
 use futures::channel::oneshot::{Receiver, Sender, channel};
 use futures::future::{Either, pending, select};
@@ -23,8 +23,8 @@ use crate::order::{Order, Places, runtime};
 #[pyclass(frozen)]
 pub struct Run {
     shared: Arc<Shared>,
-    drain: Once,
-    cancel: Once,
+    stop: Once<Stop>,
+    cancel: Once<()>,
 }
 
 /// What the job's thread tells.
@@ -38,7 +38,7 @@ struct Shared {
 }
 
 /// A word that can be given once.
-struct Once(Mutex<Option<Sender<()>>>);
+struct Once<T>(Mutex<Option<Sender<T>>>);
 
 // === impl Run ===
 
@@ -48,10 +48,10 @@ impl Run {
     /// # Errors
     /// Whatever the job cannot be planned with, or what a Python signal handler raised.
     pub fn start(py: Python<'_>, order: Order, places: Places) -> PyResult<Self> {
-        let ((drain, drained), (cancel, cancelled)) = (channel(), channel());
+        let ((stop, stopped), (cancel, cancelled)) = (channel(), channel());
         let shared = Arc::new(Shared::default());
-        let run = Self { shared: Arc::clone(&shared), drain: Once::new(drain), cancel: Once::new(cancel) };
-        std::thread::spawn(move || shared.work(&order, &places, drained, cancelled));
+        let run = Self { shared: Arc::clone(&shared), stop: Once::new(stop), cancel: Once::new(cancel) };
+        std::thread::spawn(move || shared.work(&order, &places, stopped, cancelled));
         match run.shared.planned.wait(py, None)? {
             Some(Err(failure)) => Err(failure.raise(py)),
             _ => Ok(run),
@@ -83,33 +83,38 @@ impl Run {
 
     /// Takes nothing new, finishes what is in flight, and ends with a checkpoint.
     fn drain(&self) {
-        self.drain.give();
+        self.stop.give(Stop::Drain);
+    }
+
+    /// Takes nothing new and ends with a checkpoint that keeps what is in flight.
+    fn suspend(&self) {
+        self.stop.give(Stop::Suspend);
     }
 
     /// Drops work; what no checkpoint covers is not output.
     fn cancel(&self) {
-        self.cancel.give();
+        self.cancel.give(());
     }
 }
 
 impl Drop for Run {
     fn drop(&mut self) {
-        self.cancel.give();
+        self.cancel.give(());
     }
 }
 
 // === impl Once ===
 
-impl Once {
-    fn new(word: Sender<()>) -> Self {
+impl<T> Once<T> {
+    fn new(word: Sender<T>) -> Self {
         Self(Mutex::new(Some(word)))
     }
 
-    fn give(&self) {
+    fn give(&self, what: T) {
         let word = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(word) = word {
             // The job may have ended by itself.
-            let _ = word.send(());
+            let _ = word.send(what);
         }
     }
 }
@@ -118,9 +123,9 @@ impl Once {
 
 impl Shared {
     /// The life of the job's thread.
-    fn work(&self, order: &Order, places: &Places, drained: Receiver<()>, cancelled: Receiver<()>) {
+    fn work(&self, order: &Order, places: &Places, stopped: Receiver<Stop>, cancelled: Receiver<()>) {
         let ended = caught(|| {
-            let running = pin!(self.plan_and_run(order, places, drained));
+            let running = pin!(self.plan_and_run(order, places, stopped));
             runtime()?.block_on(async {
                 match select(running, pin!(told(cancelled))).await {
                     Either::Left((ended, _)) => ended,
@@ -142,19 +147,20 @@ impl Shared {
         self.ended.set(ended);
     }
 
-    async fn plan_and_run(&self, order: &Order, places: &Places, drained: Receiver<()>) -> Result<Report, Failure> {
+    async fn plan_and_run(&self, order: &Order, places: &Places, stopped: Receiver<Stop>) -> Result<Report, Failure> {
         let machine = order.machine()?;
         let prepared = order.plan(&machine).await?;
         let options = places.options(&prepared.plan.graph.job)?;
         self.planned.set(Ok(()));
-        let stop = told(drained).boxed();
+        let stop = told(stopped).boxed();
         Ok(forebay_engine::run(&prepared, &options, &machine, stop, &self.watch).await?)
     }
 }
 
 /// Resolves when the word is given; never if nobody can give it any more.
-async fn told(word: Receiver<()>) {
-    if word.await.is_err() {
-        pending::<()>().await;
+async fn told<T>(word: Receiver<T>) -> T {
+    match word.await {
+        Ok(word) => word,
+        Err(_) => pending().await,
     }
 }

@@ -22,7 +22,7 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt, select_biased};
 
 use crate::build::{AttemptSpec, Built, build};
-use crate::coordinator::{Action, Coordinator, Event, Finish};
+use crate::coordinator::{Action, Coordinator, Event, Finish, Stop};
 use crate::counters::Counters;
 use crate::subtask::{Command, CommandQueue, Report, SubtaskId};
 use crate::threads::SubtaskHost;
@@ -97,8 +97,8 @@ pub struct Surroundings {
     pub host: Arc<dyn SubtaskHost>,
     /// Where checkpoints go.
     pub checkpoints: Arc<dyn Checkpoints>,
-    /// Completes when the user asks to drain and stop.
-    pub stop: BoxFuture<'static, ()>,
+    /// Completes when the user asks to stop: how.
+    pub stop: BoxFuture<'static, Stop>,
     /// Shared counts.
     pub counters: Arc<Counters>,
     /// Told about every published epoch.
@@ -127,7 +127,7 @@ enum Done {
 enum Next {
     Report(Report),
     Done(Result<Done>),
-    Stop,
+    Stop(Stop),
     Tick,
 }
 
@@ -203,9 +203,9 @@ impl Attempt {
                     Event::Durable(subtask, epoch)
                 }
                 Next::Done(Ok(Done::Published(epoch))) => Event::Published(epoch),
-                Next::Stop => {
+                Next::Stop(stop) => {
                     stopping = true;
-                    Event::Stop
+                    Event::Stop(stop)
                 }
                 Next::Tick => {
                     self.tick = None;
@@ -234,7 +234,7 @@ impl Attempt {
         select_biased! {
             report = self.reports.select_next_some() => Next::Report(report),
             done = self.jobs.select_next_some() => Next::Done(done),
-            () = stop => Next::Stop,
+            how = stop => Next::Stop(how),
             () = tick => Next::Tick,
         }
     }

@@ -1,8 +1,8 @@
 //! When to checkpoint, and what follows: a state machine without I/O.
 //!
 //! One checkpoint at a time. A job whose input ended takes one last checkpoint, so that what its sinks prepared last is
-//! committed like everything before. Stopping drains: readers stop, a draining barrier passes, and its checkpoint is the
-//! last of the attempt.
+//! committed like everything before. Stopping takes a last checkpoint too: a drain lets readers stop and finishes what is in
+//! flight behind a draining barrier; suspending keeps what is in flight in the checkpoint, as at any barrier.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -24,8 +24,17 @@ pub enum Event {
     Ended(SubtaskId),
     /// The epoch record exists and its sinks are committed.
     Published(Epoch),
-    /// The user asks to drain and stop.
-    Stop,
+    /// The user asks to stop.
+    Stop(Stop),
+}
+
+/// How an attempt is stopped. Both read nothing more, and end with a checkpoint from which a later attempt goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Finish what is in flight first: as long as the slowest request takes, and nothing is asked again.
+    Drain,
+    /// Leave what is in flight to the next attempt: as long as a checkpoint takes. Requests without an answer are asked again.
+    Suspend,
 }
 
 /// What to do.
@@ -66,7 +75,7 @@ pub struct Coordinator {
     next_epoch: Epoch,
     next_at: Instant,
     pending: Option<Pending>,
-    stopping: bool,
+    stopping: Option<Stop>,
     finished: bool,
     bug: Option<RuntimeBug>,
 }
@@ -95,7 +104,7 @@ impl Coordinator {
             next_epoch,
             next_at: now + interval,
             pending: None,
-            stopping: false,
+            stopping: None,
             finished: false,
             bug: None,
         }
@@ -124,7 +133,7 @@ impl Coordinator {
                 self.ended.insert(subtask);
                 self.begin_last()
             }
-            Event::Stop => self.on_stop(),
+            Event::Stop(stop) => self.on_stop(stop),
             Event::Published(epoch) => self.on_published(epoch, now),
         }
     }
@@ -159,11 +168,11 @@ impl Coordinator {
         actions
     }
 
-    fn on_stop(&mut self) -> Vec<Action> {
-        if self.stopping {
+    fn on_stop(&mut self, stop: Stop) -> Vec<Action> {
+        if self.stopping.is_some() {
             return Vec::new();
         }
-        self.stopping = true;
+        self.stopping = Some(stop);
         let mut actions = vec![Action::StopReading];
         actions.extend(self.begin_last());
         actions
@@ -172,7 +181,7 @@ impl Coordinator {
     /// Begins the last checkpoint if it is time for it and none is under way.
     fn begin_last(&mut self) -> Vec<Action> {
         let all_ended = self.ended.len() == self.subtasks.len();
-        if self.pending.is_some() || self.finished || !(all_ended || self.stopping) {
+        if self.pending.is_some() || self.finished || !(all_ended || self.stopping.is_some()) {
             return Vec::new();
         }
         self.begin(Some(if all_ended { Finish::Completed } else { Finish::Stopped }))
@@ -182,7 +191,8 @@ impl Coordinator {
         let epoch = self.next_epoch;
         self.next_epoch = epoch.next();
         self.pending = Some(Pending { epoch, missing: self.subtasks.clone(), last });
-        vec![Action::SendBarrier(Barrier { epoch, drain: last.is_some(), overtakes: false })]
+        let drain = last.is_some() && self.stopping != Some(Stop::Suspend);
+        vec![Action::SendBarrier(Barrier { epoch, drain, overtakes: false })]
     }
 }
 
@@ -235,12 +245,29 @@ mod tests {
     #[test]
     fn stop_drains_once_and_finishes_after_its_checkpoint() {
         let mut coordinator = coordinator();
-        assert_eq!(coordinator.step(Event::Stop, START), [Action::StopReading, barrier(5, true)]);
-        assert_eq!(coordinator.step(Event::Stop, START), []);
+        assert_eq!(coordinator.step(Event::Stop(Stop::Drain), START), [Action::StopReading, barrier(5, true)]);
+        assert_eq!(coordinator.step(Event::Stop(Stop::Suspend), START), []);
         coordinator.step(Event::Durable(A, Epoch(5)), START);
         coordinator.step(Event::Durable(B, Epoch(5)), START);
         let actions = coordinator.step(Event::Published(Epoch(5)), START);
         assert_eq!(actions.last(), Some(&Action::Finish(Finish::Stopped)));
         assert_eq!(coordinator.next_tick(), None);
+    }
+
+    #[test]
+    fn suspending_waits_for_the_checkpoint_under_way_and_takes_one_that_drains_nothing() {
+        let mut coordinator = coordinator();
+        let later = START + Duration::from_secs(1);
+        assert_eq!(coordinator.step(Event::Tick, later), [barrier(5, false)]);
+        assert_eq!(coordinator.step(Event::Stop(Stop::Suspend), later), [Action::StopReading]);
+        coordinator.step(Event::Durable(A, Epoch(5)), later);
+        coordinator.step(Event::Durable(B, Epoch(5)), later);
+        let actions = coordinator.step(Event::Published(Epoch(5)), later);
+        assert_eq!(actions, [Action::TellComplete(Epoch(5)), barrier(6, false)]);
+        coordinator.step(Event::Durable(A, Epoch(6)), later);
+        let publish = Action::Publish { epoch: Epoch(6), ended: false };
+        assert_eq!(coordinator.step(Event::Durable(B, Epoch(6)), later), [publish]);
+        let actions = coordinator.step(Event::Published(Epoch(6)), later);
+        assert_eq!(actions.last(), Some(&Action::Finish(Finish::Stopped)));
     }
 }

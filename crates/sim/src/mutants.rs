@@ -91,6 +91,9 @@ impl Mutant {
             Self::planted("removals_forgotten", |planted| planted.state = Some(StateBug::ForgetRemovals)),
             Self::planted("join_forgets_clock", |planted| planted.timed_join = Some(TimedJoinBug::ForgetClock)),
             Self::planted("newest_entry_only", |planted| planted.state = Some(StateBug::NewestEntryOnly)),
+            Self::planted("spilled_not_saved", |planted| planted.state = Some(StateBug::SkipSpilled)),
+            Self::planted("stale_copy_kept", |planted| planted.state = Some(StateBug::KeepStaleCopy)),
+            Self::planted("disk_copy_stays", |planted| planted.state = Some(StateBug::ForgetDiskCopy)),
         ]
     }
 

@@ -13,6 +13,7 @@ use forebay_inference::hosts::Host;
 use forebay_plan::spec::ModelSpec;
 use forebay_runtime::threads::SubtaskHost;
 use forebay_state::disk::LockGuard;
+use forebay_state::keyed::{MemorySpill, SpillStore};
 use forebay_state::store::LocalStore;
 
 use crate::disk::{Gate, SimDisk};
@@ -74,6 +75,10 @@ impl Outside for SimOutside {
 
     fn journal_env(&self, folder: &str) -> Result<Arc<dyn Env>> {
         Ok(self.env_over(folder))
+    }
+
+    fn spill(&self, _folder: &str) -> Result<Option<Arc<dyn SpillStore>>> {
+        Ok(Some(Arc::new(MemorySpill)))
     }
 
     fn lock(&self, _folder: &str) -> Result<Option<LockGuard>> {

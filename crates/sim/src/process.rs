@@ -8,7 +8,7 @@ use std::time::Duration;
 use forebay_core::env::Env;
 use forebay_core::time::Instant;
 use forebay_core::{Kind, Result};
-use forebay_engine::{Prepared, Report, RunOptions, Watch};
+use forebay_engine::{Prepared, Report, RunOptions, Stop, Watch};
 use forebay_plan::Plan;
 use futures::channel::oneshot;
 use futures::future::pending;
@@ -23,7 +23,7 @@ pub(crate) struct Process {
     outside: Arc<SimOutside>,
     run: Option<Pin<Box<dyn Future<Output = Result<Report>>>>>,
     woken: Arc<Woken>,
-    stop: Option<oneshot::Sender<()>>,
+    stop: Option<oneshot::Sender<Stop>>,
     random: Random,
     trace: Trace,
     pub steps: u64,
@@ -42,13 +42,14 @@ pub(crate) enum Step {
 impl Process {
     /// A process that has not begun.
     pub fn new(outside: Arc<SimOutside>, plan: Plan, options: RunOptions, random: Random, trace: Trace) -> Self {
-        let (stop, stopped) = oneshot::channel::<()>();
+        let (stop, stopped) = oneshot::channel::<Stop>();
         let prepared = Prepared { plan, hosts: outside.models() };
         let reached = Arc::clone(&outside);
         let run = async move {
             let stopped = Box::pin(async move {
-                if stopped.await.is_err() {
-                    pending::<()>().await;
+                match stopped.await {
+                    Ok(stop) => stop,
+                    Err(_) => pending().await,
                 }
             });
             forebay_engine::run(&prepared, &options, &*reached, stopped, &Arc::new(Watch::default())).await
@@ -64,10 +65,10 @@ impl Process {
         self.outside.process
     }
 
-    /// Asks the run to drain and stop.
-    pub fn stop(&mut self) {
+    /// Asks the run to stop.
+    pub fn stop(&mut self, how: Stop) {
         if let Some(stop) = self.stop.take() {
-            let _ = stop.send(());
+            let _ = stop.send(how);
         }
     }
 

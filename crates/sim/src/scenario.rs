@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
+use forebay_engine::Stop;
+
 use crate::disk::{Trap, Weather};
 use crate::oracle::{Expected, Row};
 use crate::random::Random;
@@ -122,8 +124,8 @@ pub(crate) enum TroubleKind {
     Kill,
     /// The machine loses power.
     PowerLoss,
-    /// The user asks to drain and stop.
-    Stop,
+    /// The user asks to stop.
+    Stop(Stop),
     /// The process stalls; another takes its place; it wakes up after so many steps, for so many steps.
     Stall { after: u64, lives: u64 },
 }
@@ -179,6 +181,7 @@ impl Scenario {
         let (sources, (steps, last)) = (self.shape.sources(*read_rows), self.shape.steps(*filter, *doubled));
         let sinks = self.shape.sinks(&last, self.timed.is_some(), *file_bytes, layout.sink);
         let timed = self.timed.as_ref();
+        let timed_head = timed.map(Timed::head).unwrap_or_default();
         let timed_ends = timed.map(|timed| timed.sources(*read_rows) + &timed.steps()).unwrap_or_default();
         let timed_sinks = timed.map(|timed| timed.sinks(*file_bytes, layout.sink)).unwrap_or_default();
         format!(
@@ -186,7 +189,7 @@ impl Scenario {
 parallelism = {}
 key_groups = 16
 checkpoint_interval = "{interval_ms}ms"
-
+{timed_head}
 {sources}{steps}{timed_ends}[[step]]
 from = "{last}"
 [step.infer]
@@ -325,7 +328,9 @@ fn troubles(random: &mut Random, stalls: bool) -> Vec<Trouble> {
         }
         let kind = match () {
             () if place == stalled => TroubleKind::Stall { after: random.below(1500), lives: random.within(1, 3000) },
-            () if stops && random.chance(250) => TroubleKind::Stop,
+            () if stops && random.chance(250) => {
+                TroubleKind::Stop(if place % 2 == 0 { Stop::Drain } else { Stop::Suspend })
+            }
             () if power_only || random.chance(500) => TroubleKind::PowerLoss,
             () => TroubleKind::Kill,
         };

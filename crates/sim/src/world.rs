@@ -11,9 +11,9 @@ use forebay_core::hash::hash64;
 use forebay_core::store::Store;
 use forebay_core::testing::{ManualEnv, MemoryDisk};
 use forebay_core::time::Instant;
-use forebay_engine::{Report, RunOptions, prepare};
+use forebay_engine::{Report, ResumeJob, RunOptions, Stop, prepare};
 use forebay_plan::Plan;
-use forebay_state::checkpoint::{CheckpointFolder, CheckpointInfo, Resume};
+use forebay_state::checkpoint::{CheckpointFolder, CheckpointInfo};
 use forebay_state::store::LocalStore;
 
 use crate::counts::Counts;
@@ -215,7 +215,7 @@ impl World {
         let options = RunOptions {
             checkpoints: CHECKPOINTS.to_string(),
             journal: self.journal_folder(),
-            resume: older.map_or(Resume::Latest, |epoch| Resume::Epoch(Epoch(epoch))),
+            resume: older.map_or(ResumeJob::Latest, |epoch| ResumeJob::Epoch(Epoch(epoch))),
             keep: self.scenario.keep,
             overtake_after: random.pick(&[None, Some(0), Some(3), Some(100)]).map(Duration::from_millis),
         };
@@ -324,9 +324,10 @@ impl World {
         self.trace.note("trouble", format!("{kind:?}").as_bytes());
         self.story.push(format!("    step {}: {kind:?}", process.steps));
         match kind {
-            TroubleKind::Stop => {
-                self.books.count("fault: stop asked for");
-                process.stop();
+            TroubleKind::Stop(stop) => {
+                let name = if stop == Stop::Drain { "fault: drain asked for" } else { "fault: suspension asked for" };
+                self.books.count(name);
+                process.stop(stop);
                 return Ok(Some(process));
             }
             TroubleKind::Stall { after, lives } => {

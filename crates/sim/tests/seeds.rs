@@ -8,7 +8,7 @@ use forebay_sim::parallel::each_seed;
 use forebay_sim::{Counts, Mutant, run};
 
 /// What must have happened at least once, or the seeds prove nothing.
-const REACHED: [&str; 24] = [
+const REACHED: [&str; 25] = [
     "I1: rows compared with the oracle",
     "I1: rows of a second sink compared with the oracle",
     "I1: window results compared with the oracle",
@@ -31,7 +31,8 @@ const REACHED: [&str; 24] = [
     "fault: process killed",
     "fault: model is full",
     "fault: replica dies",
-    "fault: stop asked for",
+    "fault: drain asked for",
+    "fault: suspension asked for",
     "process ended: disk full",
 ];
 

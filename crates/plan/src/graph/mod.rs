@@ -47,6 +47,8 @@ pub struct JobGraph {
     pub key_groups: u16,
     /// Time between the starts of two checkpoints.
     pub checkpoint_interval: Duration,
+    /// Most bytes of keyed state that a step keeps in memory in each subtask.
+    pub state_memory: u64,
     /// The tasks, each behind those that send to it.
     pub tasks: Vec<Task>,
     /// Every edge, by the ids of its ends.
@@ -368,6 +370,7 @@ pub(crate) fn build(job: &JobFile, facts: &Facts, laid: &Laid) -> Result<JobGrap
         job: job.name.clone(),
         key_groups: job.key_groups,
         checkpoint_interval: job.checkpoint_interval,
+        state_memory: job.state_memory,
         tasks,
         edges,
         regions,

@@ -13,7 +13,7 @@ use toml::Spanned;
 
 use super::ends::{DeadLettersTable, SinkTable, SourceTable, WatermarkTable};
 use super::tables::JobTable;
-use super::units::DurationText;
+use super::units::{DurationText, SizeText};
 use super::{
     JobFile, JobFileError, JobText, SinkDecl, SourceDecl, StepDecl, StreamRef, check_model, check_step, defaults, links,
 };
@@ -44,6 +44,7 @@ pub(super) fn job(text: Arc<JobText>, table: JobTable) -> Result<JobFile> {
     checker.parallelism = checker.parallelism(Some(&table.parallelism))?;
     let name = checker.name("job name", &table.name)?;
     let checkpoint_interval = checker.positive("checkpoint_interval", table.checkpoint_interval)?;
+    let state_memory = checker.bytes("state_memory", &table.state_memory)?;
     let sources = checker.all(&text, "source", table.source, Checker::source)?;
     let models = check_model::models(&checker, table.model)?;
     let (mut steps, from): (Vec<_>, Vec<_>) = check_step::steps(&checker, table.step, &models)?.into_iter().unzip();
@@ -61,6 +62,7 @@ pub(super) fn job(text: Arc<JobText>, table: JobTable) -> Result<JobFile> {
         key_groups,
         parallelism,
         checkpoint_interval,
+        state_memory,
         sources,
         steps,
         models,
@@ -74,6 +76,14 @@ pub(super) fn job(text: Arc<JobText>, table: JobTable) -> Result<JobFile> {
 impl Checker {
     pub fn error(&self, span: Range<usize>, message: impl Into<String>) -> JobFileError {
         self.text.error(span, message)
+    }
+
+    /// A size above zero.
+    pub fn bytes(&self, key: &str, size: &Spanned<SizeText>) -> Result<u64> {
+        match size.get_ref().0 {
+            0 => Err(self.error(size.span(), format!("{key} is at least one byte"))),
+            bytes => Ok(bytes),
+        }
     }
 
     /// A name that is safe in paths and ids.

@@ -30,6 +30,11 @@ pub(super) fn checkpoint_interval() -> Spanned<DurationText> {
     spanless(DurationText(Duration::from_secs(10)))
 }
 
+/// 64 steps in subtasks of such a size fit into 16 GiB.
+pub(super) fn state_memory() -> Spanned<SizeText> {
+    spanless(SizeText(256 << 20))
+}
+
 /// Name of the only source, where it has none.
 pub(super) const SOURCE: &str = "source";
 

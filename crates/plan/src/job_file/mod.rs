@@ -63,6 +63,8 @@ pub struct JobFile {
     pub parallelism: u16,
     /// Time between the starts of two checkpoints.
     pub checkpoint_interval: Duration,
+    /// Most bytes of keyed state that a step keeps in memory in each subtask.
+    pub state_memory: u64,
     /// Where rows come from, by name.
     pub sources: Vec<SourceDecl>,
     /// What is done with them, in order; each reads only what stands before it.

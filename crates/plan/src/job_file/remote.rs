@@ -14,7 +14,6 @@ use super::JobFileError;
 use super::asking::refusals;
 use super::check::Checker;
 use super::tables::{HostName, ModelTable};
-use super::units::SizeText;
 use crate::remote::{
     HttpJsonSpec, ManyRows, OpenAiSpec, OpenInferenceSpec, ProtocolSpec, RemoteSpec, TaskSpec, Transport, TypeSpec,
 };
@@ -124,8 +123,8 @@ pub(super) fn remote(checker: &Checker, name: &str, table: ModelTable) -> Result
         credential: table.credential.map(|credential| secret(checker, credential)).transpose()?,
         headers: table.headers.unwrap_or_default(),
         ca: table.ca.map(|ca| checker.filled("ca", ca)).transpose()?,
-        request_bytes: table.request_bytes.map(|size| bytes(checker, "request_bytes", &size)).transpose()?,
-        answer_bytes: table.answer_bytes.map(|size| bytes(checker, "answer_bytes", &size)).transpose()?,
+        request_bytes: table.request_bytes.map(|size| checker.bytes("request_bytes", &size)).transpose()?,
+        answer_bytes: table.answer_bytes.map(|size| checker.bytes("answer_bytes", &size)).transpose()?,
         refusals: refusals(checker, table.refusals.map(Spanned::into_inner).unwrap_or_default())?,
         metrics: table.metrics.map(|metrics| metrics_of(checker, metrics, follows)).transpose()?,
         protocol,
@@ -149,13 +148,6 @@ fn urls(checker: &Checker, name: &str, table: &ModelTable) -> Result<Vec<String>
         (None, urls) => Err(checker
             .error(urls.map(|urls| urls.span()).unwrap_or_default(), format!("model \"{name}\" has no url"))
             .with_help("url = \"http://HOST:PORT\"")),
-    }
-}
-
-fn bytes(checker: &Checker, key: &str, size: &Spanned<SizeText>) -> Result<u64> {
-    match size.get_ref().0 {
-        0 => Err(checker.error(size.span(), format!("{key} is at least one byte"))),
-        bytes => Ok(bytes),
     }
 }
 

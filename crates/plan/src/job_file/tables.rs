@@ -44,6 +44,10 @@ pub struct JobTable {
     #[serde(default = "defaults::checkpoint_interval")]
     #[schemars(with = "DurationText")]
     pub checkpoint_interval: Spanned<DurationText>,
+    /// Most bytes of keyed state that a step keeps in memory in each subtask; what is beyond lies on local disk.
+    #[serde(default = "defaults::state_memory")]
+    #[schemars(with = "SizeText")]
+    pub state_memory: Spanned<SizeText>,
     /// Where rows come from, by name.
     #[schemars(schema_with = "ends::sources_schema")]
     pub source: BTreeMap<String, Spanned<SourceTable>>,

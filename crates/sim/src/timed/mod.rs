@@ -39,7 +39,7 @@ pub(crate) enum Order {
     InTurn,
     /// All files cover all of the time, and rows of one file are as far out of order as promised.
     Whole,
-    /// All files cover all of the time, and the promise is too short.
+    /// All files cover all of the time although they are said to follow each other, and the promise is too short.
     Loose,
 }
 
@@ -52,6 +52,8 @@ pub(crate) struct Timed {
     pub views: Vec<Click>,
     pub window: Option<WindowStep>,
     pub join: Option<JoinStep>,
+    /// Most bytes of state in memory, if not the default.
+    pub state_memory: Option<u64>,
     /// How long a read of a file takes at most.
     pub far_max: Duration,
     out_of_order_ms: u64,
@@ -102,6 +104,7 @@ impl Timed {
             far_max: Duration::from_millis(random.pick(&[0, 60, 400])),
             files: random.within(1, 8),
             one_reader: random.chance(300),
+            state_memory: random.pick(&[None, Some(1), Some(500), Some(3_000)]),
         })
     }
 
@@ -124,10 +127,15 @@ impl Timed {
         files
     }
 
+    /// What stands before all sections.
+    pub fn head(&self) -> String {
+        self.state_memory.map(|bytes| format!("state_memory = \"{bytes}B\"\n")).unwrap_or_default()
+    }
+
     /// The sections of the sources, of `batch_rows` each.
     pub fn sources(&self, batch_rows: u64) -> String {
         let parallelism = if self.one_reader { "parallelism = 1\n" } else { "" };
-        let files = if self.order == Order::InTurn { "in_order" } else { "any_order" };
+        let files = if self.order == Order::Whole { "any_order" } else { "in_order" };
         let out_of_order = self.out_of_order_ms;
         let source = |name: &str| {
             format!(

@@ -66,6 +66,8 @@ pub struct CheckpointFolder {
     pub(super) env: Arc<dyn Env>,
     pub(super) records: Records,
     pub(super) bug: Option<PlantedBug>,
+    /// What users call the region; `None` for the only one of a job.
+    pub(super) name: Option<String>,
     attempt: Arc<Mutex<Option<Running>>>,
 }
 
@@ -116,7 +118,7 @@ impl CheckpointFolder {
     /// `Invalid` if the job's name cannot be a folder's.
     pub fn new(env: Arc<dyn Env>, store: Arc<dyn Store>, job: &str) -> Result<Self> {
         let records = Records { store, layout: Layout::new(job)? };
-        Ok(Self { env, records, bug: None, attempt: Arc::default() })
+        Ok(Self { env, records, bug: None, name: None, attempt: Arc::default() })
     }
 
     /// The checkpoints of another region of the job, from 0; attempts and epochs of regions know nothing of each other.
@@ -125,6 +127,18 @@ impl CheckpointFolder {
         self.records.layout = self.records.layout.of_region(region);
         self.attempt = Arc::default();
         self
+    }
+
+    /// The same folder of a region that has a name, because the job has several: advice in errors names it.
+    #[must_use]
+    pub fn called(mut self, name: String) -> Self {
+        self.name = Some(name);
+        self
+    }
+
+    /// What users call the region; `None` for the only one of a job.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     /// The same folder with a planted bug.

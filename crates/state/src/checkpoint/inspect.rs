@@ -111,7 +111,7 @@ impl CheckpointFolder {
         }
         if !problems.is_empty() {
             let readable = self.newest_readable(None).await?;
-            problems.iter_mut().for_each(|problem| problem.to_do = to_do(problem.epoch, readable));
+            problems.iter_mut().for_each(|problem| problem.to_do = self.to_do(problem.epoch, readable));
         }
         Ok(problems)
     }
@@ -157,7 +157,7 @@ impl CheckpointFolder {
             return error;
         }
         match self.newest_readable(Some(broken)).await {
-            Ok(readable) => error.with("to do", to_do(broken, readable)),
+            Ok(readable) => error.with("to do", self.to_do(broken, readable)),
             // The store fails as well; the first error is the one to act on.
             Err(_) => error,
         }
@@ -175,16 +175,21 @@ impl CheckpointFolder {
         }
         Ok(None)
     }
-}
 
-fn to_do(broken: Epoch, readable: Option<Epoch>) -> String {
-    match readable {
-        Some(newer) if newer > broken => format!("nothing for `--resume latest`; epoch {broken} itself is lost"),
-        Some(older) => format!(
-            "pass `--resume {older}`, the newest checkpoint that can be read; transactional sinks take back what later \
-             epochs committed, and those rows are processed again"
-        ),
-        None => "no checkpoint can be read: restore the file from a backup, or start in another folder".to_string(),
+    fn to_do(&self, broken: Epoch, readable: Option<Epoch>) -> String {
+        let asked = |epoch: Epoch| match &self.name {
+            Some(region) => format!("{region}={epoch}"),
+            None => epoch.to_string(),
+        };
+        match readable {
+            Some(newer) if newer > broken => format!("nothing for `--resume latest`; epoch {broken} itself is lost"),
+            Some(older) => format!(
+                "pass `--resume {}`, the newest checkpoint that can be read; transactional sinks take back what later \
+                 epochs committed, and those rows are processed again",
+                asked(older)
+            ),
+            None => "no checkpoint can be read: restore the file from a backup, or start in another folder".to_string(),
+        }
     }
 }
 

@@ -9,6 +9,9 @@ pub const REGION: u32 = 0;
 /// Longest part of a file name taken from a task's name; the hash keeps names apart.
 const TASK_CHARS_MAX: usize = 60;
 
+/// Longest name of a savepoint.
+const SAVEPOINT_CHARS_MAX: usize = 64;
+
 /// Paths of one region of one job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
@@ -109,6 +112,31 @@ impl Layout {
         self.region("retained.json")
     }
 
+    /// Folder of the job's savepoints.
+    pub fn savepoints(&self) -> String {
+        format!("{}/savepoint", self.job)
+    }
+
+    /// One savepoint; its regions share it.
+    ///
+    /// # Errors
+    /// `Invalid` if `name` cannot be a file's.
+    pub fn savepoint(&self, name: &str) -> Result<String> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if name.is_empty() || name.len() > SAVEPOINT_CHARS_MAX || name.starts_with('.') || !name.chars().all(plain) {
+            return Err(Error::new(Kind::Invalid, "name savepoint").with("name", name).source(format!(
+                "expected 1 to {SAVEPOINT_CHARS_MAX} letters, digits, `-`, `_` and `.`, no `.` in front"
+            )));
+        }
+        Ok(format!("{}/{name}.json", self.savepoints()))
+    }
+
+    /// Which region's folder `path` is in.
+    pub(super) fn region_of(job: &str, path: &str) -> Option<u32> {
+        let (number, _) = path.strip_prefix(job)?.strip_prefix("/region-")?.split_once('/')?;
+        number.parse().ok()
+    }
+
     /// A value written once per job.
     ///
     /// # Errors
@@ -161,5 +189,14 @@ mod tests {
         assert!(Layout::new("job").unwrap().once("../x").is_err());
         let path = Layout::new("job").unwrap().state(Epoch(1), 1, "../../x", 0, "ab");
         assert!(crate::path::check_path(&path).is_ok() && path.starts_with("job/region-0/state/"));
+        for bad in ["", "..", ".x", "a/b", "a b", &"n".repeat(65)] {
+            assert!(Layout::new("job").unwrap().savepoint(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_path_tells_its_region() {
+        assert_eq!(Layout::region_of("job", "job/region-12/epoch/1.json"), Some(12));
+        assert_eq!(Layout::region_of("job", "job/once/region-1/x"), None);
     }
 }

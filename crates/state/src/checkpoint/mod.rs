@@ -4,6 +4,7 @@
 //! JOB/generation/0000000003                     claimed by a start of the first region, created once
 //! JOB/region-1/generation/0000000002            by a start of another one
 //! JOB/once/NAME                                 values written once, such as the list of splits
+//! JOB/savepoint/NAME.json                       the epochs of all regions that a user keeps
 //! JOB/region-0/epoch/0000000007.json            epoch record: created once, never changed; names one manifest
 //! JOB/region-0/manifest/0000000007-3-HASH.json  immutable; lists state files and what sinks must commit
 //! JOB/region-0/state/0000000007-3/TASK-SUBTASK-HASH.snap
@@ -25,6 +26,7 @@
 //! Both are pure state machines; [`CheckpointFolder`] carries out what they ask for. Nothing here guesses: what cannot be
 //! read is an error that names the file and the newest epoch that can. Nothing here ever changes an epoch record.
 
+mod candidates;
 mod carry_out;
 mod folder;
 mod inspect;
@@ -37,6 +39,7 @@ pub mod publish;
 mod records;
 pub mod restart;
 mod retain;
+mod savepoint;
 mod sealed;
 mod snapshot_file;
 
@@ -46,6 +49,7 @@ pub use layout::{Layout, REGION};
 pub use manifest::{Encoded, EpochKind, EpochRecord, FORMAT, Manifest, SinkCommittables, StateFile};
 pub use protocol::{Action, Ending, Event, PlantedBug};
 pub use restart::{Resume, Started};
+pub use savepoint::Savepoint;
 pub use snapshot_file::{StateEntry, SubtaskSnapshot, content_hash};
 
 #[cfg(test)]

@@ -111,4 +111,6 @@ pub enum PlantedBug {
     TrimBuiltOn,
     /// Removing old checkpoints does not look at what the next snapshots may build on.
     TrimMayBuildOn,
+    /// Removing old checkpoints does not look at savepoints.
+    TrimSavepoints,
 }

@@ -38,13 +38,14 @@ impl Records {
         Ok(epochs)
     }
 
-    /// Epochs whose manifests and state are still kept, oldest first.
+    /// Epochs whose manifests and state are still kept, oldest first: the newest, and those of savepoints.
     pub(super) async fn kept_epochs(&self) -> Result<Vec<Epoch>> {
-        let oldest = self.oldest_kept().await?;
-        Ok(self.epochs().await?.into_iter().filter(|epoch| *epoch >= oldest).collect())
+        let (oldest, pinned) = (self.oldest_kept().await?, self.pinned().await?);
+        let kept = |epoch: &Epoch| *epoch >= oldest || pinned.contains(epoch);
+        Ok(self.epochs().await?.into_iter().filter(kept).collect())
     }
 
-    /// The oldest epoch not given up by `retain`.
+    /// The oldest epoch not given up by `retain`, savepoints aside.
     pub(super) async fn oldest_kept(&self) -> Result<Epoch> {
         let path = self.layout.retained();
         match self.store.read(&path).await? {
@@ -105,7 +106,7 @@ impl Records {
         let Some(record) = self.record(epoch).await? else {
             return Err(self.no_such(epoch, "it does not exist").await);
         };
-        if epoch < self.oldest_kept().await? {
+        if epoch < self.oldest_kept().await? && !self.pinned().await?.contains(&epoch) {
             return Err(self.no_such(epoch, "it is no longer kept").await);
         }
         self.manifest(&record).await

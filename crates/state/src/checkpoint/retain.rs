@@ -3,7 +3,7 @@
 //! Epoch records are never removed: a stalled attempt could otherwise publish under an old number. They are small. What a kept
 //! epoch names is never removed, also if it lies in an older epoch's folder, nor is what the next snapshots of the running
 //! attempt may build on: a subtask that has not yet heard of the newest checkpoint builds on one before it. Manifests go last, so that an interrupted call is
-//! finished by the next one; from the first removal on the epochs count as no longer kept.
+//! finished by the next one; from the first removal on the epochs count as no longer kept. What savepoints name stays.
 
 use std::collections::BTreeSet;
 
@@ -20,8 +20,8 @@ use super::sealed::seal;
 // === impl CheckpointFolder ===
 
 impl CheckpointFolder {
-    /// Removes manifests and state older than the newest `keep` checkpoints (at least 1). Answers the oldest checkpoint whose
-    /// state a kept epoch holds: nothing before it will be asked for again. `None` while there are not yet `keep`
+    /// Removes manifests and state older than the newest `keep` checkpoints (at least 1), but for what savepoints name. Answers the
+    /// oldest checkpoint whose state a kept epoch holds: nothing before it will be asked for again. `None` while there are not yet `keep`
     /// checkpoints: everything may be.
     ///
     /// # Errors
@@ -29,11 +29,15 @@ impl CheckpointFolder {
     pub async fn retain(&self, keep: usize) -> Result<Option<Epoch>> {
         let Some(kept) = self.newest_checkpoints(keep.max(1)).await? else { return Ok(None) };
         let Some(oldest) = kept.iter().map(|manifest| manifest.epoch).min() else { return Ok(None) };
+        let pinned = self.pinned_before(oldest).await?;
+        let pins = pinned.iter().map(|(_, manifest)| manifest);
         let build_on = if self.bug == Some(PlantedBug::TrimMayBuildOn) { Vec::new() } else { self.may_build_on() };
         let keeps_earlier = self.bug != Some(PlantedBug::TrimBuiltOn);
-        let earlier = kept.iter().flat_map(|manifest| &manifest.earlier).filter(|_| keeps_earlier);
-        let named = kept.iter().flat_map(|manifest| &manifest.files).chain(earlier).chain(&build_on);
-        let named: BTreeSet<&str> = named.map(|file| file.path.as_str()).collect();
+        let needed = || kept.iter().chain(pins.clone());
+        let earlier = needed().flat_map(|manifest| &manifest.earlier).filter(|_| keeps_earlier);
+        let named = needed().flat_map(|manifest| &manifest.files).chain(earlier).chain(&build_on);
+        let manifests = pinned.iter().map(|(path, _)| path.as_str());
+        let named: BTreeSet<&str> = named.map(|file| file.path.as_str()).chain(manifests).collect();
         if self.records.oldest_kept().await? < oldest {
             self.records.store.put(&self.records.layout.retained(), seal(&Retained { oldest })?).await?;
         }
@@ -41,7 +45,20 @@ impl CheckpointFolder {
         self.remove_older(&layout.states(), oldest, &named).await?;
         self.remove_older(&layout.committed_markers(), oldest, &named).await?;
         self.remove_older(&layout.manifests(), oldest, &named).await?;
-        Ok(kept.iter().filter_map(|manifest| manifest.state_of).min())
+        Ok(needed().filter_map(|manifest| manifest.state_of).min())
+    }
+
+    /// The epochs before `oldest` that savepoints name: path and content of each one's manifest.
+    async fn pinned_before(&self, oldest: Epoch) -> Result<Vec<(String, Manifest)>> {
+        let mut found = Vec::new();
+        if self.bug == Some(PlantedBug::TrimSavepoints) {
+            return Ok(found);
+        }
+        for epoch in self.records.pinned().await?.into_iter().filter(|epoch| *epoch < oldest) {
+            let path = self.records.record(epoch).await?.map(|record| record.manifest).unwrap_or_default();
+            found.push((path, self.records.epoch(epoch).await?));
+        }
+        Ok(found)
     }
 
     /// The newest `keep` checkpoints and the claims among and after them; `None` if there are fewer checkpoints.

@@ -4,6 +4,7 @@ mod broken;
 mod crash;
 mod incremental;
 mod retention;
+mod savepoints;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

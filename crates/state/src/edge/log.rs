@@ -1,12 +1,14 @@
 //! One edge's log as others hold it: carries out what the core asks for, through [`Env`] and its disk, and reports back.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use bytes::Bytes;
 use forebay_core::disk::Disk;
 use forebay_core::env::Env;
+use forebay_core::key_group::KeyGroup;
 use forebay_core::{Error, Kind, Result};
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
@@ -126,6 +128,12 @@ impl EdgeLog {
     /// True once a write or sync has failed: the log has to be opened again.
     pub fn has_failed(&self) -> bool {
         self.inner.lock().core.failure().is_some()
+    }
+
+    /// Where in each of `groups` the log begins: nothing before it can be read any more.
+    pub fn begins(&self, groups: Range<u16>) -> Positions {
+        let state = self.inner.lock();
+        Positions(groups.map(KeyGroup).map(|group| (group, state.core.extent(group).start)).collect())
     }
 
     /// What the log holds.

@@ -1,0 +1,147 @@
+//! Where the regions of a job begin: what the user asked for, as one start of each region.
+//!
+//! Each region's newest checkpoint always fits the others' (see `forebay_state::edge`). When the user asks for an older one of
+//! some region, usually because a newer one cannot be read, regions behind it may have read rows that it has not yet written:
+//! they go back too, each to its newest checkpoint that fits. Nothing goes back unasked.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use forebay_core::element::Epoch;
+use forebay_core::key_group::KeyGroup;
+use forebay_core::{Error, Kind, Result};
+use forebay_state::checkpoint::{CheckpointFolder, Manifest, Resume, StateFile};
+use forebay_state::edge::{Candidate, EdgeEnds, Positions, WriterState, consistent_restore};
+
+use crate::edges::{Edges, reader_uid, writer_uid};
+
+/// Where a job begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ResumeJob {
+    /// From nothing; refused where checkpoints exist.
+    Fresh,
+    /// From the newest checkpoint of every region; from nothing if there is none.
+    Latest,
+    /// From this epoch of a job that has one region.
+    Epoch(Epoch),
+    /// Some regions, by place, from these epochs or the newest before them that fit; the others from their newest that fits.
+    Regions(BTreeMap<usize, Epoch>),
+    /// From a savepoint, by name.
+    Savepoint(String),
+}
+
+/// How the user names the region at `place`: `r1` is the first.
+pub fn region_name(place: usize) -> String {
+    format!("r{}", place + 1)
+}
+
+/// The start of every region, in the order of `folders`, as `asked`.
+///
+/// # Errors
+/// `Invalid` if what is asked for does not exist or does not fit the job; `Corrupt` if nothing fits together.
+pub(crate) async fn starts(asked: &ResumeJob, folders: &[CheckpointFolder], edges: &Edges) -> Result<Vec<Resume>> {
+    let all = |resume| Ok(vec![resume; folders.len()]);
+    match asked {
+        ResumeJob::Fresh => all(Resume::Fresh),
+        ResumeJob::Latest => all(Resume::Latest),
+        ResumeJob::Epoch(epoch) if folders.len() == 1 => all(Resume::Epoch(*epoch)),
+        ResumeJob::Epoch(epoch) => Err(refused("go on from an older checkpoint")
+            .with("epoch", epoch)
+            .with("regions", folders.len())
+            .source("the regions number their checkpoints apart: say which region, as in `--resume r1=7`")),
+        ResumeJob::Regions(epochs) => fitting(epochs, folders, edges).await,
+        ResumeJob::Savepoint(name) => savepoint(name, folders).await,
+    }
+}
+
+async fn savepoint(name: &str, folders: &[CheckpointFolder]) -> Result<Vec<Resume>> {
+    let Some(first) = folders.first() else { return Ok(Vec::new()) };
+    let savepoint = first.savepoint(name).await?;
+    let epoch = |place: usize| savepoint.regions.get(&(place as u32)).map(|epoch| Resume::Epoch(*epoch));
+    let starts: Option<Vec<Resume>> = (0..folders.len()).map(epoch).collect();
+    starts.filter(|starts| starts.len() == savepoint.regions.len()).ok_or_else(|| {
+        refused("go on from savepoint")
+            .with("savepoint", name)
+            .with("its regions", savepoint.regions.len())
+            .with("regions of the job", folders.len())
+            .source("durable steps were added or removed since")
+    })
+}
+
+async fn fitting(asked: &BTreeMap<usize, Epoch>, folders: &[CheckpointFolder], edges: &Edges) -> Result<Vec<Resume>> {
+    if let Some(unknown) = asked.keys().find(|place| **place >= folders.len()) {
+        return Err(refused("go on from an older checkpoint")
+            .with("region", region_name(*unknown))
+            .with("regions", folders.len())
+            .source("the job has no such region"));
+    }
+    let ends = edges.ends().await?;
+    let mut candidates = BTreeMap::new();
+    for (place, folder) in folders.iter().enumerate() {
+        candidates.insert(region_name(place), readable(folder, asked.get(&place).copied(), &ends).await?);
+    }
+    let chosen = consistent_restore(&candidates, &ends)?;
+    let mut starts = Vec::new();
+    for (place, folder) in folders.iter().enumerate() {
+        let region = region_name(place);
+        let chosen = chosen.get(&region).copied().flatten();
+        starts.push(match chosen {
+            Some(epoch) => Resume::Epoch(epoch),
+            // A region that never published begins with nothing; one that did cannot go back to that.
+            None if folder.list().await?.is_empty() => Resume::Latest,
+            None => {
+                return Err(Error::new(Kind::Corrupt, "choose checkpoints that fit together")
+                    .with("region", region)
+                    .source("none of its checkpoints can be used: start in another folder"));
+            }
+        });
+    }
+    Ok(starts)
+}
+
+/// The checkpoints of one region that can be read, with how far it had read and written, oldest first.
+async fn readable(folder: &CheckpointFolder, upto: Option<Epoch>, ends: &[EdgeEnds]) -> Result<Vec<Candidate>> {
+    let mut found = Vec::new();
+    for manifest in folder.restorable(upto).await? {
+        match candidate(folder, &manifest, ends).await {
+            Ok(candidate) => found.push(candidate),
+            Err(error) if error.kind() == Kind::Corrupt => {
+                tracing::warn!("checkpoint {} is passed over: {}", manifest.epoch, error.chain());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+async fn candidate(folder: &CheckpointFolder, manifest: &Manifest, ends: &[EdgeEnds]) -> Result<Candidate> {
+    if let Some(problem) = folder.verify(Some(manifest.epoch)).await?.into_iter().next() {
+        return Err(Error::new(Kind::Corrupt, "verify checkpoint").with("file", problem.path).source(problem.what));
+    }
+    let of_edges =
+        |operator: &str| ends.iter().any(|end| operator == reader_uid(&end.edge) || operator == writer_uid(&end.edge));
+    // In files of format 1 nothing says which operators are inside.
+    let wanted = |file: &StateFile| file.parts.is_empty() || file.parts.keys().any(|operator| of_edges(operator));
+    let entries = folder.load(manifest, wanted).await?;
+    let of = |operator: String| -> Vec<(KeyGroup, &Bytes)> {
+        let mine = entries.iter().filter(|entry| entry.operator == operator);
+        mine.map(|entry| (entry.key_group, &entry.bytes)).collect()
+    };
+    let mut candidate = Candidate { epoch: Some(manifest.epoch), ..Candidate::default() };
+    for end in ends {
+        let (reads, writes) = (of(reader_uid(&end.edge)), of(writer_uid(&end.edge)));
+        if !reads.is_empty() {
+            let read = Positions::read(reads.into_iter().map(|(group, bytes)| (group, bytes.as_ref())))?;
+            candidate.read.insert(end.edge.clone(), read);
+        }
+        if !writes.is_empty() {
+            let writers = WriterState::of(writes.into_iter().map(|(group, bytes)| (group, bytes.as_ref())))?;
+            candidate.written.insert(end.edge.clone(), Positions::written(&writers));
+        }
+    }
+    Ok(candidate)
+}
+
+fn refused(attempted: &'static str) -> Error {
+    Error::new(Kind::Invalid, attempted)
+}

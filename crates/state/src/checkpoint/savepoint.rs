@@ -1,0 +1,203 @@
+//! Savepoints: checkpoints that a user keeps under a name, until the user removes them.
+//!
+//! A savepoint copies nothing. It is one record that names the newest epoch of every region; what these epochs need is kept
+//! however old it is, in the checkpoint folder, the journal and the durable edges, as long as the record exists.
+//!
+//! **Against retention.** Removal of old checkpoints reads the savepoints after it has seen the newest epoch, and a savepoint is
+//! written before it is checked that the epochs it names are still the newest: whichever comes first, the other sees it.
+//! **Against crashes.** The record is written as incomplete, checked, and then marked complete. One that a crash left
+//! incomplete keeps what it names, is shown as such, is refused by a restore, and can be removed.
+//! **Several regions** have durable edges between them, which cannot be trimmed behind a savepoint as their logs are today, and a
+//! full log stops the job: a savepoint of such a job is refused.
+
+use std::collections::BTreeMap;
+
+use forebay_core::element::Epoch;
+use forebay_core::store::Created;
+use forebay_core::{Error, Kind, Result};
+use serde::{Deserialize, Serialize};
+
+use super::folder::CheckpointFolder;
+use super::layout::Layout;
+use super::records::Records;
+use super::sealed::{seal, unseal};
+
+/// Version of the record.
+const FORMAT: u32 = 1;
+/// How often the newest epochs are looked at before a job that checkpoints faster than the store answers is given up on.
+const TRIES_MAX: usize = 20;
+
+/// One savepoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Savepoint {
+    /// Version of the record.
+    pub format: u32,
+    /// Its name, as in the record's path.
+    pub name: String,
+    /// When it was made, microseconds since 1970, for people.
+    pub created_wall_micros: i64,
+    /// The epoch that each region goes on from, by number of the region from 0.
+    pub regions: BTreeMap<u32, Epoch>,
+    /// False until it was checked that nothing of it is missing.
+    pub complete: bool,
+}
+
+// === impl CheckpointFolder ===
+
+impl CheckpointFolder {
+    /// Keeps the newest checkpoint as `name`. The job may be running or not. Dropped half-way, it leaves at most an incomplete one.
+    ///
+    /// # Errors
+    /// `Invalid` if a savepoint of that name exists, if the name cannot be a file's, if the job has no checkpoint yet or
+    /// several regions; `Corrupt` if the newest checkpoint cannot be read; `Unavailable` if checkpoints follow each other so fast
+    /// that none could be kept.
+    pub async fn create_savepoint(&self, name: &str) -> Result<Savepoint> {
+        let path = self.records.layout.savepoint(name)?;
+        for _ in 0..TRIES_MAX {
+            let regions = self.newest_of_each_region(name).await?;
+            let created_wall_micros = self.env.wall_micros();
+            let begun =
+                Savepoint { format: FORMAT, name: name.to_string(), created_wall_micros, regions, complete: false };
+            if self.records.store.create(&path, seal(&begun)?).await? != Created::New {
+                return Err(failed("create savepoint", Kind::Invalid, name)
+                    .source("there is one of this name: choose another, or remove it first"));
+            }
+            if self.newest_of_each_region(name).await? == begun.regions {
+                return self.complete(begun, &path).await;
+            }
+            self.records.store.delete(&path).await?;
+        }
+        Err(failed("create savepoint", Kind::Unavailable, name)
+            .source("the job took another checkpoint each time: try again, or lengthen its checkpoint_interval"))
+    }
+
+    async fn complete(&self, begun: Savepoint, path: &str) -> Result<Savepoint> {
+        for (region, epoch) in &begun.regions {
+            let problems = self.clone().of_region(*region).verify(Some(*epoch)).await?;
+            if let Some(problem) = problems.first() {
+                self.records.store.delete(path).await?;
+                return Err(failed("create savepoint", Kind::Corrupt, &begun.name)
+                    .with("region", format!("r{}", region + 1))
+                    .with("file", &problem.path)
+                    .source(problem.what.clone()));
+            }
+        }
+        let complete = Savepoint { complete: true, ..begun };
+        self.records.store.put(path, seal(&complete)?).await?;
+        Ok(complete)
+    }
+
+    async fn newest_of_each_region(&self, name: &str) -> Result<BTreeMap<u32, Epoch>> {
+        let mut newest = BTreeMap::new();
+        let regions = self.regions().await?;
+        if regions.len() > 1 {
+            return Err(failed("create savepoint", Kind::Invalid, name).with("regions", regions.len()).source(
+                "a job with durable steps cannot have one yet: drain it, and keep a copy of its checkpoint folder",
+            ));
+        }
+        for region in regions {
+            let folder = self.clone().of_region(region);
+            let epoch = folder.records.epochs().await?.last().copied();
+            let none = || failed("create savepoint", Kind::Invalid, name).with("region", format!("r{}", region + 1));
+            let epoch = epoch.ok_or_else(|| none().source("it has no checkpoint yet"))?;
+            if folder.records.epoch(epoch).await?.state_of.is_none() {
+                return Err(none().source("it has no checkpoint yet: try again after its first"));
+            }
+            newest.insert(region, epoch);
+        }
+        match newest.is_empty() {
+            false => Ok(newest),
+            true => Err(failed("create savepoint", Kind::Invalid, name)
+                .with("job", self.records.layout.job())
+                .with("checkpoints", self.records.store.location())
+                .source("the job has no checkpoint there")),
+        }
+    }
+
+    /// The job's regions that have a folder, ascending.
+    ///
+    /// # Errors
+    /// Whatever the store fails with.
+    pub async fn regions(&self) -> Result<Vec<u32>> {
+        let job = self.records.layout.job();
+        let entries = self.records.store.list(job).await?;
+        let mut regions: Vec<u32> = entries.iter().filter_map(|entry| Layout::region_of(job, &entry.path)).collect();
+        regions.sort_unstable();
+        regions.dedup();
+        Ok(regions)
+    }
+
+    /// The job's savepoints by name, incomplete ones too.
+    ///
+    /// # Errors
+    /// `Corrupt`, naming the file, if one cannot be read.
+    pub async fn savepoints(&self) -> Result<Vec<Savepoint>> {
+        self.records.savepoints().await
+    }
+
+    /// The savepoint `name`, to be restored.
+    ///
+    /// # Errors
+    /// `Invalid` if there is none of that name, or it was never completed; `Corrupt` if it cannot be read.
+    pub async fn savepoint(&self, name: &str) -> Result<Savepoint> {
+        self.records.layout.savepoint(name)?;
+        let all = self.records.savepoints().await?;
+        let Some(found) = all.iter().find(|savepoint| savepoint.name == name) else {
+            let names: Vec<&str> = all.iter().map(|savepoint| savepoint.name.as_str()).collect();
+            let known = if names.is_empty() { "none".to_string() } else { names.join(", ") };
+            return Err(failed("find savepoint", Kind::Invalid, name).with("savepoints", known));
+        };
+        if !found.complete {
+            return Err(failed("find savepoint", Kind::Invalid, name)
+                .source("it was begun and not completed: remove it, and use another"));
+        }
+        Ok(found.clone())
+    }
+
+    /// Removes the savepoint `name`; what only it kept goes with the job's next checkpoint.
+    ///
+    /// # Errors
+    /// `Invalid` if there is none of that name.
+    pub async fn remove_savepoint(&self, name: &str) -> Result<()> {
+        let path = self.records.layout.savepoint(name)?;
+        if self.records.store.read(&path).await?.is_none() {
+            return Err(failed("remove savepoint", Kind::Invalid, name).source("there is none of this name"));
+        }
+        self.records.store.delete(&path).await
+    }
+}
+
+// === impl Records ===
+
+impl Records {
+    pub(super) async fn savepoints(&self) -> Result<Vec<Savepoint>> {
+        let mut found = Vec::new();
+        for entry in self.store.list(&self.layout.savepoints()).await? {
+            // It may have been removed since.
+            let Some(bytes) = self.store.read(&entry.path).await? else { continue };
+            let savepoint: Savepoint = unseal(&entry.path, &bytes)?;
+            if savepoint.format > FORMAT {
+                return Err(failed("read savepoint", Kind::Invalid, &savepoint.name)
+                    .with("format", savepoint.format)
+                    .source(format!("written by a newer release; this one reads up to format {FORMAT}")));
+            }
+            found.push(savepoint);
+        }
+        Ok(found)
+    }
+
+    /// Epochs of this region that savepoints name, ascending.
+    pub(super) async fn pinned(&self) -> Result<Vec<Epoch>> {
+        let region = self.layout.number();
+        let savepoints = self.savepoints().await?;
+        let mut pinned: Vec<Epoch> =
+            savepoints.iter().filter_map(|savepoint| savepoint.regions.get(&region).copied()).collect();
+        pinned.sort_unstable();
+        pinned.dedup();
+        Ok(pinned)
+    }
+}
+
+fn failed(attempted: &str, kind: Kind, name: &str) -> Error {
+    Error::new(kind, attempted).with("savepoint", name)
+}

@@ -1,0 +1,141 @@
+//! What a savepoint keeps, what it refuses, and what crashes leave.
+
+use super::*;
+use crate::checkpoint::PlantedBug;
+
+/// A job that has published this many checkpoints, with no more than one kept, and a savepoint after the second.
+async fn with_savepoint(process: &Process, checkpoints: u64) -> Started {
+    let started = process.restart(Resume::Fresh).await.unwrap();
+    for count in 0..checkpoints {
+        process.epoch(&started, Epoch(count + 2), count).await.unwrap();
+        process.folder.retain(1).await.unwrap();
+        if count == 1 {
+            let savepoint = process.folder.create_savepoint("before-upgrade").await.unwrap();
+            assert_eq!(savepoint.regions, [(0, Epoch(3))].into());
+        }
+    }
+    started
+}
+
+#[test]
+fn a_savepoint_stays_restorable_however_old_it_is() {
+    let process = Process::new(&MemoryDisk::new(), 1);
+    block_on(async {
+        with_savepoint(&process, 10).await;
+        assert_eq!(process.folder.verify(None).await.unwrap(), []);
+        let epochs: Vec<Epoch> = process.folder.list().await.unwrap().iter().map(|info| info.epoch).collect();
+        assert_eq!(epochs, [Epoch(3), Epoch(11)]);
+        let savepoint = process.folder.savepoint("before-upgrade").await.unwrap();
+        let started = process.restart(Resume::Epoch(savepoint.regions[&0])).await.unwrap();
+        assert_eq!(process.count(&started).await.unwrap(), 2);
+    });
+}
+
+#[test]
+fn nothing_that_a_savepoint_may_ask_for_is_said_to_be_free() {
+    let process = Process::new(&MemoryDisk::new(), 1);
+    block_on(async {
+        with_savepoint(&process, 10).await;
+        assert_eq!(process.folder.retain(1).await.unwrap(), Some(Epoch(3)));
+        process.folder.remove_savepoint("before-upgrade").await.unwrap();
+        assert_eq!(process.folder.retain(1).await.unwrap(), Some(Epoch(11)));
+        assert_eq!(process.restart(Resume::Epoch(Epoch(3))).await.unwrap_err().kind(), Kind::Invalid);
+    });
+}
+
+#[test]
+fn removal_that_forgets_savepoints_is_noticed() {
+    let disk = MemoryDisk::new();
+    let mut process = Process::new(&disk, 1);
+    process.folder = process.folder.clone().with_bug(Some(PlantedBug::TrimSavepoints));
+    block_on(async {
+        with_savepoint(&process, 10).await;
+        assert_ne!(process.folder.verify(None).await.unwrap(), []);
+    });
+}
+
+#[test]
+fn names_are_taken_once_and_found_again() {
+    let process = Process::new(&MemoryDisk::new(), 1);
+    block_on(async {
+        with_savepoint(&process, 3).await;
+        let error = process.folder.create_savepoint("before-upgrade").await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid);
+        let error = process.folder.savepoint("other").await.unwrap_err();
+        assert!(error.to_string().contains("savepoints=before-upgrade"), "{error}");
+        let error = process.folder.remove_savepoint("other").await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid);
+    });
+}
+
+#[test]
+fn a_job_without_a_checkpoint_or_with_several_regions_has_no_savepoint() {
+    let process = Process::new(&MemoryDisk::new(), 1);
+    block_on(async {
+        assert_eq!(process.folder.create_savepoint("early").await.unwrap_err().kind(), Kind::Invalid);
+        let started = process.restart(Resume::Fresh).await.unwrap();
+        let error = process.folder.create_savepoint("early").await.unwrap_err();
+        assert!(error.chain().contains("after its first"), "{}", error.chain());
+        process.epoch(&started, Epoch(2), 0).await.unwrap();
+        process.folder.clone().of_region(1).restart(Resume::Fresh, &Committers::new()).await.unwrap();
+        let error = process.folder.create_savepoint("cut").await.unwrap_err();
+        assert!(error.chain().contains("durable steps"), "{}", error.chain());
+        assert_eq!(process.folder.savepoints().await.unwrap(), []);
+    });
+}
+
+#[test]
+fn a_crash_while_one_is_made_leaves_a_savepoint_that_is_refused_and_can_be_removed() {
+    let disk = MemoryDisk::new();
+    let process = Process::new(&disk, 1);
+    block_on(async {
+        let started = process.restart(Resume::Fresh).await.unwrap();
+        process.epoch(&started, Epoch(2), 0).await.unwrap();
+        let path = process.folder.records.layout.savepoint("half").unwrap();
+        let half = crate::checkpoint::Savepoint {
+            format: 1,
+            name: "half".to_string(),
+            created_wall_micros: 0,
+            regions: [(0, Epoch(2))].into(),
+            complete: false,
+        };
+        process.store.put(&path, crate::checkpoint::sealed::seal(&half).unwrap()).await.unwrap();
+        let error = process.folder.savepoint("half").await.unwrap_err();
+        assert!(error.chain().contains("not completed"), "{}", error.chain());
+        process.folder.remove_savepoint("half").await.unwrap();
+        assert_eq!(process.folder.savepoints().await.unwrap(), []);
+    });
+}
+
+#[test]
+fn damage_of_a_savepoint_stops_removal_and_names_the_file() {
+    let disk = MemoryDisk::new();
+    let process = Process::new(&disk, 1);
+    block_on(async {
+        with_savepoint(&process, 3).await;
+        assert!(disk.flip_byte("job/savepoint/before-upgrade.json", 20));
+        let error = process.folder.retain(1).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Corrupt);
+        assert!(error.to_string().contains("before-upgrade.json"), "{error}");
+    });
+}
+
+#[test]
+fn only_what_was_not_given_up_is_restorable() {
+    let process = Process::new(&MemoryDisk::new(), 1);
+    block_on(async {
+        let started = process.restart(Resume::Fresh).await.unwrap();
+        for count in 0..4 {
+            process.epoch(&started, Epoch(count + 2), count).await.unwrap();
+        }
+        let epochs =
+            |found: Vec<crate::checkpoint::Manifest>| -> Vec<u64> { found.iter().map(|m| m.epoch.0).collect() };
+        assert_eq!(epochs(process.folder.restorable(None).await.unwrap()), [2, 3, 4, 5]);
+        assert_eq!(epochs(process.folder.restorable(Some(Epoch(4))).await.unwrap()), [2, 3, 4]);
+        // Back to 3: the claim, 6, holds its state, and 4 and 5 are given up.
+        process.restart(Resume::Epoch(Epoch(3))).await.unwrap();
+        assert_eq!(epochs(process.folder.restorable(None).await.unwrap()), [2, 3, 6]);
+        assert_eq!(process.folder.restorable(Some(Epoch(5))).await.unwrap_err().kind(), Kind::Invalid);
+        assert_eq!(process.folder.restorable(Some(Epoch(9))).await.unwrap_err().kind(), Kind::Invalid);
+    });
+}
