@@ -174,6 +174,8 @@ def test_predictions_meet_their_labels_and_are_measured() -> None:
     shown = [{"at": "2026-01-01T00:00:00Z", "request": row, "score": 0.9 if row else 0.2} for row in range(3)]
     clicked = [{"at": "2026-01-01T00:00:05Z", "request": row, "click": row == 1} for row in range(3)]
     labels = testing.rows(clicked).watermark("at")
-    judged = testing.rows(shown).watermark("at").feedback(labels, on="request", wait="1m", retention="1h")
-    found = judged.metrics(score="score", label="click", allowed_lateness="1h").collect(kinds="change").rows()[-1]
+    judged = (
+        testing.rows(shown).watermark("at").feedback(labels, on="request", wait="1m", retention="1h", prefix="click_")
+    )
+    found = judged.metrics(score="score", label="click_click").collect(kinds="change").rows()[-1]
     assert (found["predictions"], found["labelled"], found["accuracy"]) == (3, 3, pytest.approx(2 / 3))
