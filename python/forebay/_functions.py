@@ -28,10 +28,6 @@ class Functions(Operators):
         """True where the value is not null."""
         return self._around("(", " IS NOT NULL)")
 
-    def fill_null(self, value: object) -> Expression:
-        """The value, or the other where it is null."""
-        return self._function("coalesce", value)
-
     def between(self, low: object, high: object) -> Expression:
         """True from `low` to `high`, both included."""
         return (self >= low) & (self <= high)

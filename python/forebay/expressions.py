@@ -106,6 +106,10 @@ class Expression(Functions):
             return lit(False).alias(self.name or "is_in")
         return _made("(", self, " IN (", *_listed(values), "))")
 
+    def fill_null(self, value: object) -> Expression:
+        """The value, or the other where it is null."""
+        return self.is_null().if_else(value, self)
+
     def if_else(self, if_true: object, if_false: object) -> Expression:
         """One value where this is true, the other where it is false or null."""
         return _made("CASE WHEN ", self, " THEN ", lit(if_true), " ELSE ", lit(if_false), " END")

@@ -19,6 +19,18 @@ PEOPLE = [
     {"id": 3, "name": "Cid", "age": 50},
 ]
 
+ONE = testing.rows(
+    pa.table(
+        {
+            "text": [" One two "],
+            "none": pa.array([None], pa.string()),
+            "at": [datetime.datetime(2026, 2, 3, 4, 5, 6)],
+            "number": [-2.25],
+            "struct": [{"a": 1}],
+        }
+    )
+)
+
 
 @pytest.fixture(scope="module")
 def people() -> fb.DataFrame:
@@ -54,6 +66,49 @@ def test_constants_come_through_as_they_are(people: fb.DataFrame) -> None:
     }
     row = people.select(**values).take(1)[0]
     assert row == values
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        (fb.col("text").str.lower(), " one two "),
+        (fb.col("text").str.upper(), " ONE TWO "),
+        (fb.col("text").str.strip(), "One two"),
+        (fb.col("text").str.length(), 9),
+        (fb.col("text").str.contains("One"), True),
+        (fb.col("text").str.startswith(" O"), True),
+        (fb.col("text").str.endswith("x"), False),
+        (fb.col("text").str.match("t.o"), True),
+        (fb.col("text").str.replace(" ", "-"), "-One-two-"),
+        (fb.col("text").str.left(2), " O"),
+        (fb.col("text").str.right(2), "o "),
+        (fb.col("text").str.reverse(), " owt enO "),
+        (fb.col("text").str.concat("|", fb.col("none")), " One two |"),
+        (fb.col("at").dt.year(), 2026),
+        (fb.col("at").dt.month(), 2),
+        (fb.col("at").dt.day(), 3),
+        (fb.col("at").dt.hour(), 4),
+        (fb.col("at").dt.minute(), 5),
+        (fb.col("at").dt.second(), 6),
+        (fb.col("at").dt.date(), datetime.date(2026, 2, 3)),
+        (fb.col("at").dt.truncate("hour"), datetime.datetime(2026, 2, 3, 4)),
+        (fb.col("number").abs(), 2.25),
+        (fb.col("number").ceil(), -2.0),
+        (fb.col("number").floor(), -3.0),
+        (fb.col("number").round(1), -2.3),
+        ((fb.col("number") * fb.col("number")).sqrt(), 2.25),
+        (fb.col("number").abs().log().exp().round(3), 2.25),
+        (fb.col("number") % 2, -0.25),
+        (fb.col("number").between(-3, -2), True),
+        (fb.col("none").fill_null("other"), "other"),
+        ((fb.col("number") > 0).if_else("more", "less"), "less"),
+        (fb.col("number").cast(int), -2),
+        (fb.col("text").cast(int, strict=False), None),
+        (fb.col("struct")["a"], 1),
+    ],
+)
+def test_functions_compute(expression: fb.Expression, value: Any) -> None:
+    assert ONE.select(x=expression).take(1) == [{"x": value}]
 
 
 def test_the_schema_is_known_without_running(people: fb.DataFrame) -> None:
