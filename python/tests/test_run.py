@@ -97,9 +97,9 @@ def test_a_savepoint_is_kept_and_gone_on_from(tmp_path: Path) -> None:
         suspended = run.wait()
     assert suspended is not None
     assert suspended.outcome == "stopped"
-    with job.run(checkpoints=tmp_path / "checkpoints", resume="savepoint:nowhere") as run:
-        with pytest.raises(fb.errors.Error, match="nowhere"):
-            run.wait()
+    nowhere = job.run(checkpoints=tmp_path / "checkpoints", resume="savepoint:nowhere")
+    with nowhere, pytest.raises(fb.errors.Error, match="nowhere"):
+        nowhere.wait()
 
 
 def test_first_rows_come_before_the_end_and_closing_cancels() -> None:

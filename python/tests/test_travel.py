@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import functions_under_test as functions
 import pytest
-from worker_process import HANG_SECONDS, PACKAGE
 
 import forebay as fb
+import functions_under_test as functions
 from forebay._function import Bound, Function
+from worker_process import HANG_SECONDS, PACKAGE
 
 SCRIPT = """
 import forebay as fb
@@ -33,7 +33,7 @@ print(bound.table(tempfile.mkdtemp())["version"])
 """
 
 
-def table(function: Function, folder: Path) -> dict[str, Any]:
+def table(function: Any, folder: Path) -> dict[str, Any]:
     """The table of a function in a job."""
     return Bound(function, tuple(parameter.name for parameter in function.parameters)).table(str(folder))
 
