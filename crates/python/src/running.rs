@@ -15,7 +15,7 @@ use futures::channel::oneshot::{Receiver, Sender, channel};
 use futures::future::{Either, pending, select};
 use pyo3::prelude::*;
 
-use crate::background::{Promise, caught};
+use crate::background::{self, Promise, caught};
 use crate::errors::Failure;
 use crate::order::{Order, Places, runtime};
 
@@ -23,6 +23,8 @@ use crate::order::{Order, Places, runtime};
 #[pyclass(frozen)]
 pub struct Run {
     shared: Arc<Shared>,
+    order: Order,
+    places: Places,
     stop: Once<Stop>,
     cancel: Once<()>,
 }
@@ -33,7 +35,8 @@ struct Shared {
     watch: Arc<Watch>,
     /// The counts of a job that has ended.
     last: OnceLock<Progress>,
-    planned: Promise<Result<(), Failure>>,
+    /// The job's name, once it is planned.
+    planned: Promise<Result<String, Failure>>,
     ended: Promise<Result<String, Failure>>,
 }
 
@@ -50,7 +53,13 @@ impl Run {
     pub fn start(py: Python<'_>, order: Order, places: Places) -> PyResult<Self> {
         let ((stop, stopped), (cancel, cancelled)) = (channel(), channel());
         let shared = Arc::new(Shared::default());
-        let run = Self { shared: Arc::clone(&shared), stop: Once::new(stop), cancel: Once::new(cancel) };
+        let run = Self {
+            shared: Arc::clone(&shared),
+            order: order.clone(),
+            places: places.clone(),
+            stop: Once::new(stop),
+            cancel: Once::new(cancel),
+        };
         std::thread::spawn(move || shared.work(&order, &places, stopped, cancelled));
         match run.shared.planned.wait(py, None)? {
             Some(Err(failure)) => Err(failure.raise(py)),
@@ -89,6 +98,17 @@ impl Run {
     /// Takes nothing new and ends with a checkpoint that keeps what is in flight.
     fn suspend(&self) {
         self.stop.give(Stop::Suspend);
+    }
+
+    /// Keeps the newest checkpoint as `name`, whether the job is running or not; returns what `resume` calls it.
+    fn savepoint(&self, py: Python<'_>, name: String) -> PyResult<String> {
+        let (shared, order, places) = (Arc::clone(&self.shared), self.order.clone(), self.places.clone());
+        let Some(Ok(job)) = shared.planned.wait(py, None)? else {
+            return Err(Failure::from(Error::new(Kind::Invalid, "create savepoint")).raise(py));
+        };
+        background::answer(py, move || {
+            runtime()?.block_on(async { places.savepoint(&job, &order.machine()?, &name).await })
+        })
     }
 
     /// Drops work; what no checkpoint covers is not output.
@@ -151,7 +171,7 @@ impl Shared {
         let machine = order.machine()?;
         let prepared = order.plan(&machine).await?;
         let options = places.options(&prepared.plan.graph.job)?;
-        self.planned.set(Ok(()));
+        self.planned.set(Ok(prepared.plan.graph.job.clone()));
         let stop = told(stopped).boxed();
         Ok(forebay_engine::run(&prepared, &options, &machine, stop, &self.watch).await?)
     }

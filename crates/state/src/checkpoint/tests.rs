@@ -18,7 +18,7 @@ use forebay_core::key_group::KeyGroup;
 use forebay_core::sink::{Committer, Guarantee};
 use forebay_core::store::Store;
 use forebay_core::testing::{ManualEnv, MemoryDisk};
-use forebay_core::{Kind, Result};
+use forebay_core::{Error, Kind, Result};
 use futures::executor::block_on;
 use futures::future::BoxFuture;
 
