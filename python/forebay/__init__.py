@@ -3,20 +3,26 @@
 >>> import forebay as fb
 >>> fb.col("price") * 2
 <("price" * 2)>
+
+Names are imported when they are first used, so that workers and scripts load only what they need.
 """
 
 from __future__ import annotations
 
-from forebay import ai, errors
-from forebay.dataflow import DataFrame
-from forebay.expressions import Expression, col, count, expr, function, lit
-from forebay.io import Table, read_csv, read_images, read_jsonl, read_parquet, table
-from forebay.job import Job
-from forebay.models import Model
-from forebay.result import DeadLetterWarning, Result
-from forebay.run import Report, Run
-from forebay.types import Tensor
-from forebay.udf import cls, func, method
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from forebay import ai, errors, testing
+    from forebay.dataflow import DataFrame
+    from forebay.expressions import Expression, col, count, expr, function, lit
+    from forebay.io import Table, read_csv, read_images, read_jsonl, read_parquet, table
+    from forebay.job import Job
+    from forebay.models import Model
+    from forebay.result import DeadLetterWarning, Result
+    from forebay.run import Report, Run
+    from forebay.types import Tensor
+    from forebay.udf import cls, func, method
 
 __all__ = [
     "DataFrame",
@@ -44,4 +50,35 @@ __all__ = [
     "read_jsonl",
     "read_parquet",
     "table",
+    "testing",
 ]
+
+_MODULES: Final = {
+    "dataflow": ["DataFrame"],
+    "expressions": ["Expression", "col", "count", "expr", "function", "lit"],
+    "io": ["Table", "read_csv", "read_images", "read_jsonl", "read_parquet", "table"],
+    "job": ["Job"],
+    "models": ["Model"],
+    "result": ["DeadLetterWarning", "Result"],
+    "run": ["Report", "Run"],
+    "types": ["Tensor"],
+    "udf": ["cls", "func", "method"],
+}
+_PLACES: Final = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is asked for the first time."""
+    if name in _PLACES:
+        found = getattr(import_module(f"forebay.{_PLACES[name]}"), name)
+    elif name in __all__:
+        found = import_module(f"forebay.{name}")
+    else:
+        raise AttributeError(f"module 'forebay' has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__

@@ -51,7 +51,7 @@ def columns(job: dict[str, Any]) -> list[str]:
 
 
 def start(
-    job: dict[str, Any], *, checkpoints: str, journal: str | None, resume: bool, keep: int, python: str
+    job: dict[str, Any], *, checkpoints: str, journal: str | None, resume: str | None, keep: int, python: str
 ) -> _native.Run:
     """Plans and starts a job."""
     with raised():

@@ -6,13 +6,12 @@ of memory, an overloaded service) is raised and fails the call.
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import reprlib
 import traceback
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
@@ -22,8 +21,21 @@ from forebay._function import Bound, Parameter
 from forebay.errors import DataError, Error, InvalidError
 from forebay.types import Slot
 
+if TYPE_CHECKING:
+    from asyncio import Runner
+
 # A traceback through a deep recursion is cut in the middle; 16 KiB hold some 100 frames.
 _REASON_CHARACTERS: Final = 16 << 10
+# What conversion raises for results that do not fit.
+_MISFITS: Final = (
+    pa.ArrowInvalid,
+    pa.ArrowNotImplementedError,
+    TypeError,
+    ValueError,
+    KeyError,
+    AttributeError,
+    OverflowError,
+)
 _SHOWN: Final = reprlib.Repr()
 _SHOWN.maxstring = _SHOWN.maxother = 200
 
@@ -36,7 +48,7 @@ class Executor:
         self._bound = bound
         self._outputs = bound.function.outputs
         self._call = bound.function.load()
-        self._loop = asyncio.Runner() if bound.function.asynchronous else None
+        self._loop = _loop() if bound.function.asynchronous else None
 
     def answer(self, rows: pa.RecordBatch) -> tuple[pa.RecordBatch, list[RowFailure]]:
         """The answers to all rows, null where a row failed, and why those failed.
@@ -79,7 +91,7 @@ class Executor:
     def _fitted(self, convert: Any, *arguments: Any) -> pa.Array:
         try:
             return convert(*arguments)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError, OverflowError) as error:
+        except _MISFITS as error:
             raise DataError(f"function {self._bound.label} {error}") from None
 
     def _rows(self, columns: list[Any], rows: int) -> tuple[pa.RecordBatch, list[RowFailure]]:
@@ -107,33 +119,35 @@ class Executor:
         self, results: list[Any], arguments: list[dict[str, Any]], failures: dict[int, RowFailure]
     ) -> pa.RecordBatch:
         """The columns of the results; rows whose result does not fit join the failures."""
-        parts: list[list[Any]] = []
-        for row, result in enumerate(results):
-            try:
-                parts.append(self._checked(result))
-            except (
-                pa.ArrowInvalid,
-                pa.ArrowTypeError,
-                TypeError,
-                ValueError,
-                KeyError,
-                AttributeError,
-                OverflowError,
-            ) as error:
-                what = f"function {self._bound.label} returned {_SHOWN.repr(result)}: {error}"
-                failures[row] = RowFailure(row, "Data", f"{what}\n{_shown(arguments[row])}")
-                parts.append([None] * len(self._outputs))
+        try:
+            return self._columns([self._parts(result) for result in results])
+        except _MISFITS:
+            parts = [self._fitting(row, result, arguments[row], failures) for row, result in enumerate(results)]
+            return self._columns(parts)
+
+    def _fitting(
+        self, row: int, result: Any, arguments: dict[str, Any], failures: dict[int, RowFailure]
+    ) -> Sequence[Any]:
+        """The values of one row; nulls, and a failure, if they do not fit."""
+        try:
+            parts = self._parts(result)
+            self._columns([parts])
+            return parts
+        except _MISFITS as error:
+            what = f"function {self._bound.label} returned {_SHOWN.repr(result)}: {error}"
+            failures[row] = RowFailure(row, "Data", f"{what}\n{_shown(arguments)}")
+            return [None] * len(self._outputs)
+
+    def _columns(self, parts: list[Sequence[Any]]) -> pa.RecordBatch:
         columns = ([each[index] for each in parts] for index in range(len(self._outputs)))
         made = [_convert.column_of_rows(column, slot) for column, slot in zip(columns, self._outputs, strict=True)]
         return _batch_of(made, self._outputs)
 
-    def _checked(self, result: Any) -> list[Any]:
-        """The values of the outputs, each of which fits."""
-        several = self._bound.function.several and result is not None
-        parts = _fields(result, self._outputs) if several else [result] * len(self._outputs)
-        for part, slot in zip(parts, self._outputs, strict=True):
-            _convert.column_of_rows([part], slot)
-        return list(parts)
+    def _parts(self, result: Any) -> Sequence[Any]:
+        """The values of the outputs; all null where there is no result."""
+        if result is None or not self._bound.function.several:
+            return [result] * len(self._outputs)
+        return _fields(result, self._outputs)
 
     def _named(self, values: Sequence[Any]) -> dict[str, Any]:
         return {each.name: value for each, value in zip(self._bound.parameters, values, strict=True)}
@@ -158,7 +172,15 @@ def _ours(frame: TracebackType) -> bool:
     return (frame.tb_frame.f_globals.get("__package__") or "").partition(".")[0] in ("forebay", "asyncio")
 
 
+def _loop() -> Runner:
+    import asyncio
+
+    return asyncio.Runner()
+
+
 async def _all_at_once(call: Any, arguments: list[dict[str, Any]]) -> list[Any]:
+    import asyncio
+
     return list(await asyncio.gather(*(call(**each) for each in arguments), return_exceptions=True))
 
 

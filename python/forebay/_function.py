@@ -126,7 +126,11 @@ class Function:
         )
 
     def asked_with(self, given: tuple[str, ...]) -> Bound:
-        """What a worker is sent that is given these parameters."""
+        """What a worker is sent that is given these parameters.
+
+        Raises: InvalidError if it has other ones.
+        """
+        self._bound((), {name: lit(None) for name in given})
         return Bound(self, given)
 
     def __reduce__(self) -> str | tuple[Any, ...]:

@@ -20,6 +20,12 @@ class Run:
     def drain(self) -> None:
         """Takes nothing new."""
 
+    def suspend(self) -> None:
+        """Takes nothing new, and keeps what is in flight in a checkpoint."""
+
+    def savepoint(self, name: str) -> str:
+        """Keeps the newest checkpoint under a name."""
+
     def cancel(self) -> None:
         """Drops what is in flight."""
 
@@ -40,7 +46,7 @@ def run(
     *,
     checkpoints: str,
     journal: str | None = None,
-    resume: bool = False,
+    resume: str | None = None,
     keep: int = 3,
     python: str | None = None,
 ) -> Run:

@@ -56,7 +56,16 @@ def version(bound: Bound, content: bytes) -> str:
         return hashlib.sha256(content).hexdigest()[:16]
     digest = hashlib.sha256("\0".join(parts).encode())
     if function.owner is not None:
-        digest.update(cloudpickle.dumps(function.owner.arguments))
+        digest.update(cloudpickle.dumps(_ordered(function.owner.arguments)))
     cells = inspect.getclosurevars(inspect.unwrap(function.plain)).nonlocals
-    digest.update(cloudpickle.dumps(sorted(cells.items(), key=lambda each: each[0])))
+    digest.update(cloudpickle.dumps(_ordered(dict(sorted(cells.items())))))
     return digest.hexdigest()[:16]
+
+
+def _ordered(value: Any) -> Any:
+    """The value with its sets in an order that is the same in every process."""
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=repr)
+    if isinstance(value, dict):
+        return {key: _ordered(each) for key, each in value.items()}
+    return [_ordered(each) for each in value] if isinstance(value, list | tuple) else value

@@ -12,19 +12,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from forebay._graph import Node
 from forebay._options import Duration, duration
-from forebay._settings import aggregates_of, key_of, keys_of, named_expressions, pairs_of, without_none
-from forebay.ending import Ending
+from forebay._settings import named_expressions, pairs_of, without_none
 from forebay.errors import InvalidError
 from forebay.expressions import Expression, col, expr
+from forebay.keyed import Keyed
 
 if TYPE_CHECKING:
     from forebay.io import Table
 
 OnError = Literal["dead_letter", "fail", "null"]
-Keys = str | Expression | Sequence[str | Expression]
 
 
-class DataFrame(Ending):
+class DataFrame(Keyed):
     """Rows that are not there yet.
 
     >>> import forebay as fb
@@ -119,99 +118,13 @@ class DataFrame(Ending):
             "join", {"table": {"format": other.format, "path": other.path}, **without_none(settings)}, uid
         )
 
-    # === event time and keys ===
-
-    def watermark(
-        self,
-        time: str,
-        *,
-        out_of_order: Duration | None = None,
-        files: Literal["any_order", "in_order"] | None = None,
-        idle: Duration | None = None,
-        max_drift: Duration | None = None,
-    ) -> DataFrame:
-        """Says which column is the event time, and how far out of order; stands directly behind `read_*`."""
-        if self.node.kind != "source":
-            raise InvalidError("watermark stands directly behind the read_* that it is about")
-        given = {"out_of_order": out_of_order, "idle": idle, "max_drift": max_drift}
-        times = {key: duration(value) for key, value in given.items() if value is not None}
-        settings = {**self.node.settings, "watermark": without_none({"time": time, "files": files}) | times}
-        return DataFrame(Node("source", (), settings, self.node.uid))
-
-    def window(
-        self,
-        *,
-        aggregates: Sequence[Expression] | Mapping[str, Expression],
-        by: Keys = (),
-        tumble: Duration | None = None,
-        slide: Mapping[str, Duration] | None = None,
-        session: Duration | None = None,
-        allowed_lateness: Duration | None = None,
-        uid: str | None = None,
-    ) -> DataFrame:
-        """Aggregates of the rows of a key by event time; one of `tumble`, `slide` and `session` says over how long."""
-        settings = {
-            "tumble": tumble and duration(tumble),
-            "slide": slide and {key: duration(value) for key, value in slide.items()},
-            "session": session and duration(session),
-            "by": keys_of(by) or None,
-            "aggregates": aggregates_of(aggregates),
-            "allowed_lateness": allowed_lateness and duration(allowed_lateness),
-        }
-        return self._step("window", without_none(settings), uid)
-
-    def deduplicate(
-        self,
-        by: Keys,
-        *,
-        keep: Literal["first", "last"] | None = None,
-        order: Literal["arrival", "event_time"] | None = None,
-        ttl: Duration | None = None,
-        uid: str | None = None,
-    ) -> DataFrame:
-        """Keeps one row of each key."""
-        settings = {"by": keys_of(by), "keep": keep, "order": order, "ttl": ttl and duration(ttl)}
-        return self._step("deduplicate", without_none(settings), uid)
-
-    def top(
-        self,
-        rows: int,
-        *,
-        order: Keys,
-        by: Keys = (),
-        rank: str | None = None,
-        ttl: Duration | None = None,
-        uid: str | None = None,
-    ) -> DataFrame:
-        """Keeps the first rows of each key in an order; `col("x").desc()` counts downwards."""
-        order_by = [order] if isinstance(order, str | Expression) else list(order)
-        settings = {
-            "rows": rows,
-            "by": keys_of(by) or None,
-            "order": [key_of(each) for each in order_by],
-            "rank": rank,
-            "ttl": ttl and duration(ttl),
-        }
-        return self._step("top", without_none(settings), uid)
-
-    def durable(
-        self,
-        *,
-        mode: Literal["commit_read", "id_dedupe"] | None = None,
-        quota: str | None = None,
-        uid: str | None = None,
-    ) -> DataFrame:
-        """Cuts the job: what is before and what is behind checkpoint and restart apart."""
-        return self._step("durable", without_none({"mode": mode, "quota": quota}), uid)
-
-    def side_output(self, output: str) -> DataFrame:
-        """Rows that the last step lets go beside its own, such as `"late"` of a window."""
-        return self._step("side", {"name": output}, None)
-
     # === inside ===
 
     def _step(self, kind: str, settings: Mapping[str, Any], uid: str | None) -> DataFrame:
         return DataFrame(Node(kind, (self.node,), settings, uid))
+
+    def _of(self, node: Node) -> DataFrame:
+        return DataFrame(node)
 
     def _expressions(self, kind: str, named: dict[str, Expression], uid: str | None, on_error: str | None) -> DataFrame:
         return self._step(kind, {"expressions": named, "on_error": on_error}, uid)

@@ -163,7 +163,7 @@ def _batches(run: Run, folder: Path) -> Iterator[pa.RecordBatch]:
     read: set[Path] = set()
     ended = False
     while not ended:
-        ended = run.wait(_LOOK_SECONDS) is not None
+        ended = run.ended(_LOOK_SECONDS) is not None
         new = set((folder / "rows").glob("part-*.parquet")) - read
         for file in sorted(new, key=_position):
             yield from map(restored, pq.ParquetFile(file).iter_batches())

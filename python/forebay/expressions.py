@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from forebay._call import Call, Output, Piece
+from forebay._functions import Functions
 from forebay._literals import quoted_literal, quoted_name
-from forebay._operators import Operators
 from forebay.errors import InvalidError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Text = str
 
 
-class Expression(Operators):
+class Expression(Functions):
     """A value of every row.
 
     >>> (col("price") * 2 > lit(3)).sql()
@@ -100,27 +100,15 @@ class Expression(Operators):
         """One field of a struct."""
         return Expression((*_made("(", self, ")").pieces, f"[{quoted_literal(key)}]"), name=key)
 
-    def is_null(self) -> Expression:
-        """True where the value is null."""
-        return _made("(", self, " IS NULL)")
-
-    def not_null(self) -> Expression:
-        """True where the value is not null."""
-        return _made("(", self, " IS NOT NULL)")
-
-    def fill_null(self, value: object) -> Expression:
-        """The value, or the other where it is null."""
-        return function("coalesce", self, value)
-
-    def is_in(self, values: list[Any] | tuple[Any, ...]) -> Expression:
+    def is_in(self, values: Sequence[object]) -> Expression:
         """True where the value is one of these; an empty list gives false."""
         if not values:
             return lit(False).alias(self.name or "is_in")
         return _made("(", self, " IN (", *_listed(values), "))")
 
-    def between(self, low: object, high: object) -> Expression:
-        """True from `low` to `high`, both included."""
-        return (self >= low) & (self <= high)
+    def fill_null(self, value: object) -> Expression:
+        """The value, or the other where it is null."""
+        return self.is_null().if_else(value, self)
 
     def if_else(self, if_true: object, if_false: object) -> Expression:
         """One value where this is true, the other where it is false or null."""
@@ -135,34 +123,6 @@ class Expression(Operators):
         'TRY_CAST("age" AS BIGINT)'
         """
         return _made("CAST(" if strict else "TRY_CAST(", self, f" AS {_sql_type(to)})")
-
-    def abs(self) -> Expression:
-        """The distance from zero."""
-        return function("abs", self)
-
-    def ceil(self) -> Expression:
-        """The next whole number, upwards."""
-        return function("ceil", self)
-
-    def floor(self) -> Expression:
-        """The next whole number, downwards."""
-        return function("floor", self)
-
-    def round(self, decimals: int = 0) -> Expression:
-        """Rounded to so many decimals."""
-        return function("round", self, decimals)
-
-    def sqrt(self) -> Expression:
-        """The square root."""
-        return function("sqrt", self)
-
-    def exp(self) -> Expression:
-        """E to the power of the value."""
-        return function("exp", self)
-
-    def log(self) -> Expression:
-        """The natural logarithm."""
-        return function("ln", self)
 
     @property
     def str(self) -> TextFunctions:
@@ -185,7 +145,10 @@ class Expression(Operators):
 
         return ImageFunctions(self)
 
-    # === what operators are made of ===
+    # === what operators and functions are made of ===
+
+    def _function(self, name: Text, *more: object) -> Expression:
+        return function(name, self, *more)
 
     def _infix(self, operator: Text, other: object) -> Expression:
         return _made("(", self, f" {operator} ", lit(other), ")")

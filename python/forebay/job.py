@@ -97,15 +97,16 @@ class Job:
         *,
         checkpoints: str | Path | None = None,
         journal: str | Path | None = None,
-        resume: bool = True,
+        resume: str | None = "latest",
         keep: int = 3,
         progress: bool | None = None,
     ) -> Run:
         """Starts the job and returns at once.
 
-        `checkpoints` is the folder from which the job goes on when it is started again, unless `resume` is false;
-        without one it starts from the beginning each time. `keep` says how many checkpoints stay there. `progress`
-        shows a line on the terminal while it is waited for; by default if there is one.
+        `checkpoints` is the folder from which the job goes on when it is started again; without one it starts from the
+        beginning each time. `resume` says from where: "latest" is the newest checkpoint, and the beginning if there is
+        none; "savepoint:NAME" a savepoint; "7" a checkpoint by its number; None is the beginning. `keep` says how many
+        checkpoints stay. `progress` shows a line on the terminal while it is waited for; by default if there is one.
 
         Raises: InvalidError, before anything is read, if the job is not right.
         """
@@ -115,7 +116,7 @@ class Job:
                 self.to_dict(folder.name),
                 checkpoints=str(checkpoints or Path(folder.name) / "checkpoints"),
                 journal=None if journal is None else str(journal),
-                resume=resume and checkpoints is not None,
+                resume=None if checkpoints is None else resume,
                 keep=keep,
                 python=sys.executable,
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import html
+import base64
 import json
 import warnings
 from collections.abc import Iterator, Sequence
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _REPR_ROWS: Final = 10
 _CELL_CHARACTERS: Final = 40
+# Ten of them keep a notebook below 3 MB.
+_THUMBNAIL_BYTES_MAX: Final = 256 << 10
+_IMAGES: Final = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif"}
 
 
 class DeadLetterWarning(UserWarning):
@@ -98,6 +101,8 @@ class Result:
 
     def _repr_html_(self) -> str:
         """The first rows as notebooks show them."""
+        import html
+
         return f"{table_html(self._first())}<p>{html.escape(self._summary())}</p>"
 
     def _first(self) -> list[dict[str, Any]]:
@@ -150,16 +155,30 @@ def table_text(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def table_html(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows as a table for notebooks.
+    """Rows as a table for notebooks; small encoded images are shown as such.
 
     >>> table_html([{"a<b": "x&y"}])
     '<table><tr><th>a&lt;b</th></tr><tr><td>x&amp;y</td></tr></table>'
     """
+    import html
+
     if not rows:
         return "<p>no rows</p>"
     head = "".join(f"<th>{html.escape(name)}</th>" for name in rows[0])
-    body = ("".join(f"<td>{html.escape(_cell(value))}</td>" for value in row.values()) for row in rows)
-    return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in body)}</table>"
+    lines = (
+        "".join(f"<td>{_thumbnail(each) or html.escape(_cell(each))}</td>" for each in row.values()) for row in rows
+    )
+    return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+
+
+def _thumbnail(value: Any) -> str | None:
+    """The HTML of an encoded image that is small enough to travel inside a page."""
+    if not isinstance(value, bytes) or len(value) > _THUMBNAIL_BYTES_MAX:
+        return None
+    kind = next((kind for start, kind in _IMAGES.items() if value.startswith(start)), None)
+    if kind is None:
+        return None
+    return f'<img src="data:image/{kind};base64,{base64.b64encode(value).decode()}" style="max-height:96px">'
 
 
 def _cell(value: Any) -> str:

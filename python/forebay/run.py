@@ -64,30 +64,51 @@ class Run:
         """Drops what is in flight; output that no checkpoint covers does not appear. Returns at once."""
         self._native.cancel()
 
-    def stop(self) -> Report:
-        """Drains it and waits for its end."""
+    def suspend(self) -> None:
+        """Lets it take nothing new and leave a checkpoint at once, which keeps what is in flight; returns at once."""
+        self._native.suspend()
+
+    def stop(self, *, savepoint: str | None = None) -> Report:
+        """Drains it and waits for its end; then keeps the last checkpoint under a name, if one is given."""
         self.drain()
         report = self.wait()
         assert report is not None, "waiting without a limit ends with a report"
+        if savepoint is not None:
+            self.savepoint(savepoint)
         return report
+
+    def savepoint(self, name: str) -> str:
+        """Keeps the newest checkpoint under a name, for `Job.run(resume="savepoint:NAME")`, until it is removed.
+
+        Raises: InvalidError if there is no checkpoint yet, or the job has no folder for them.
+        """
+        with _engine.raised():
+            return str(self._native.savepoint(name))
 
     def wait(self, seconds: float | None = None) -> Report | None:
         """Waits for its end, at most so long; `None` if it is still running then.
 
         Raises: the error of its kind if it failed; KeyboardInterrupt once it has drained after Ctrl-C.
         """
-        limit = None if seconds is None else time.monotonic() + seconds
-        interrupted = False
-        while self._report is None and (limit is None or time.monotonic() < limit or seconds == 0):
+        if self._report is None and not self._draining:
             try:
-                self._look(limit)
+                return self.ended(seconds)
             except KeyboardInterrupt:
-                interrupted = True
-                self._interrupt()
-            if seconds == 0:
+                self._draining = True
+                print("\nfinishing what is in flight; press Ctrl-C again to drop it", file=sys.stderr)
+                self.drain()
+                self._end_or_cancel()
+                raise
+        return self.ended(seconds)
+
+    def ended(self, seconds: float | None) -> Report | None:
+        """As `wait`, but Ctrl-C is only raised."""
+        limit = None if seconds is None else time.monotonic() + seconds
+        while self._report is None:
+            left = None if limit is None else limit - time.monotonic()
+            self._look(_LOOK_SECONDS if left is None else min(_LOOK_SECONDS, max(left, 0.0)))
+            if left is not None and left <= _LOOK_SECONDS:
                 break
-        if interrupted:
-            raise KeyboardInterrupt
         return self._report
 
     def __enter__(self) -> Self:
@@ -107,11 +128,10 @@ class Run:
         """Says how far it is."""
         return f"<Run: {self._report.outcome if self._report else 'running'}>"
 
-    def _look(self, limit: float | None) -> None:
-        left = _LOOK_SECONDS if limit is None else max(0.0, min(_LOOK_SECONDS, limit - time.monotonic()))
+    def _look(self, seconds: float) -> None:
         try:
             with _engine.raised():
-                text = self._native.wait(left)
+                text = self._native.wait(seconds)
         except BaseException as error:
             if not isinstance(error, KeyboardInterrupt):
                 self._erase()
@@ -124,14 +144,14 @@ class Run:
         elif self._shown and time.monotonic() - self._looked > _PROGRESS_SECONDS:
             self._show()
 
-    def _interrupt(self) -> None:
-        if self._draining:
+    def _end_or_cancel(self) -> None:
+        """Waits for the end of draining; another Ctrl-C cancels."""
+        try:
+            self.ended(None)
+        except KeyboardInterrupt:
             self.cancel()
             self._end_quietly()
-            raise KeyboardInterrupt
-        self._draining = True
-        print("\nfinishing what is in flight; press Ctrl-C again to drop it", file=sys.stderr)
-        self.drain()
+            raise
 
     def _end_quietly(self) -> None:
         from forebay.errors import Error

@@ -11,12 +11,25 @@ import pytest
 
 import forebay as fb
 from forebay import testing
+from forebay.result import table_html
 
 PEOPLE = [
     {"id": 1, "name": "Ann", "age": 30},
     {"id": 2, "name": "Bob", "age": None},
     {"id": 3, "name": "Cid", "age": 50},
 ]
+
+ONE = testing.rows(
+    pa.table(
+        {
+            "text": [" One two "],
+            "none": pa.array([None], pa.string()),
+            "at": [datetime.datetime(2026, 2, 3, 4, 5, 6)],
+            "number": [-2.25],
+            "struct": [{"a": 1}],
+        }
+    )
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +66,49 @@ def test_constants_come_through_as_they_are(people: fb.DataFrame) -> None:
     }
     row = people.select(**values).take(1)[0]
     assert row == values
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        (fb.col("text").str.lower(), " one two "),
+        (fb.col("text").str.upper(), " ONE TWO "),
+        (fb.col("text").str.strip(), "One two"),
+        (fb.col("text").str.length(), 9),
+        (fb.col("text").str.contains("One"), True),
+        (fb.col("text").str.startswith(" O"), True),
+        (fb.col("text").str.endswith("x"), False),
+        (fb.col("text").str.match("t.o"), True),
+        (fb.col("text").str.replace(" ", "-"), "-One-two-"),
+        (fb.col("text").str.left(2), " O"),
+        (fb.col("text").str.right(2), "o "),
+        (fb.col("text").str.reverse(), " owt enO "),
+        (fb.col("text").str.concat("|", fb.col("none")), " One two |"),
+        (fb.col("at").dt.year(), 2026),
+        (fb.col("at").dt.month(), 2),
+        (fb.col("at").dt.day(), 3),
+        (fb.col("at").dt.hour(), 4),
+        (fb.col("at").dt.minute(), 5),
+        (fb.col("at").dt.second(), 6),
+        (fb.col("at").dt.date(), datetime.date(2026, 2, 3)),
+        (fb.col("at").dt.truncate("hour"), datetime.datetime(2026, 2, 3, 4)),
+        (fb.col("number").abs(), 2.25),
+        (fb.col("number").ceil(), -2.0),
+        (fb.col("number").floor(), -3.0),
+        (fb.col("number").round(1), -2.3),
+        ((fb.col("number") * fb.col("number")).sqrt(), 2.25),
+        (fb.col("number").abs().log().exp().round(3), 2.25),
+        (fb.col("number") % 2, -0.25),
+        (fb.col("number").between(-3, -2), True),
+        (fb.col("none").fill_null("other"), "other"),
+        ((fb.col("number") > 0).if_else("more", "less"), "less"),
+        (fb.col("number").cast(int), -2),
+        (fb.col("text").cast(int, strict=False), None),
+        (fb.col("struct")["a"], 1),
+    ],
+)
+def test_functions_compute(expression: fb.Expression, value: Any) -> None:
+    assert ONE.select(x=expression).take(1) == [{"x": value}]
 
 
 def test_the_schema_is_known_without_running(people: fb.DataFrame) -> None:
@@ -159,5 +215,22 @@ def test_show_prints_a_table(people: fb.DataFrame, capsys: pytest.CaptureFixture
     assert "<td>Ann</td>" in people.collect()._repr_html_()
 
 
+def test_notebooks_show_images() -> None:
+    shown = table_html([{"a": b"\x89PNG..", "b": b"other"}])
+    assert '<img src="data:image/png;base64,iVBORy4u"' in shown
+    assert "&lt;5 bytes&gt;" in shown
+
+
 def test_the_plan_is_explained(people: fb.DataFrame) -> None:
     assert "tasks" in people.filter("id > 1").explain()
+
+
+def test_predictions_meet_their_labels_and_are_measured() -> None:
+    shown = [{"at": "2026-01-01T00:00:00Z", "request": row, "score": 0.9 if row else 0.2} for row in range(3)]
+    clicked = [{"at": "2026-01-01T00:00:05Z", "request": row, "click": row == 1} for row in range(3)]
+    labels = testing.rows(clicked).watermark("at")
+    judged = (
+        testing.rows(shown).watermark("at").feedback(labels, on="request", wait="1m", retention="1h", prefix="click_")
+    )
+    found = judged.metrics(score="score", label="click_click").collect(kinds="change").rows()[-1]
+    assert (found["predictions"], found["labelled"], found["accuracy"]) == (3, 3, pytest.approx(2 / 3))

@@ -24,7 +24,7 @@ from forebay.expressions import Expression
         (fb.col("a").is_in([1, "two"]), "(\"a\" IN (1, 'two'))"),
         (fb.col("a").is_in([]), "FALSE"),
         (fb.col("a").between(1, 2), '(("a" >= 1) AND ("a" <= 2))'),
-        (fb.col("a").fill_null(0), 'coalesce("a", 0)'),
+        (fb.col("a").fill_null(0), 'CASE WHEN ("a" IS NULL) THEN 0 ELSE "a" END'),
         (fb.col("a").is_null().if_else("no", fb.col("a")), 'CASE WHEN ("a" IS NULL) THEN \'no\' ELSE "a" END'),
         (fb.col("a").cast(int), 'CAST("a" AS BIGINT)'),
         (fb.col("a").cast("timestamp", strict=False), 'TRY_CAST("a" AS TIMESTAMP)'),

@@ -16,6 +16,7 @@ import forebay as fb
 from forebay import testing
 
 DIGITS = Path(__file__).resolve().parents[2] / "examples/digits/digits.onnx"
+UNKNOWN: Any = {"bach_rows": 1}
 TEXTS = testing.rows([{"text": "good"}, {"text": "bad {{text}}"}])
 
 
@@ -149,7 +150,7 @@ def test_rows_that_one_model_refuses_go_to_another(url: str) -> None:
         (lambda: fb.ai.classify_text(fb.col("text"), ["one"], fb.Model.openai("http://x", "m")), "two labels"),
         (lambda: fb.ai.prompt(fb.col("text"), fb.Model.openai("http://x", "m"), system="{{x}}"), "place of an input"),
         (lambda: fb.Model.python(len), "with @func"),
-        (lambda: fb.Model.onnx("/nowhere.onnx", bach_rows=1), "no option"),
+        (lambda: testing.scripted().with_options(**UNKNOWN), "no option"),
     ],
 )
 def test_what_is_wrong_is_said_with_what_is_right(make: Any, words: str) -> None:

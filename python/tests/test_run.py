@@ -82,7 +82,24 @@ def test_leaving_a_with_block_cancels() -> None:
 def test_stop_drains_and_reports(tmp_path: Path) -> None:
     with fb.Job().jsonl(MANY, tmp_path / "out").run(checkpoints=tmp_path / "checkpoints") as run:
         report = run.stop()
-    assert report.outcome in ("stopped", "drained", "completed")
+    assert report.outcome in ("stopped", "completed")
+
+
+def test_a_savepoint_is_kept_and_gone_on_from(tmp_path: Path) -> None:
+    slow = testing.scripted(service_time="20ms", batch_rows=4)
+    frame = MANY.with_column("text", "x").with_column("echo", slow.predict(text=fb.col("text"))["echo"])
+    job = fb.Job(checkpoint_interval="50ms").parquet(frame, tmp_path / "out")
+    with job.run(checkpoints=tmp_path / "checkpoints") as run:
+        report = run.stop(savepoint="before")
+    assert report.outcome == "stopped"
+    with job.run(checkpoints=tmp_path / "checkpoints", resume="savepoint:before") as run:
+        run.suspend()
+        suspended = run.wait()
+    assert suspended is not None
+    assert suspended.outcome == "stopped"
+    nowhere = job.run(checkpoints=tmp_path / "checkpoints", resume="savepoint:nowhere")
+    with nowhere, pytest.raises(fb.errors.Error, match="nowhere"):
+        nowhere.wait()
 
 
 def test_first_rows_come_before_the_end_and_closing_cancels() -> None:

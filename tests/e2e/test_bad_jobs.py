@@ -10,7 +10,7 @@ from conftest import MakeSpace
 from harness import REFUSED, Workspace
 from jobs import IMAGES, IMAGES_NAME, fake_job
 from onnx import TensorProto, helper
-from rows import write_rows
+from rows import check_exact, write_rows
 
 
 def refused(workspace: Workspace) -> str:
@@ -90,6 +90,19 @@ def test_used_checkpoints_without_resume_are_refused(space: MakeSpace) -> None:
     workspace.run()
     said = workspace.run(REFUSED).stderr
     assert "--resume latest" in said, said
+
+
+def test_another_jobs_output_is_left_alone_also_when_there_is_nothing_to_resume(space: MakeSpace) -> None:
+    """`--resume latest` over new checkpoints is a start from nothing: what lies in the sink is not this job's."""
+    workspace = space()
+    write_rows(workspace.input, 8)
+    workspace.run()
+    before = check_exact(workspace.out, 8)
+    shutil.rmtree(workspace.checkpoints)
+    for resume in (None, "latest", "latest"):
+        said = workspace.run(REFUSED, resume=resume).stderr
+        assert "the folder holds another job's output" in " ".join(said.split()), said
+    assert check_exact(workspace.out, 8) == before
 
 
 def test_log_in_a_folder_that_does_not_exist_is_refused(space: MakeSpace) -> None:

@@ -1,8 +1,8 @@
 """A model that is a Python function: its bad rows, and kills of its workers and of the engine.
 
-The function runs in worker processes of the Python that runs these tests, with the package as it lies in `python/`. Every
-7th row raises, and has to become a dead letter without costing its neighbours another execution. What is counted, and by
-whom, stands in `kills.py`; the executions are the worker's own account.
+The function runs in worker processes of the Python that runs these tests, with the package as it lies in `python/`.
+Every 7th row raises, and has to become a dead letter without costing its neighbours another execution. What is counted,
+and by whom, stands in `kills.py`; the executions are the worker's own account.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WORKER_KILLS: Final = 2 * ENGINE_KILLS
 SEED: Final = int(os.environ.get("FOREBAY_SEED") or 91)
 NAME: Final = "python_answers"
 
-FUNCTION: Final = '''\
+FUNCTION: Final = """\
 import time
 
 
@@ -39,7 +39,7 @@ def shout(text: str) -> str:
     if "bad" in text:
         raise ValueError(f"no answer to {text}")
     return text.upper()
-'''
+"""
 
 JOB: Final = f"""\
 name = "{NAME}"

@@ -18,6 +18,7 @@ pub fn ci(root: &Path) -> Vec<Step> {
     steps.push(Step::run("test", "cargo", "test --workspace"));
     steps.push(pytest(root));
     steps.push(package_tests(root));
+    steps.push(wheel());
     steps.push(clippy());
     steps.push(api_pages());
     steps
@@ -99,6 +100,17 @@ fn package_tests(root: &Path) -> Step {
     }
     let step = Step::run("python tests", tool("python"), "-m pytest -q python/tests");
     step.with_variable("PYTHONPATH", "python")
+}
+
+/// The package as `pip` builds it, out of what is built already.
+fn wheel() -> Step {
+    let bin = cache().join("venv/bin");
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
+    let wheels = cache().join("wheels");
+    let arguments = format!("-m pip wheel -q --no-deps --no-build-isolation --wheel-dir {} ./python", wheels.display());
+    let step = Step::run("python wheel", tool("python"), &arguments);
+    // Its build backend looks for its own program there.
+    step.with_variable("PATH", &path).with_variable("MATURIN_PEP517_ARGS", "--profile dev")
 }
 
 /// A program of the virtual environment that `scripts/setup.sh` keeps.

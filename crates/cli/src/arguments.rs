@@ -4,8 +4,8 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use forebay_core::element::Epoch;
 use forebay_engine::ResumeJob;
+use forebay_engine::resume::region_place;
 
 /// A stream engine in which model inference is a dataflow operator.
 #[derive(Debug, Parser)]
@@ -68,7 +68,7 @@ pub struct RunArguments {
     pub journal: Option<PathBuf>,
     /// Go on from the newest checkpoints (`latest`), from that of an epoch (`7`; of a job with several regions `r1=7`, `r1=7,r2=9`: the
     /// other regions follow), or from a savepoint (`savepoint:NAME`).
-    #[arg(long, value_name = "FROM", value_parser = resume)]
+    #[arg(long, value_name = "FROM")]
     pub resume: Option<ResumeJob>,
     /// When the job is stopped by a signal, keep its last checkpoint as a savepoint of this name.
     #[arg(long, value_name = "NAME")]
@@ -109,7 +109,7 @@ pub struct RegionArguments {
     #[command(flatten)]
     pub folder: FolderArguments,
     /// Which region, `r1` is the first; needed where one epoch of a job with several regions is named.
-    #[arg(long, value_name = "rN", value_parser = region)]
+    #[arg(long, value_name = "rN", value_parser = region_place)]
     pub region: Option<usize>,
 }
 
@@ -166,45 +166,4 @@ pub enum JournalCommand {
         #[arg(long, value_name = "FILE")]
         ids: Option<PathBuf>,
     },
-}
-
-fn resume(text: &str) -> Result<ResumeJob, String> {
-    if let Some(name) = text.strip_prefix("savepoint:") {
-        return Ok(ResumeJob::Savepoint(name.to_string()));
-    }
-    match (text, text.parse::<u64>()) {
-        ("latest", _) => Ok(ResumeJob::Latest),
-        (_, Ok(epoch)) => Ok(ResumeJob::Epoch(Epoch(epoch))),
-        _ => text.split(',').map(epoch_of_region).collect::<Result<_, _>>().map(ResumeJob::Regions),
-    }
-}
-
-fn epoch_of_region(text: &str) -> Result<(usize, Epoch), String> {
-    let expected =
-        || "expected `latest`, an epoch, `rN=EPOCH` with commas between several, or `savepoint:NAME`".to_string();
-    let (name, epoch) = text.split_once('=').ok_or_else(expected)?;
-    Ok((region(name)?, Epoch(epoch.parse().map_err(|_| expected())?)))
-}
-
-/// The place of the region `rN`.
-fn region(text: &str) -> Result<usize, String> {
-    let number = text.strip_prefix('r').and_then(|digits| digits.parse::<usize>().ok());
-    number.and_then(|number| number.checked_sub(1)).ok_or_else(|| "expected `r1`, `r2` and so on".to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_resume_names_the_newest_an_epoch_regions_or_a_savepoint() {
-        assert_eq!(resume("latest"), Ok(ResumeJob::Latest));
-        assert_eq!(resume("7"), Ok(ResumeJob::Epoch(Epoch(7))));
-        assert_eq!(resume("r1=7"), Ok(ResumeJob::Regions([(0, Epoch(7))].into())));
-        assert_eq!(resume("r3=7,r1=12"), Ok(ResumeJob::Regions([(0, Epoch(12)), (2, Epoch(7))].into())));
-        assert_eq!(resume("savepoint:before"), Ok(ResumeJob::Savepoint("before".to_string())));
-        for bad in ["", "newest", "r0=1", "r1", "r1=x", "1=7", "r1=7,", "r=7"] {
-            assert!(resume(bad).is_err(), "{bad}");
-        }
-    }
 }

@@ -39,6 +39,13 @@ pub trait Committer: Send + Sync {
     /// Retryable kinds are tried again.
     fn abort_before(&self, attempt: u64) -> BoxFuture<'static, Result<()>>;
 
+    /// Whether nobody committed here before. Called by a start that was to go on from the latest checkpoint and finds that there
+    /// never was one, before it claims anything.
+    ///
+    /// # Errors
+    /// `Invalid` if somebody did: it is another job's output, and its epochs would be taken for this job's.
+    fn check_fresh(&self) -> BoxFuture<'static, Result<()>>;
+
     /// Takes back what was committed for epochs after `state_of` and before `next`: a start from an older checkpoint writes
     /// those rows again. Called at every start, after the restart epoch `next` is claimed and before anything runs; finds
     /// nothing to do unless the user chose an older checkpoint. Idempotent.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
+use forebay_inference::service::Service;
 use serde::Serialize;
 
 use crate::watch::{CheckpointReport, ModelReport, Status, Watch};
@@ -52,6 +53,14 @@ impl Watch {
         });
         let models = models.collect();
         Progress { rows_in, rows_out, dead_letters, attempt, epoch, checkpoints: self.checkpoints(), models }
+    }
+
+    /// Ends the models of a job that has ended, with whatever it left unfinished.
+    pub fn end_models(&self) {
+        let services = std::mem::take(&mut *self.services.lock().unwrap_or_else(PoisonError::into_inner));
+        let gates = std::mem::take(&mut *self.gates.lock().unwrap_or_else(PoisonError::into_inner));
+        services.values().for_each(Service::end);
+        drop(gates);
     }
 
     fn in_flight(&self, model: &str) -> usize {

@@ -5,6 +5,7 @@
 //! they go back too, each to its newest checkpoint that fits. Nothing goes back unasked.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use bytes::Bytes;
 use forebay_core::element::Epoch;
@@ -33,6 +34,40 @@ pub enum ResumeJob {
 /// How the user names the region at `place`: `r1` is the first.
 pub fn region_name(place: usize) -> String {
     format!("r{}", place + 1)
+}
+
+/// The place of the region that the user names so.
+///
+/// # Errors
+/// What is expected, for people.
+pub fn region_place(text: &str) -> std::result::Result<usize, String> {
+    let number = text.strip_prefix('r').and_then(|digits| digits.parse::<usize>().ok());
+    number.and_then(|number| number.checked_sub(1)).ok_or_else(|| "expected `r1`, `r2` and so on".to_string())
+}
+
+// === impl ResumeJob ===
+
+impl FromStr for ResumeJob {
+    type Err = String;
+
+    /// What users write: `latest`, `7`, `r1=7,r2=9`, `savepoint:NAME`.
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        if let Some(name) = text.strip_prefix("savepoint:") {
+            return Ok(Self::Savepoint(name.to_string()));
+        }
+        match (text, text.parse::<u64>()) {
+            ("latest", _) => Ok(Self::Latest),
+            (_, Ok(epoch)) => Ok(Self::Epoch(Epoch(epoch))),
+            _ => text.split(',').map(epoch_of_region).collect::<std::result::Result<_, _>>().map(Self::Regions),
+        }
+    }
+}
+
+fn epoch_of_region(text: &str) -> std::result::Result<(usize, Epoch), String> {
+    let expected =
+        || "expected `latest`, an epoch, `rN=EPOCH` with commas between several, or `savepoint:NAME`".to_string();
+    let (name, epoch) = text.split_once('=').ok_or_else(expected)?;
+    Ok((region_place(name)?, Epoch(epoch.parse().map_err(|_| expected())?)))
 }
 
 /// The start of every region, in the order of `folders`, as `asked`.
@@ -144,4 +179,22 @@ async fn candidate(folder: &CheckpointFolder, manifest: &Manifest, ends: &[EdgeE
 
 fn refused(attempted: &'static str) -> Error {
     Error::new(Kind::Invalid, attempted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resume_names_the_newest_an_epoch_regions_or_a_savepoint() {
+        let read = |text: &str| text.parse::<ResumeJob>();
+        assert_eq!(read("latest"), Ok(ResumeJob::Latest));
+        assert_eq!(read("7"), Ok(ResumeJob::Epoch(Epoch(7))));
+        assert_eq!(read("r1=7"), Ok(ResumeJob::Regions([(0, Epoch(7))].into())));
+        assert_eq!(read("r3=7,r1=12"), Ok(ResumeJob::Regions([(0, Epoch(12)), (2, Epoch(7))].into())));
+        assert_eq!(read("savepoint:before"), Ok(ResumeJob::Savepoint("before".to_string())));
+        for bad in ["", "newest", "r0=1", "r1", "r1=x", "1=7", "r1=7,", "r=7"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -44,13 +44,13 @@ fn schema(py: Python<'_>, job_json: String, uid: Option<String>, python: Option<
 
 /// Plans a job and starts it; returns when it is planned.
 #[pyfunction]
-#[pyo3(signature = (job_json, *, checkpoints, journal = None, resume = false, keep = 3, python = None))]
+#[pyo3(signature = (job_json, *, checkpoints, journal = None, resume = None, keep = 3, python = None))]
 fn run(
     py: Python<'_>,
     job_json: String,
     checkpoints: String,
     journal: Option<PathBuf>,
-    resume: bool,
+    resume: Option<String>,
     keep: usize,
     python: Option<PathBuf>,
 ) -> PyResult<Run> {

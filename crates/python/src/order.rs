@@ -7,9 +7,10 @@ use std::sync::OnceLock;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::writer::StreamWriter;
 use forebay_core::{Error, Kind};
-use forebay_engine::{Local, Prepared, ResumeJob, RunOptions, prepare};
+use forebay_engine::{Local, Outside, Prepared, ResumeJob, RunOptions, prepare};
 use forebay_inference::hosts::process::WorkerCommand;
 use forebay_plan::graph::{JobGraph, StepAction};
+use forebay_state::checkpoint::CheckpointFolder;
 use pyo3::prelude::*;
 use tokio::runtime::{Builder, Runtime};
 
@@ -35,8 +36,8 @@ pub struct Places {
     pub checkpoints: String,
     /// Local folder of the journal; default beside the checkpoints.
     pub journal: Option<PathBuf>,
-    /// Goes on from the latest checkpoint, if there is one.
-    pub resume: bool,
+    /// Where to begin, as `--resume` takes it; `None`: from nothing.
+    pub resume: Option<String>,
     /// How many checkpoints are kept.
     pub keep: usize,
 }
@@ -111,12 +112,25 @@ impl Order {
 // === impl Places ===
 
 impl Places {
+    fn resume(&self) -> Result<ResumeJob, Failure> {
+        let Some(text) = &self.resume else { return Ok(ResumeJob::Fresh) };
+        let wrong = |why: String| Error::new(Kind::Invalid, "read where to resume").with("resume", text).source(why);
+        Ok(text.parse().map_err(wrong)?)
+    }
+
+    /// Keeps the newest checkpoint of the job `job` as `name`; what a resume from it is called.
+    pub async fn savepoint(&self, job: &str, machine: &Local, name: &str) -> Result<String, Failure> {
+        let folder = CheckpointFolder::new(machine.env(), machine.store(&self.checkpoints)?, job)?;
+        let savepoint = folder.create_savepoint(name).await?;
+        Ok(format!("savepoint:{}", savepoint.name))
+    }
+
     /// How the job `job` is run.
     pub fn options(&self, job: &str) -> Result<RunOptions, Failure> {
         Ok(RunOptions {
             checkpoints: self.checkpoints.clone(),
             journal: forebay_engine::journal_folder(&self.checkpoints, self.journal.as_deref(), job)?,
-            resume: if self.resume { ResumeJob::Latest } else { ResumeJob::Fresh },
+            resume: self.resume()?,
             keep: self.keep,
             overtake_after: Some(forebay_engine::OVERTAKE_AFTER),
         })

@@ -4,17 +4,18 @@
 //! end, for counts, to stop, to cancel. A job whose object is gone is cancelled: nobody could ask for its end any more.
 
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use forebay_core::{Error, Kind};
+use forebay_engine::progress::Progress;
 use forebay_engine::{Report, Stop, Watch};
 use futures::FutureExt;
 use futures::channel::oneshot::{Receiver, Sender, channel};
 use futures::future::{Either, pending, select};
 use pyo3::prelude::*;
 
-use crate::background::{Promise, caught};
+use crate::background::{self, Promise, caught};
 use crate::errors::Failure;
 use crate::order::{Order, Places, runtime};
 
@@ -22,6 +23,8 @@ use crate::order::{Order, Places, runtime};
 #[pyclass(frozen)]
 pub struct Run {
     shared: Arc<Shared>,
+    order: Order,
+    places: Places,
     stop: Once<Stop>,
     cancel: Once<()>,
 }
@@ -30,7 +33,10 @@ pub struct Run {
 #[derive(Default)]
 struct Shared {
     watch: Arc<Watch>,
-    planned: Promise<Result<(), Failure>>,
+    /// The counts of a job that has ended.
+    last: OnceLock<Progress>,
+    /// The job's name, once it is planned.
+    planned: Promise<Result<String, Failure>>,
     ended: Promise<Result<String, Failure>>,
 }
 
@@ -47,7 +53,13 @@ impl Run {
     pub fn start(py: Python<'_>, order: Order, places: Places) -> PyResult<Self> {
         let ((stop, stopped), (cancel, cancelled)) = (channel(), channel());
         let shared = Arc::new(Shared::default());
-        let run = Self { shared: Arc::clone(&shared), stop: Once::new(stop), cancel: Once::new(cancel) };
+        let run = Self {
+            shared: Arc::clone(&shared),
+            order: order.clone(),
+            places: places.clone(),
+            stop: Once::new(stop),
+            cancel: Once::new(cancel),
+        };
         std::thread::spawn(move || shared.work(&order, &places, stopped, cancelled));
         match run.shared.planned.wait(py, None)? {
             Some(Err(failure)) => Err(failure.raise(py)),
@@ -71,8 +83,11 @@ impl Run {
 
     /// Counts now, as JSON.
     fn status(&self, py: Python<'_>) -> PyResult<String> {
-        let progress = py.detach(|| serde_json::to_string(&self.shared.watch.progress()));
-        progress.map_err(|error| Failure::from(Error::new(Kind::Internal, "encode status").source(error)).raise(py))
+        let text = py.detach(|| match self.shared.last.get() {
+            Some(last) => serde_json::to_string(last),
+            None => serde_json::to_string(&self.shared.watch.progress()),
+        });
+        text.map_err(|error| Failure::from(Error::new(Kind::Internal, "encode status").source(error)).raise(py))
     }
 
     /// Takes nothing new, finishes what is in flight, and ends with a checkpoint.
@@ -83,6 +98,17 @@ impl Run {
     /// Takes nothing new and ends with a checkpoint that keeps what is in flight.
     fn suspend(&self) {
         self.stop.give(Stop::Suspend);
+    }
+
+    /// Keeps the newest checkpoint as `name`, whether the job is running or not; returns what `resume` calls it.
+    fn savepoint(&self, py: Python<'_>, name: String) -> PyResult<String> {
+        let (shared, order, places) = (Arc::clone(&self.shared), self.order.clone(), self.places.clone());
+        let Some(Ok(job)) = shared.planned.wait(py, None)? else {
+            return Err(Failure::from(Error::new(Kind::Invalid, "create savepoint")).raise(py));
+        };
+        background::answer(py, move || {
+            runtime()?.block_on(async { places.savepoint(&job, &order.machine()?, &name).await })
+        })
     }
 
     /// Drops work; what no checkpoint covers is not output.
@@ -131,6 +157,9 @@ impl Shared {
             let text = serde_json::to_string(&report);
             text.map_err(|error| Error::new(Kind::Internal, "encode report").source(error).into())
         });
+        // Without this, calls of a cancelled job would go on to their end.
+        let _ = self.last.set(self.watch.progress());
+        self.watch.end_models();
         if let Err(failure) = &ended {
             // Of no effect on a job that was planned.
             self.planned.set(Err(failure.clone()));
@@ -142,7 +171,7 @@ impl Shared {
         let machine = order.machine()?;
         let prepared = order.plan(&machine).await?;
         let options = places.options(&prepared.plan.graph.job)?;
-        self.planned.set(Ok(()));
+        self.planned.set(Ok(prepared.plan.graph.job.clone()));
         let stop = told(stopped).boxed();
         Ok(forebay_engine::run(&prepared, &options, &machine, stop, &self.watch).await?)
     }

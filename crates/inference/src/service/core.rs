@@ -107,7 +107,7 @@ impl Core {
             Event::ReplicaLost { replica, failure } => self.on_replica_lost(replica, &failure, now),
             Event::Answered { dispatch, result } => self.on_answered(dispatch, result, now),
             Event::Durable { dispatch, first } => self.on_durable(dispatch, first, now),
-            Event::JournalFailed { failure } => self.on_journal_failed(failure),
+            Event::JournalFailed { failure } | Event::End { failure } => self.take_no_more(failure),
             Event::Cancel { submission } => self.on_cancel(submission),
         }
         self.send_queued(now);
@@ -225,8 +225,8 @@ impl Core {
         self.settle_all(&storing, now);
     }
 
-    /// What is durable and what is not is unknown from here on: everyone is told so, and nothing new is taken.
-    fn on_journal_failed(&mut self, failure: Failure) {
+    /// Everyone is told so, and nothing new is taken: what is durable and what is not is unknown, or nobody cares.
+    fn take_no_more(&mut self, failure: Failure) {
         for submission in std::mem::take(&mut self.submissions).into_keys() {
             self.actions.push(Action::Tell { submission, result: Err(failure.clone()) });
         }

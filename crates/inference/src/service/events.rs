@@ -67,6 +67,8 @@ pub enum Event {
     Durable { dispatch: DispatchId, first: Vec<(usize, Outcome)> },
     /// The journal refuses work, now and from now on.
     JournalFailed { failure: Failure },
+    /// The job is over: nothing is worth an answer any more.
+    End { failure: Failure },
     /// The submitter is gone. Only a planted bug sends this: running calls are worth their answer to the journal.
     Cancel { submission: SubmissionId },
 }

@@ -130,6 +130,11 @@ impl Service {
         }))
     }
 
+    /// Drops work: who waits is told `Cancelled`, running calls are given up, and the replicas end. Nothing more is taken.
+    pub fn end(&self) {
+        self.shell.end();
+    }
+
     /// What was counted so far.
     pub fn counters(&self) -> Counters {
         self.shell.counters()

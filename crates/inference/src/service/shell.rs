@@ -169,6 +169,13 @@ impl Shell {
         drop(loaded);
     }
 
+    pub(super) fn end(self: &Arc<Self>) {
+        let over = Error::new(Kind::Cancelled, "answer rows").source("the job is over");
+        self.drive(Event::End { failure: failure_of(&over) });
+        let replicas: Vec<u16> = self.lock().replicas.keys().copied().collect();
+        replicas.into_iter().for_each(|replica| self.discard(replica));
+    }
+
     fn lookup(self: &Arc<Self>, submission: SubmissionId, ids: Vec<RequestId>) {
         let Some(journal) = self.journal.clone() else { return };
         let mut asked = Box::pin(async move {

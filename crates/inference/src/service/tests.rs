@@ -163,6 +163,20 @@ fn a_panic_in_a_host_fails_its_rows_and_not_the_service() {
 }
 
 #[test]
+fn a_service_that_ends_drops_its_work_and_its_replicas() {
+    let (env, host, service) = service(&[Mood::Hang]);
+    let told = service.submit(batch(&[1]), Permit::unlimited());
+    env.settle();
+    let held = Arc::strong_count(&host.moods);
+    service.end();
+    assert_eq!(env.block_on(told).unwrap_err().kind(), Kind::Cancelled);
+    env.settle();
+    assert!(Arc::strong_count(&host.moods) < held, "the replica is gone, and the call with it");
+    assert_eq!(env.block_on(service.submit(batch(&[2]), Permit::unlimited())).unwrap_err().kind(), Kind::Cancelled);
+    assert!(host.run().is_empty());
+}
+
+#[test]
 fn warm_starts_replicas_without_rows() {
     let (env, host, service) = service(&[]);
     service.warm();

@@ -61,8 +61,9 @@ pub(super) fn verdict(outcome: &Outcome, remote: bool, alone: bool) -> Verdict {
         kind if *final_ && kind.is_retryable() && *kind != Kind::Exhausted => Verdict::Final,
         Kind::Overload | Kind::Unavailable if remote => Verdict::Refused { retry_after: *retry_after },
         Kind::Data | Kind::Exhausted if remote && !alone => Verdict::Halve,
-        // A wrong address or credential is nobody's row: as dead letters they would all be lost.
-        Kind::Invalid if remote => Verdict::Stop,
+        // A wrong address or credential, or a model that cannot be loaded, is nobody's row: as dead letters they would all be
+        // lost.
+        Kind::Invalid => Verdict::Stop,
         // A single row does not get smaller.
         Kind::Exhausted if remote => Verdict::Final,
         // The model said it of this row, not of those that it was asked with.
@@ -76,7 +77,7 @@ pub(super) fn verdict(outcome: &Outcome, remote: bool, alone: bool) -> Verdict {
 /// The error that stops a job whose model refuses everybody.
 pub(super) fn wrong_settings(outcome: &Outcome) -> Error {
     let reason = if let Outcome::Failed { reason, .. } = outcome { reason.as_str() } else { "" };
-    let advice = "mend the model's url, name or credential in the job file, and go on with --resume latest";
+    let advice = "mend the model or what the job says of it, and go on with --resume latest";
     Error::new(Kind::Invalid, "ask model").with("to do", advice).source(reason.to_string())
 }
 
@@ -209,7 +210,8 @@ mod tests {
             (Kind::Exhausted, true, true, Verdict::Final),
             (Kind::Exhausted, false, true, Verdict::Failed),
             (Kind::Invalid, true, false, Verdict::Stop),
-            (Kind::Invalid, false, false, Verdict::Final),
+            (Kind::Invalid, false, false, Verdict::Stop),
+            (Kind::Internal, false, false, Verdict::Final),
         ] {
             assert_eq!(verdict(&failed(kind), remote, alone), expected, "{kind:?} remote {remote} alone {alone}");
         }

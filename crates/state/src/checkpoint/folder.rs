@@ -101,6 +101,14 @@ impl ManifestDraft {
     }
 }
 
+/// Whether a job may start from nothing over these sinks.
+async fn check_fresh(committers: &Committers) -> Result<()> {
+    for committer in committers.values() {
+        committer.check_fresh().await?;
+    }
+    Ok(())
+}
+
 // === impl CheckpointFolder ===
 
 impl CheckpointFolder {
@@ -153,11 +161,20 @@ impl CheckpointFolder {
         }
         let mut core = Restart::new(self.records.layout.clone(), resume, self.env.wall_micros(), self.bug);
         let mut action = core.step(Event::Begin)?;
+        let mut looked = false;
         loop {
             if let Action::End(ending) = action {
                 return self.restarted(*ending);
             }
-            action = core.step(self.carry_out(action, resume, committers).await?)?;
+            let event = self.carry_out(action, resume, committers).await?;
+            if let Event::NewestEpoch(newest) = &event
+                && !std::mem::replace(&mut looked, true)
+                && newest.is_none()
+                && resume == Resume::Latest
+            {
+                check_fresh(committers).await?;
+            }
+            action = core.step(event)?;
         }
     }
 

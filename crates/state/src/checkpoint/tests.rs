@@ -18,7 +18,7 @@ use forebay_core::key_group::KeyGroup;
 use forebay_core::sink::{Committer, Guarantee};
 use forebay_core::store::Store;
 use forebay_core::testing::{ManualEnv, MemoryDisk};
-use forebay_core::{Kind, Result};
+use forebay_core::{Error, Kind, Result};
 use futures::executor::block_on;
 use futures::future::BoxFuture;
 
@@ -59,6 +59,14 @@ impl Committer for RowSink {
                 }
             }
             Ok(())
+        })
+    }
+
+    fn check_fresh(&self) -> BoxFuture<'static, Result<()>> {
+        let store = Arc::clone(&self.store);
+        Box::pin(async move {
+            let found = !store.list("out/final").await?.is_empty();
+            if found { Err(Error::new(Kind::Invalid, "start sink")) } else { Ok(()) }
         })
     }
 
@@ -238,6 +246,21 @@ fn an_owed_commit_without_its_sink_is_the_users_to_fix() {
         let error = process.folder.restart(Resume::Latest, &Committers::new()).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid);
         assert!(error.to_string().contains("sink=rows"), "{error}");
+    });
+}
+
+#[test]
+fn going_on_from_nothing_claims_nothing_where_another_jobs_output_lies() {
+    let disk = MemoryDisk::new();
+    let process = Process::new(&disk, 1);
+    block_on(async {
+        process.store.create("out/final/theirs", Bytes::from_static(b"rows")).await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(process.restart(Resume::Latest).await.unwrap_err().kind(), Kind::Invalid);
+            assert!(process.folder.list().await.unwrap().is_empty());
+        }
+        process.store.delete("out/final/theirs").await.unwrap();
+        process.restart(Resume::Latest).await.unwrap();
     });
 }
 

@@ -46,6 +46,10 @@ impl Committer for BlackholeCommitter {
         Box::pin(ready(Ok(())))
     }
 
+    fn check_fresh(&self) -> BoxFuture<'static, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn roll_back(&self, _state_of: Epoch, _next: Epoch) -> BoxFuture<'static, Result<()>> {
         Box::pin(ready(Ok(())))
     }

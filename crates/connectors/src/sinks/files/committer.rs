@@ -46,7 +46,7 @@ impl FileCommitter {
     ///
     /// # Errors
     /// `Invalid` if an earlier job committed here: its epochs would be taken for this job's.
-    pub async fn check_fresh(&self) -> Result<()> {
+    async fn check_unused(&self) -> Result<()> {
         match self.store.list(COMMITS).await?.first() {
             None => Ok(()),
             Some(entry) => Err(Error::new(Kind::Invalid, "start file sink")
@@ -166,6 +166,11 @@ impl Committer for FileCommitter {
     fn abort_before(&self, attempt: u64) -> BoxFuture<'static, Result<()>> {
         let committer = self.clone();
         Box::pin(async move { committer.remove_before(attempt).await })
+    }
+
+    fn check_fresh(&self) -> BoxFuture<'static, Result<()>> {
+        let committer = self.clone();
+        Box::pin(async move { committer.check_unused().await })
     }
 
     fn roll_back(&self, state_of: Epoch, next: Epoch) -> BoxFuture<'static, Result<()>> {

@@ -1,0 +1,93 @@
+"""How functions get to their workers, and what their answers are stored under."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import forebay as fb
+import functions_under_test as functions
+from forebay._function import Bound, Function
+from worker_process import HANG_SECONDS, PACKAGE
+
+SCRIPT = """
+import forebay as fb
+
+@fb.cls
+class Judge:
+    def __init__(self, words):
+        self.words = words
+
+    @fb.method
+    def judge(self, text: str) -> bool:
+        return text in self.words or text in {"a", "b", "c"}
+
+bound = fb.ai and Judge({"x", "y", "z", "w"}).judge(fb.col("text")).call.asked
+import tempfile
+print(bound.table(tempfile.mkdtemp())["version"])
+"""
+
+
+def table(function: Any, folder: Path) -> dict[str, Any]:
+    """The table of a function in a job."""
+    return Bound(function, tuple(parameter.name for parameter in function.parameters)).table(str(folder))
+
+
+def test_the_version_is_the_same_in_every_process(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    versions = set()
+    for seed in ("1", "2", "3"):
+        environment = os.environ | {"PYTHONPATH": str(PACKAGE), "PYTHONHASHSEED": seed}
+        command = [sys.executable, str(script)]
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=HANG_SECONDS, check=True
+        )
+        versions.add(done.stdout)
+    assert len(versions) == 1
+
+
+def test_the_version_follows_what_answers_hang_on(tmp_path: Path) -> None:
+    def made(factor: int) -> Function:
+        @fb.func
+        def times(number: int) -> int:
+            return factor * number
+
+        return times
+
+    versions = [table(made(factor), tmp_path)["version"] for factor in (2, 2, 3)]
+    assert versions[0] == versions[1] != versions[2]
+    finders = [table(functions.Finder(label).find, tmp_path)["version"] for label in ("cat", "dog")]
+    assert finders[0] != finders[1]
+    assert table(functions.shout.with_options(version="7"), tmp_path)["version"] == "7"
+
+
+def test_options_go_to_the_model_or_to_the_step(tmp_path: Path) -> None:
+    function = functions.shout.with_options(replicas=2, memory=1 << 20, batch_rows=3, timeout="1s")
+    job = fb.Job().blackhole(fb.read_jsonl("x.jsonl").select(x=function(fb.col("text")))).to_dict(str(tmp_path))
+    (model,) = job["model"].values()
+    assert (model["host"], model["replicas"], model["memory"]) == ("python", 2, "1048576B")
+    infer = job["step"][0]["infer"]
+    assert {key: infer[key] for key in ("inputs", "batch_rows", "timeout")} == {
+        "inputs": {"text": "text"},
+        "batch_rows": 3,
+        "timeout": "1s",
+    }
+
+
+def test_a_job_with_functions_needs_a_folder() -> None:
+    job = fb.Job().blackhole(fb.read_jsonl("x.jsonl").select(x=functions.shout(fb.col("text"))))
+    with pytest.raises(fb.errors.InvalidError, match="needs a folder"):
+        job.to_json()
+
+
+def test_a_fallback_takes_the_same_parameters(tmp_path: Path) -> None:
+    function = functions.shout.with_options(fallback=functions.ends)
+    job = fb.Job().blackhole(fb.read_jsonl("x.jsonl").select(x=function(fb.col("text"))))
+    with pytest.raises(fb.errors.InvalidError, match="no parameter 'text'; it takes how"):
+        job.to_dict(str(tmp_path))
