@@ -11,7 +11,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use super::{CallSpec, ProjectedColumn, Step, StepAction, WindowAggregate, WindowStep};
 use crate::logical::hoist::sql_text;
 use crate::logical::node::{NodeKind, PlanNode, WindowNode};
-use crate::logical::{Laid, Node, Output, window};
+use crate::logical::{Laid, Node, Output, runnable, window};
 use crate::spec::SourceSpec;
 
 /// A source or step, before it has a task.
@@ -138,6 +138,8 @@ impl Lower<'_> {
     }
 
     fn physical(&self, expr: &Expr, input: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
-        self.state.create_physical_expr(expr.clone(), input)
+        let rewritten = runnable(expr.clone(), input).and_then(|expr| self.state.create_physical_expr(expr, input));
+        // A constant that cannot be computed is an error of the run: rows may never come to it.
+        rewritten.or_else(|_| self.state.create_physical_expr(expr.clone(), input))
     }
 }

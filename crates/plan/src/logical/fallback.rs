@@ -10,11 +10,11 @@ use datafusion::logical_expr::{Expr, ExprSchemable};
 use forebay_core::keys::can_be_key;
 use toml::Spanned;
 
-use super::coerce;
 use super::expression::{Site, columns_help};
 use super::infer::{Wiring, takes};
 use super::session::RowUdf;
 use super::{Result, internal};
+use super::{coerce, runnable};
 use crate::facts::Facts;
 use crate::infer::{LadderSpec, RowExpr, RowSpec, RungSpec};
 use crate::job_file::{ConstantValue, FallbackDecl, JobFileError};
@@ -122,8 +122,8 @@ impl<'a> Rows<'a> {
     }
 
     fn ready(&self, site: &Site<'_>, expr: Expr, kind: &DataType) -> Result<RowExpr> {
-        let expr =
-            expr.cast_to(kind, &self.schema).and_then(|expr| self.state.create_physical_expr(expr, &self.schema));
+        let expr = expr.cast_to(kind, &self.schema).and_then(|expr| runnable(expr, &self.schema));
+        let expr = expr.and_then(|expr| self.state.create_physical_expr(expr, &self.schema));
         let expr = expr.map_err(|error| site.explained(&error, &self.schema))?;
         Ok(RowExpr { text: site.sql.get_ref().clone(), expr })
     }

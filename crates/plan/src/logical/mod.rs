@@ -100,6 +100,12 @@ pub(crate) fn coerce(expr: Expr, schema: &DFSchema) -> Result<Expr, DataFusionEr
     ExprSimplifier::new(context).coerce(expr, schema)
 }
 
+/// The expression as it is run. Some functions (`coalesce`, `nvl`) only exist as what they are rewritten to.
+pub(crate) fn runnable(expr: Expr, schema: &DFSchema) -> Result<Expr, DataFusionError> {
+    let context = SimplifyContext::builder().with_schema(Arc::new(schema.clone())).build();
+    ExprSimplifier::new(context).simplify(expr)
+}
+
 /// An error that no user can mend.
 pub(crate) fn internal(job: &JobFile, error: &dyn std::fmt::Display) -> JobFileError {
     job.text.error(0..0, format!("the planner failed: {error}")).with_kind(Kind::Internal)

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, DataFusionError};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{AggregateUDF, Expr, ExprSchemable};
@@ -17,7 +17,7 @@ use toml::Spanned;
 
 use super::expression::{Site, named};
 use super::session::RowUdf;
-use super::{Result, coerce, event_time, internal};
+use super::{Result, coerce, event_time, internal, runnable};
 use crate::job_file::{JobFile, StepDecl, WindowDecl};
 use crate::window::WindowSpec;
 
@@ -145,6 +145,8 @@ impl WindowSite<'_> {
 
 /// An aggregate as it is run, over rows of `input`.
 pub(crate) fn lower(state: &SessionState, expr: &Expr, input: &DFSchema) -> Result<LoweredAggregate, DataFusionError> {
+    let runnable = |part| Ok(Transformed::yes(runnable(part, input)?));
+    let expr = &expr.clone().map_children(runnable)?.data;
     LoweredAggregateBuilder::new(expr, input, input.as_arrow(), state.execution_props()).build()
 }
 

@@ -4,6 +4,7 @@
 
 mod errors;
 mod explain;
+mod expressions;
 mod graphs;
 mod hoisting;
 mod joins;
