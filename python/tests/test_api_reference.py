@@ -18,7 +18,7 @@ HEAD: Final = """# Python, name by name
 Made of the docstrings by `UPDATE=1 python -m pytest python/tests/test_api_reference.py`. How they belong together is in
 [the guide](python.md), what options mean in [the reference](../reference/job-file.md).
 """
-SECTIONS: Final = {
+SECTIONS: Final[dict[str, list[Any]]] = {
     "Sources": [fb.read_parquet, fb.read_jsonl, fb.read_csv, fb.read_images, fb.table],
     "Frames": [fb.DataFrame],
     "Expressions": [fb.col, fb.lit, fb.expr, fb.function, fb.count, fb.Expression],
