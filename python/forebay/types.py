@@ -78,9 +78,9 @@ class Tensor:
         """Returns the call that makes it."""
         return f"Tensor({', '.join([chr(34) + self.value + chr(34), *map(str, self.shape)])})"
 
-    def __call__(self) -> Any:
-        """Lets `typing` take it for a type where hints are evaluated; never called."""
-        raise TypeError("a Tensor is a type, not a value")
+    def __or__(self, other: None) -> Any:
+        """`Tensor(..) | None` in hints."""
+        return typing.Optional[self]  # noqa: UP045 - a tensor is no class, so `|` is this method
 
 
 @dataclasses.dataclass(frozen=True)

@@ -75,6 +75,7 @@ class Counter:
         (np.float32, (Slot("value", "float32"),)),
         ("uint8", (Slot("value", "uint8"),)),
         (fb.Tensor("float32", 384), (Slot("value", "float32", (384,)),)),
+        (fb.Tensor("uint8", 3) | None, (Slot("value", "uint8", (3,)),)),
         (Person, (Slot("name", "string"), Slot("age", "int64"))),
         (Pair, (Slot("left", "float64"), Slot("right", "float32", (2, 3)))),
         (Row, (Slot("found", "bool"), Slot("raw", "binary"))),
@@ -107,6 +108,21 @@ def test_hints_say_in_which_form_a_batch_comes() -> None:
         ("numpy", "uint8"),
         ("arrow", "any"),
     ]
+
+
+def test_a_tensor_may_stand_in_a_hint_by_itself() -> None:
+    def plain(a: Any, b: Any = None) -> Any:
+        return a
+
+    # As `from __future__ import annotations` leaves them; type checkers want `Annotated` around them.
+    plain.__annotations__ = {
+        "a": 'fb.Tensor["float32", 3]',
+        "b": 'fb.Tensor["uint8", 2] | None',
+        "return": 'fb.Tensor["float32", 3]',
+    }
+    function = fb.func(plain)
+    assert [(each.value, each.shape) for each in function.parameters] == [("float32", (3,)), ("uint8", (2,))]
+    assert function.outputs == (Slot("value", "float32", (3,)),)
 
 
 def test_a_decorated_function_is_still_a_function() -> None:
