@@ -1,5 +1,7 @@
 //! What an expression of a step gives when it is run, as opposed to when it is planned.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use arrow::array::{AsArray, RecordBatch, StringArray, new_null_array};
 use arrow::datatypes::Int64Type;
 use forebay_plan::graph::StepAction;
