@@ -77,7 +77,8 @@ pub(super) fn verdict(outcome: &Outcome, remote: bool, alone: bool) -> Verdict {
 /// The error that stops a job whose model refuses everybody.
 pub(super) fn wrong_settings(outcome: &Outcome) -> Error {
     let reason = if let Outcome::Failed { reason, .. } = outcome { reason.as_str() } else { "" };
-    let advice = "mend the model or what the job says of it, and go on with --resume latest";
+    let advice =
+        "mend the model, or the url, name or credential that the job gives of it, and go on with --resume latest";
     Error::new(Kind::Invalid, "ask model").with("to do", advice).source(reason.to_string())
 }
 
