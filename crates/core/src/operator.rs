@@ -139,8 +139,9 @@ pub trait Operator: Send {
     }
 
     /// Whether `on_batch` may be called although `room` answered `Full`, so that a barrier queued behind the batch need not
-    /// wait for room. Only an operator whose snapshot holds every row it took may answer true; the host then gives it at
-    /// most one channel window more than it asked for.
+    /// wait for room. Only an operator whose snapshot holds every row it took may answer true; the host then gives it about one
+    /// channel window more than it asked for, and no more before it has had room again. Where a barrier cannot overtake (in
+    /// front of a sink or a durable edge) it gives as much for each barrier.
     fn absorbs(&self) -> bool {
         false
     }

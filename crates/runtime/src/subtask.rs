@@ -20,6 +20,7 @@ use forebay_core::{Batch, Error, Result};
 use futures::channel::mpsc::UnboundedSender;
 
 use crate::chain::{Chain, Progress};
+use crate::channel::{Ledger, Window};
 use crate::counters::Counters;
 use crate::inputs::{Inputs, Received};
 use crate::outlet::Outlet;
@@ -108,6 +109,8 @@ pub struct Subtask {
     overtake_after: Option<Duration>,
     /// Since when a barrier is known that has not come on every input.
     known_since: Option<Instant>,
+    /// What the chain took without room since it last had some.
+    absorbed: Ledger,
     /// Frozen, while an input is still recorded.
     frozen: Option<(Epoch, Vec<(String, Frozen)>)>,
     watermark: Option<EventTime>,
@@ -203,6 +206,7 @@ impl Subtask {
             barrier: None,
             watermark: None,
             idle: Idle::No,
+            absorbed: Ledger::default(),
             reading: true,
             phase: Phase::Running,
             bug,
@@ -356,8 +360,18 @@ impl Subtask {
     }
 
     /// The chain has room, or takes what stands in front of a queued barrier although it has none.
-    fn may_take(&self) -> bool {
-        self.chain.has_room(&self.outlet) || (self.chain.absorbs() && self.inputs.barrier_queued())
+    ///
+    /// Where barriers may overtake, it takes no more than one window so until it has room again: otherwise each checkpoint
+    /// would move another window of rows into an operator that is full, and nothing would bound what it holds.
+    fn may_take(&mut self) -> bool {
+        if self.chain.has_room(&self.outlet) {
+            self.absorbed = Ledger::default();
+            return true;
+        }
+        let window = Window::default();
+        let bounded = self.absorbed.bytes < window.bytes && self.absorbed.rows < window.rows;
+        let may_absorb = bounded || self.overtake_after.is_none();
+        may_absorb && self.chain.absorbs() && self.inputs.barrier_queued()
     }
 
     fn read(&mut self) -> Result<bool> {
@@ -402,6 +416,10 @@ impl Subtask {
             None => return Ok(false),
             Some(Received::Rows(port, batch)) => {
                 self.idle = Idle::No;
+                if !self.chain.has_room(&self.outlet) {
+                    self.absorbed.bytes += batch.size_bytes();
+                    self.absorbed.rows += batch.len();
+                }
                 self.chain.push_batch(port, batch, &mut self.outlet)?;
             }
             Some(Received::Time) => self.advance_watermark()?,

@@ -134,6 +134,31 @@ fn frozen_rows(reports: &mut UnboundedReceiver<Report>) -> Option<String> {
 }
 
 #[test]
+fn barriers_move_no_more_than_one_window_into_an_operator_that_stays_full() {
+    let inputs = channels(1);
+    let (mut subtask, mut reports) = subtask(&inputs, true);
+    for epoch in 1..=3 {
+        (0..4).for_each(|_| send(&inputs[0], Element::Batch(batch(0..2000))));
+        send(&inputs[0], barrier(epoch));
+        run(&mut subtask);
+        let passed = cut(&mut reports);
+        let late = Instant(1) + OVERTAKE_AFTER * epoch as u32;
+        while subtask.turn(late).unwrap() == Turn::Moved {}
+        let overtook = cut(&mut reports);
+        match epoch {
+            1 => assert_eq!(passed, Some((8000, 0)), "one batch with room, the others are absorbed"),
+            2 => assert_eq!((passed, overtook), (None, Some((12_000, 4000))), "then barriers overtake"),
+            _ => {
+                assert_eq!((passed, overtook), (None, Some((12_000, 8000))), "and what is held does not grow");
+                return;
+            }
+        }
+        assert!(epoch < 2 || inputs[0].receive(&noop_waker()).is_some(), "what was overtaken still waits");
+        while epoch > 1 && inputs[0].receive(&noop_waker()).is_some() {}
+    }
+}
+
+#[test]
 fn barrier_does_not_wait_for_a_full_operator_that_keeps_its_rows() {
     let inputs = channels(1);
     let (mut subtask, mut reports) = subtask(&inputs, true);
