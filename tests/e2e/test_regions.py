@@ -12,15 +12,79 @@ import pytest
 from conftest import MakeSpace
 from harness import FAILED, REFUSED
 from kills import killed, undisturbed_seconds
-from rows import balance, check_answers, committed, random_text, write_rows
+from rows import balance, check_answers, committed, write_rows
 
 ROWS: Final = 2000
 KILLS: Final = 12
 SEED: Final = 38825
 BATCH_ROWS: Final = 8
 IN_FLIGHT: Final = 4
-# A claim and two checkpoints of the first region, which may be through by then; more of those behind it.
-DAMAGED_EPOCHS: Final = {1: 3, 2: 4, 3: 4}
+# A claim and three checkpoints.
+DAMAGED_EPOCHS: Final = 4
+
+JOB: Final = f"""\
+name = "cut"
+parallelism = 2
+checkpoint_interval = "50ms"
+
+[source]
+format = "jsonl"
+path = "${{INPUT}}/*.jsonl"
+batch_rows = 64
+
+[[step]]
+with = ["id + 1 AS after"]
+
+[[step]]
+uid = "read"
+durable = {{ mode = "id_dedupe" }}
+
+[[step]]
+[step.infer]
+uid = "ask"
+model = "fake"
+inputs = {{ text = "text" }}
+outputs = {{ echo = "echo", length = "length" }}
+batch_rows = {BATCH_ROWS}
+in_flight = {IN_FLIGHT}
+linger = "1ms"
+
+[[step]]
+uid = "answered"
+durable = {{ quota = "1MiB" }}
+
+[[step]]
+select = ["id", "text", "echo", "length", "after"]
+
+[model.fake]
+host = "fake"
+service_time = "10ms"
+log = "${{EXECUTIONS}}"
+
+[sink]
+format = "parquet"
+path = "${{OUT}}"
+"""
+
+# The job with a model in its first region too, so that it takes several checkpoints to read everything.
+SLOW_STEP: Final = """\
+[[step]]
+[step.infer]
+uid = "slow"
+model = "slow"
+inputs = { text = "text" }
+outputs = { echo = "before" }
+batch_rows = 32
+in_flight = 1
+
+[model.slow]
+host = "fake"
+service_time = "40ms"
+
+"""
+SLOW_FIRST: Final = JOB.replace('[[step]]\nuid = "read"', SLOW_STEP + '[[step]]\nuid = "read"')
+# A claim and three checkpoints.
+DAMAGED_EPOCHS: Final = 4
 
 JOB: Final = f"""\
 name = "cut"
@@ -106,12 +170,12 @@ def test_a_damaged_checkpoint_of_one_region_takes_the_others_back_as_far_as_need
     space: MakeSpace, region: int
 ) -> None:
     """`--resume latest` refuses and names region and epoch; going back to that, every row comes out exactly once."""
-    workspace = space(JOB, "cut")
-    write_rows(workspace.input, DAMAGED_ROWS, random_text)
+    workspace = space(SLOW_FIRST, "cut")
+    write_rows(workspace.input, ROWS)
     engine = workspace.start()
 
     def enough() -> bool:
-        return all(len(workspace.published(place)) >= epochs for place, epochs in DAMAGED_EPOCHS.items())
+        return all(len(workspace.published(place)) >= DAMAGED_EPOCHS for place in (1, 2, 3))
 
     engine.wait_until(lambda: enough() and bool(committed(workspace.out)), "checkpoints")
     engine.kill()
@@ -129,7 +193,7 @@ def test_a_damaged_checkpoint_of_one_region_takes_the_others_back_as_far_as_need
     assert "which region" in refused, refused
     workspace.run(resume=advice[1])
     rows = committed(workspace.out)
-    assert balance([row["id"] for row in rows], set(range(DAMAGED_ROWS))).exact
+    assert balance([row["id"] for row in rows], set(range(ROWS))).exact
     check_answers(rows)
 
 
