@@ -83,55 +83,6 @@ service_time = "40ms"
 
 """
 SLOW_FIRST: Final = JOB.replace('[[step]]\nuid = "read"', SLOW_STEP + '[[step]]\nuid = "read"')
-# A claim and three checkpoints.
-DAMAGED_EPOCHS: Final = 4
-
-JOB: Final = f"""\
-name = "cut"
-parallelism = 2
-checkpoint_interval = "50ms"
-
-[source]
-format = "jsonl"
-path = "${{INPUT}}/*.jsonl"
-batch_rows = 64
-
-[[step]]
-with = ["id + 1 AS after"]
-
-[[step]]
-uid = "read"
-durable = {{ mode = "id_dedupe" }}
-
-[[step]]
-[step.infer]
-uid = "ask"
-model = "fake"
-inputs = {{ text = "text" }}
-outputs = {{ echo = "echo", length = "length" }}
-batch_rows = {BATCH_ROWS}
-in_flight = {IN_FLIGHT}
-linger = "1ms"
-
-[[step]]
-uid = "answered"
-durable = {{ quota = "1MiB" }}
-
-[[step]]
-select = ["id", "text", "echo", "length", "after"]
-
-[model.fake]
-host = "fake"
-service_time = "10ms"
-log = "${{EXECUTIONS}}"
-
-[sink]
-format = "parquet"
-path = "${{OUT}}"
-"""
-
-# Rows of 2 KB, so that the first region takes more than one checkpoint to read them.
-DAMAGED_ROWS: Final = 4000
 
 
 def test_three_regions_survive_kills_and_other_parallelisms(space: MakeSpace) -> None:
