@@ -71,9 +71,15 @@ impl CheckpointFolder {
             .source("the job took another checkpoint each time: try again, or lengthen its checkpoint_interval"))
     }
 
+    /// The epochs that `begun` names are kept by now, so they can be read.
     async fn complete(&self, begun: Savepoint, path: &str) -> Result<Savepoint> {
         for (region, epoch) in &begun.regions {
-            let problems = self.clone().of_region(*region).verify(Some(*epoch)).await?;
+            let folder = self.clone().of_region(*region);
+            if folder.records.epoch(*epoch).await?.state_of.is_none() {
+                self.records.store.delete(path).await?;
+                return Err(no_checkpoint(&begun.name, *region));
+            }
+            let problems = folder.verify(Some(*epoch)).await?;
             if let Some(problem) = problems.first() {
                 self.records.store.delete(path).await?;
                 return Err(failed("create savepoint", Kind::Corrupt, &begun.name)
@@ -98,12 +104,7 @@ impl CheckpointFolder {
         for region in regions {
             let folder = self.clone().of_region(region);
             let epoch = folder.records.epochs().await?.last().copied();
-            let none = || failed("create savepoint", Kind::Invalid, name).with("region", format!("r{}", region + 1));
-            let epoch = epoch.ok_or_else(|| none().source("it has no checkpoint yet"))?;
-            if folder.records.epoch(epoch).await?.state_of.is_none() {
-                return Err(none().source("it has no checkpoint yet: try again after its first"));
-            }
-            newest.insert(region, epoch);
+            newest.insert(region, epoch.ok_or_else(|| no_checkpoint(name, region))?);
         }
         match newest.is_empty() {
             false => Ok(newest),
@@ -200,4 +201,10 @@ impl Records {
 
 fn failed(attempted: &str, kind: Kind, name: &str) -> Error {
     Error::new(kind, attempted).with("savepoint", name)
+}
+
+fn no_checkpoint(name: &str, region: u32) -> Error {
+    failed("create savepoint", Kind::Invalid, name)
+        .with("region", format!("r{}", region + 1))
+        .source("it has no checkpoint yet: try again after its first")
 }

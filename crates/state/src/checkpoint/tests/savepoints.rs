@@ -1,5 +1,8 @@
 //! What a savepoint keeps, what it refuses, and what crashes leave.
 
+use futures::FutureExt;
+
+use super::crash::StoppingStore;
 use super::*;
 use crate::checkpoint::PlantedBug;
 
@@ -138,4 +141,43 @@ fn only_what_was_not_given_up_is_restorable() {
         assert_eq!(process.folder.restorable(Some(Epoch(5))).await.unwrap_err().kind(), Kind::Invalid);
         assert_eq!(process.folder.restorable(Some(Epoch(9))).await.unwrap_err().kind(), Kind::Invalid);
     });
+}
+
+#[test]
+fn a_savepoint_is_whole_at_whatever_moment_checkpoints_come() {
+    let mut moments = 0;
+    for calls in 0.. {
+        let disk = MemoryDisk::new();
+        let job = Process::new(&disk, 1);
+        let (maker, calls_left) = StoppingStore::process(&disk, 2, calls);
+        let finished = block_on(async {
+            let started = job.restart(Resume::Fresh).await.unwrap();
+            job.epoch(&started, Epoch(2), 0).await.unwrap();
+            let mut made = Box::pin(maker.folder.create_savepoint("now"));
+            // As far as it comes with so many calls; then two checkpoints come, and only the newest is kept.
+            let early = made.as_mut().now_or_never();
+            for count in 1..3 {
+                job.epoch(&started, Epoch(count + 2), count).await.unwrap();
+                job.folder.retain(1).await.unwrap();
+            }
+            let finished = early.is_some();
+            calls_left.store(usize::MAX, Ordering::SeqCst);
+            let savepoint = match early {
+                Some(done) => done.unwrap(),
+                None => made.await.unwrap(),
+            };
+            for count in 3..6 {
+                job.epoch(&started, Epoch(count + 2), count).await.unwrap();
+                job.folder.retain(1).await.unwrap();
+            }
+            let epoch = savepoint.regions[&0];
+            assert_eq!(job.folder.verify(Some(epoch)).await.unwrap(), [], "after {calls} calls, epoch {epoch}");
+            finished
+        });
+        moments += 1;
+        if finished {
+            break;
+        }
+    }
+    assert!(moments > 5, "only {moments} moments were tried");
 }
