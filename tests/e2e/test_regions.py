@@ -148,6 +148,30 @@ def test_a_damaged_checkpoint_of_one_region_takes_the_others_back_as_far_as_need
     check_answers(rows)
 
 
+def test_going_back_that_was_interrupted_is_carried_out_by_the_next_start(space: MakeSpace) -> None:
+    """One region cannot claim its epoch; `--resume latest` then takes up the decision, not the newest of each."""
+    workspace = space(SLOW_FIRST, "cut")
+    write_rows(workspace.input, ROWS)
+    engine = workspace.start()
+    engine.wait_until(lambda: len(workspace.published(1)) >= DAMAGED_EPOCHS, "checkpoints")
+    engine.wait_until(lambda: len(workspace.published(2)) >= DAMAGED_EPOCHS, "checkpoints behind")
+    engine.kill()
+    workspace.states(1)[-1].write_bytes(b"damaged")
+    said = workspace.run(FAILED, resume="latest").stderr
+    advice = re.search(r"--resume (r1=\d+)", said)
+    assert advice, said
+    claims, away = workspace.region("generation", 2), workspace.folder / "away"
+    claims.rename(away)
+    claims.write_text("in the way\n")
+    workspace.run(FAILED, resume=advice[1])
+    claims.unlink()
+    away.rename(claims)
+    workspace.run(resume="latest")
+    rows = committed(workspace.out)
+    assert balance([row["id"] for row in rows], set(range(ROWS))).exact
+    check_answers(rows)
+
+
 def test_checkpoints_and_journals_of_every_region_can_be_looked_at(space: MakeSpace) -> None:
     """Without `--region` all are listed; one epoch is shown of the region that is named."""
     workspace = space(JOB, "cut")

@@ -2,7 +2,8 @@
 //!
 //! Each region's newest checkpoint always fits the others' (see `forebay_state::edge`). When the user asks for an older one of
 //! some region, usually because a newer one cannot be read, regions behind it may have read rows that it has not yet written:
-//! they go back too, each to its newest checkpoint that fits. Nothing goes back unasked.
+//! they go back too, each to its newest checkpoint that fits. Nothing goes back unasked. The choice is written down before any
+//! region claims its epoch, and carried out by whoever starts the job next if this process does not come to it.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -78,7 +79,7 @@ pub(crate) async fn starts(asked: &ResumeJob, folders: &[CheckpointFolder], edge
     let all = |resume| Ok(vec![resume; folders.len()]);
     match asked {
         ResumeJob::Fresh => all(Resume::Fresh),
-        ResumeJob::Latest => all(Resume::Latest),
+        ResumeJob::Latest => latest(folders).await,
         ResumeJob::Epoch(epoch) if folders.len() == 1 => all(Resume::Epoch(*epoch)),
         ResumeJob::Epoch(epoch) => Err(refused("go on from an older checkpoint")
             .with("epoch", epoch)
@@ -87,6 +88,14 @@ pub(crate) async fn starts(asked: &ResumeJob, folders: &[CheckpointFolder], edge
         ResumeJob::Regions(epochs) => fitting(epochs, folders, edges).await,
         ResumeJob::Savepoint(name) => savepoint(name, folders).await,
     }
+}
+
+/// The newest of each, but for what an earlier start decided and did not come to.
+async fn latest(folders: &[CheckpointFolder]) -> Result<Vec<Resume>> {
+    let [first, _, ..] = folders else { return Ok(vec![Resume::Latest; folders.len()]) };
+    let undone = first.undone_restore().await?;
+    let start = |place: usize| undone.get(&(place as u32)).map_or(Resume::Latest, |epoch| Resume::Epoch(*epoch));
+    Ok((0..folders.len()).map(start).collect())
 }
 
 async fn savepoint(name: &str, folders: &[CheckpointFolder]) -> Result<Vec<Resume>> {
@@ -130,6 +139,13 @@ async fn fitting(asked: &BTreeMap<usize, Epoch>, folders: &[CheckpointFolder], e
                     .source("none of its checkpoints can be used: start in another folder"));
             }
         });
+    }
+    let decided = starts.iter().enumerate().filter_map(|(place, start)| match start {
+        Resume::Epoch(epoch) => Some((place as u32, *epoch)),
+        Resume::Latest | Resume::Fresh => None,
+    });
+    if let Some(first) = folders.first() {
+        first.decide_restore(&decided.collect()).await?;
     }
     Ok(starts)
 }

@@ -112,6 +112,16 @@ impl Layout {
         self.region("retained.json")
     }
 
+    /// Folder of the job's decisions to go back.
+    pub fn restore_decisions(&self) -> String {
+        format!("{}/restore", self.job)
+    }
+
+    /// One decision; its regions share it.
+    pub fn restore_decision(&self, number: u64) -> String {
+        format!("{}/{number:010}.json", self.restore_decisions())
+    }
+
     /// Folder of the job's savepoints.
     pub fn savepoints(&self) -> String {
         format!("{}/savepoint", self.job)

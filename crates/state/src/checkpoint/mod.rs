@@ -4,6 +4,7 @@
 //! JOB/generation/0000000003                     claimed by a start of the first region, created once
 //! JOB/region-1/generation/0000000002            by a start of another one
 //! JOB/once/NAME                                 values written once, such as the list of splits
+//! JOB/restore/0000000001.json                   a decision to go back to older epochs of several regions
 //! JOB/savepoint/NAME.json                       the epochs of all regions that a user keeps
 //! JOB/region-0/epoch/0000000007.json            epoch record: created once, never changed; names one manifest
 //! JOB/region-0/manifest/0000000007-3-HASH.json  immutable; lists state files and what sinks must commit
@@ -38,6 +39,7 @@ mod protocol;
 pub mod publish;
 mod records;
 pub mod restart;
+mod restore_decision;
 mod retain;
 mod savepoint;
 mod sealed;

@@ -3,6 +3,7 @@
 mod broken;
 mod crash;
 mod incremental;
+mod restore_decision;
 mod retention;
 mod savepoints;
 

@@ -1,0 +1,95 @@
+//! Going back to older checkpoints of several regions, as one decision.
+//!
+//! Regions claim their epochs apart. A crash between two claims would leave one region gone back and another one not, which has
+//! read what is no longer written: the newest of each would not fit together any more. So the decision is written first, as one
+//! record that is created once. Whoever starts the job later carries out what is left of it: a region whose newest epoch is
+//! still the one of the decision has not gone back yet.
+
+use std::collections::BTreeMap;
+
+use forebay_core::element::Epoch;
+use forebay_core::store::Created;
+use forebay_core::{Error, Kind, Result};
+use serde::{Deserialize, Serialize};
+
+use super::folder::CheckpointFolder;
+use super::layout::number_in;
+use super::sealed::{seal, unseal};
+
+/// Version of the record.
+const FORMAT: u32 = 1;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Decision {
+    format: u32,
+    /// By number of the region from 0.
+    regions: BTreeMap<u32, GoBack>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct GoBack {
+    /// The region's newest epoch when it was decided.
+    newest: Epoch,
+    /// The epoch to go on from.
+    from: Epoch,
+}
+
+// === impl CheckpointFolder ===
+
+impl CheckpointFolder {
+    /// Decides that the regions go on from these epochs, by number of the region. Before any of them restarts; dropped half-way, the decision
+    /// is there or it is not.
+    ///
+    /// # Errors
+    /// `Fenced` if somebody else decided at the same time; `Invalid` for a region without an epoch.
+    pub async fn decide_restore(&self, epochs: &BTreeMap<u32, Epoch>) -> Result<()> {
+        let mut regions = BTreeMap::new();
+        for (region, from) in epochs {
+            let newest = self.newest_of(*region).await?.ok_or_else(|| {
+                Error::new(Kind::Invalid, "decide restore").with("region", region).source("it has no epoch")
+            })?;
+            regions.insert(*region, GoBack { newest, from: *from });
+        }
+        let number = self.newest_decision().await?.map_or(1, |(number, _)| number + 1);
+        let bytes = seal(&Decision { format: FORMAT, regions })?;
+        match self.records.store.create(&self.records.layout.restore_decision(number), bytes).await? {
+            Created::New => Ok(()),
+            Created::AlreadyThere => {
+                Err(Error::new(Kind::Fenced, "decide restore").source("another process decided first"))
+            }
+        }
+    }
+
+    /// What is left of the newest decision: the epochs of the regions that have not gone back yet.
+    ///
+    /// # Errors
+    /// `Corrupt`, naming the file, if the decision cannot be read; `Invalid` if a newer release wrote it.
+    pub async fn undone_restore(&self) -> Result<BTreeMap<u32, Epoch>> {
+        let mut undone = BTreeMap::new();
+        let Some((_, path)) = self.newest_decision().await? else { return Ok(undone) };
+        let Some(bytes) = self.records.store.read(&path).await? else { return Ok(undone) };
+        let decision: Decision = unseal(&path, &bytes)?;
+        if decision.format > FORMAT {
+            return Err(Error::new(Kind::Invalid, "read restore decision")
+                .with("file", path)
+                .with("format", decision.format)
+                .source(format!("written by a newer release; this one reads up to format {FORMAT}")));
+        }
+        for (region, GoBack { newest, from }) in decision.regions {
+            if self.newest_of(region).await? == Some(newest) {
+                undone.insert(region, from);
+            }
+        }
+        Ok(undone)
+    }
+
+    async fn newest_of(&self, region: u32) -> Result<Option<Epoch>> {
+        Ok(self.clone().of_region(region).records.epochs().await?.last().copied())
+    }
+
+    async fn newest_decision(&self) -> Result<Option<(u64, String)>> {
+        let folder = self.records.layout.restore_decisions();
+        let entries = self.records.store.list(&folder).await?;
+        Ok(entries.into_iter().filter_map(|entry| Some((number_in(&entry.path, &folder)?, entry.path))).max())
+    }
+}

@@ -1,0 +1,85 @@
+//! Several regions go back: a crash after any store call leaves all of them where they were, or on their way.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use futures::FutureExt;
+
+use super::crash::StoppingStore;
+use super::*;
+
+const REGIONS: u32 = 2;
+
+/// The folder of one region, without sinks.
+fn region(process: &Process, region: u32) -> CheckpointFolder {
+    process.folder.clone().of_region(region)
+}
+
+async fn publish(folder: &CheckpointFolder, epochs: u64) {
+    let started = folder.restart(Resume::Fresh, &Committers::new()).await.unwrap();
+    for number in 0..epochs {
+        let draft = ManifestDraft::new(Epoch(started.next_epoch.0 + number));
+        folder.publish(draft, &Committers::new()).await.unwrap();
+    }
+}
+
+/// Both regions go back to epoch 2, in their order.
+async fn go_back(process: &Process) -> Result<()> {
+    process.folder.decide_restore(&(0..REGIONS).map(|region| (region, Epoch(2))).collect()).await?;
+    for number in 0..REGIONS {
+        region(process, number).restart(Resume::Epoch(Epoch(2)), &Committers::new()).await?;
+    }
+    Ok(())
+}
+
+/// The state of each region's newest epoch after a start that asks for the latest.
+async fn start_latest(process: &Process) -> Vec<u64> {
+    let undone = process.folder.undone_restore().await.unwrap();
+    let mut states = Vec::new();
+    for number in 0..REGIONS {
+        let resume = undone.get(&number).map_or(Resume::Latest, |epoch| Resume::Epoch(*epoch));
+        let started = region(process, number).restart(resume, &Committers::new()).await.unwrap();
+        states.push(started.restored.unwrap().state_of.unwrap().0);
+    }
+    assert_eq!(process.folder.undone_restore().await.unwrap(), BTreeMap::new(), "all of it is carried out");
+    states
+}
+
+#[test]
+fn a_stop_after_any_store_call_leaves_no_region_behind() {
+    let (mut stayed, mut went) = (0, 0);
+    for calls in 0.. {
+        let disk = MemoryDisk::new();
+        let first = Process::new(&disk, 1);
+        block_on(async {
+            publish(&region(&first, 0), 4).await;
+            publish(&region(&first, 1), 4).await;
+        });
+        let (process, calls_left) = StoppingStore::process(&disk, 2, calls);
+        let done = go_back(&process).now_or_never().is_some();
+        disk.crash(calls as u64);
+        match block_on(start_latest(&Process::new(&disk, 3)))[..] {
+            [5, 5] => stayed += 1,
+            [2, 2] => went += 1,
+            ref other => panic!("after {calls} calls the regions went on from {other:?}"),
+        }
+        if done && calls_left.load(Ordering::SeqCst) > 0 {
+            break;
+        }
+    }
+    assert!(stayed > 0 && went > 0, "{stayed} stops before the decision, {went} after it");
+}
+
+#[test]
+fn a_decision_counts_until_the_regions_went_on() {
+    let process = Process::new(&MemoryDisk::new(), 1);
+    block_on(async {
+        publish(&region(&process, 0), 3).await;
+        publish(&region(&process, 1), 3).await;
+        assert_eq!(process.folder.undone_restore().await.unwrap(), BTreeMap::new());
+        go_back(&process).await.unwrap();
+        assert_eq!(process.folder.undone_restore().await.unwrap(), BTreeMap::new());
+        let error = process.folder.decide_restore(&[(7, Epoch(1))].into()).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid);
+    });
+}
