@@ -54,6 +54,8 @@ pub struct EdgeCore {
     folder_changed: bool,
     flushes: Vec<(u64, Ticket)>,
     removing: bool,
+    /// Bytes of the segment that is written which nobody needed when it was last looked at.
+    spare: u64,
     failed: Option<Failure>,
 }
 
@@ -105,6 +107,7 @@ impl EdgeCore {
             folder_changed: false,
             flushes: Vec::new(),
             removing: false,
+            spare: 0,
             failed: None,
         }
     }
@@ -222,9 +225,10 @@ impl EdgeCore {
         self.published
     }
 
-    /// Whether writers may go on: the log holds less than its quota.
+    /// Whether writers may go on: the log holds less than its quota, apart from what nobody needs; or rows that it holds are
+    /// still to come again, which cost nothing and must not wait behind themselves.
     pub fn has_room(&self) -> bool {
-        self.held_bytes() < self.settings.quota_bytes
+        self.known.any_unconfirmed() || self.held_bytes().saturating_sub(self.spare) < self.settings.quota_bytes
     }
 
     /// Bytes of the log, accepted ones included.

@@ -102,6 +102,16 @@ impl Positions {
         entries.into_iter().map(position).collect::<Result<_>>().map(Self)
     }
 
+    /// From where readers need the log, by their entries in a checkpoint. Of a group that has ended they need nothing: what a later
+    /// attempt of the writers says of it, such as its end once more, is not read.
+    ///
+    /// # Errors
+    /// `Corrupt` if an entry is no reader's.
+    pub fn needed<'a>(entries: impl IntoIterator<Item = (KeyGroup, &'a [u8])>) -> Result<Self> {
+        let position = |(group, bytes)| Ok((group, ReaderState::decode(bytes)?.needs_from()));
+        entries.into_iter().map(position).collect::<Result<_>>().map(Self)
+    }
+
     /// Whether in every group `read` is at most this.
     pub fn covers(&self, read: &Positions) -> bool {
         read.0.iter().all(|(group, position)| *position <= self.of(*group))
@@ -168,6 +178,11 @@ impl WriterState {
 // === impl ReaderState ===
 
 impl ReaderState {
+    /// The position from which the log is needed.
+    pub fn needs_from(self) -> u64 {
+        if self.ended { u64::MAX } else { self.position }
+    }
+
     /// As bytes of the reader's snapshot.
     pub fn encode(self) -> Bytes {
         let mut out = BytesMut::with_capacity(19);

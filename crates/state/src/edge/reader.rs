@@ -63,9 +63,9 @@ impl EdgeReader {
         }
     }
 
-    /// How far it has given out rows: what [`EdgeLog::consumer_retained`] wants of each retained checkpoint, of all subtasks.
+    /// From where it needs the log: what [`EdgeLog::consumer_retained`] wants of each retained checkpoint, of all subtasks.
     pub fn positions(&self) -> Positions {
-        Positions(self.states.iter().map(|(group, state)| (*group, state.position)).collect())
+        Positions(self.states.iter().map(|(group, state)| (*group, state.needs_from())).collect())
     }
 
     /// Starts the next read, if none is under way, little is ready and something is visible.
@@ -134,7 +134,7 @@ impl EdgeReader {
         self.check(record)?;
         let states = &self.states;
         let skipped = |span: &Span| {
-            let position = states.get(&span.group)?.position;
+            let position = states.get(&span.group)?.needs_from();
             (span.end() > position).then_some(position.saturating_sub(span.start) as usize)
         };
         let rows = match batch {
@@ -142,7 +142,8 @@ impl EdgeReader {
             None => None,
         };
         for span in &record.spans {
-            let Some(state) = self.states.get_mut(&span.group) else { continue };
+            let state = self.states.get_mut(&span.group).filter(|state| !state.ended);
+            let Some(state) = state else { continue };
             state.position = state.position.max(span.end());
             match record.mark {
                 Some(Mark::Watermark(watermark)) => state.watermark = state.watermark.max(Some(watermark)),
@@ -158,7 +159,7 @@ impl EdgeReader {
 
     /// Whether `record` follows in each of its key groups on what was given out.
     fn check(&self, record: &Record) -> Result<()> {
-        let gap = |span: &&Span| self.states.get(&span.group).is_some_and(|state| state.position < span.start);
+        let gap = |span: &&Span| self.states.get(&span.group).is_some_and(|state| state.needs_from() < span.start);
         let Some(span) = record.spans.iter().find(gap) else { return Ok(()) };
         let (group, start) = (span.group.0, span.start);
         let reason = format!("rows of key group {group} before {start} are wanted and no longer there");
@@ -180,7 +181,7 @@ impl EdgeReader {
     /// Restored positions that the log does not hold.
     fn check_restored(&self) -> Result<()> {
         let state = self.log.lock();
-        for (group, read) in &self.states {
+        for (group, read) in self.states.iter().filter(|(_, read)| !read.ended) {
             let extent = state.core.extent(*group);
             if read.position < extent.start || read.position > extent.end {
                 return Err(Error::new(Kind::Corrupt, "read edge")

@@ -69,6 +69,11 @@ impl Known {
         }
     }
 
+    /// Whether rows of a predecessor are still to come again.
+    pub fn any_unconfirmed(&self) -> bool {
+        self.unconfirmed.values().any(|keys| !keys.is_empty())
+    }
+
     pub fn unconfirmed(&self, group: KeyGroup) -> BTreeSet<RowKey> {
         self.unconfirmed.get(&group).cloned().unwrap_or_default()
     }

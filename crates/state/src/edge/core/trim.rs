@@ -15,7 +15,7 @@ impl EdgeCore {
             return;
         }
         let Some(limit) = self.trim_limit() else { return };
-        let needed = |record: &Record| record.spans.iter().any(|span| span.end() > limit.of(span.group));
+        let needed = |record: &Record| is_needed(record, &limit);
         let mut oldest_needed: BTreeMap<u32, bool> = BTreeMap::new();
         for record in self.records.values().filter(|record| record.sequence < self.durable) {
             *oldest_needed.entry(record.place.segment.0).or_default() |= needed(record);
@@ -24,6 +24,11 @@ impl EdgeCore {
         let free =
             self.segments.iter().take(last).take_while(|segment| oldest_needed.get(&segment.number) != Some(&true));
         let files: Vec<String> = free.map(|segment| segment.file()).collect();
+        let spare = self.spare_of_last(&limit);
+        if spare > self.spare {
+            actions.push(Action::WakeWriters);
+        }
+        self.spare = spare;
         if files.is_empty() {
             return;
         }
@@ -33,6 +38,14 @@ impl EdgeCore {
         self.records.retain(|_, record| record.sequence >= durable || record.place.segment.0 >= kept_from);
         self.removing = true;
         actions.push(Action::Remove { files });
+    }
+
+    /// Bytes of the segment that is written, if nobody needs any of it: one write may fill a segment beyond the quota, and the
+    /// next one, which would close it, waits for room.
+    fn spare_of_last(&self, limit: &Positions) -> u64 {
+        let Some(last) = self.segments.back() else { return 0 };
+        let mut of_last = self.records.values().filter(|record| record.place.segment.0 == last.number);
+        if of_last.any(|record| record.sequence >= self.durable || is_needed(record, limit)) { 0 } else { last.bytes }
     }
 
     pub(super) fn removed(&mut self, actions: &mut Vec<Action>) {
@@ -57,4 +70,8 @@ impl EdgeCore {
         }
         Some(Positions::least(&all))
     }
+}
+
+fn is_needed(record: &Record, limit: &Positions) -> bool {
+    record.spans.iter().any(|span| span.end() > limit.of(span.group))
 }

@@ -52,6 +52,53 @@ fn a_full_edge_stops_its_writer_until_the_slowest_consumer_is_past() {
 }
 
 #[test]
+fn one_write_beyond_the_quota_stops_its_writer_only_until_it_was_read() {
+    let quota = EdgeSettings { quota_bytes: 500, ..settings(EdgeMode::CommitRead) };
+    let process = Process::open(&MemoryDisk::new(), 1, quota).unwrap();
+    let none = Groups::new();
+    process.take_over(1, None, Epoch(1), &none).unwrap().unwrap();
+    let mut writers = process.writers(1, 1, &none);
+    let (mut readers, mut seen) = (process.readers(1, &none).unwrap(), Seen::default());
+    for epoch in (2..5).map(Epoch) {
+        assert_eq!(writers[0].room(), Room::Room, "{epoch}");
+        write(&mut writers, &batch(epoch.0 as i64 * 100..epoch.0 as i64 * 100 + 100));
+        process.barrier(&mut writers, epoch).unwrap();
+        process.publish(epoch);
+        assert_eq!(writers[0].room(), Room::Full, "{epoch}");
+        process.read(&mut readers[0], &mut seen).unwrap();
+        process.log.consumer_retained("consumer", readers[0].positions());
+        process.env.settle();
+    }
+    assert_eq!(seen.rows.len(), 300);
+    assert!(process.log.stats().segments <= 2, "{:?}", process.log.stats());
+}
+
+#[test]
+fn what_is_written_after_the_end_was_read_is_needed_by_nobody() {
+    let quota = EdgeSettings { quota_bytes: 500, ..settings(EdgeMode::IdDedupe) };
+    let process = Process::open(&MemoryDisk::new(), 1, quota).unwrap();
+    let none = Groups::new();
+    let (mut readers, mut seen) = (process.readers(1, &none).unwrap(), Seen::default());
+    // Each attempt comes to the same rows and to their end, and dies before its checkpoint.
+    for attempt in 1..4 {
+        process.take_over(attempt, None, Epoch(attempt), &none).unwrap().unwrap();
+        let mut writers = process.writers(attempt, 1, &none);
+        write(&mut writers, &batch(0..100));
+        assert_eq!(writers[0].drain().unwrap(), forebay_core::operator::Drained::Done);
+        process.env.settle();
+        process.read(&mut readers[0], &mut seen).unwrap();
+        let written = process.barrier(&mut writers, Epoch(9)).unwrap();
+        process.log.producer_retained(Positions::written(&writer_states(&written)));
+        process.log.consumer_retained("consumer", readers[0].positions());
+        process.env.settle();
+        assert_eq!(writers[0].room(), Room::Room, "attempt {attempt}");
+    }
+    assert_eq!(sorted(seen.rows), (0..100).collect::<Vec<_>>());
+    let ended = readers[0].snapshot(Epoch(9)).unwrap().now_or_never().unwrap().unwrap().groups;
+    assert!(process.readers(1, &ended).is_ok(), "what has ended goes on from nowhere");
+}
+
+#[test]
 fn a_full_disk_fails_the_edge_and_opening_it_again_goes_on() {
     let disk = MemoryDisk::new();
     let none = Groups::new();

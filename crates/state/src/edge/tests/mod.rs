@@ -91,7 +91,7 @@ fn writer_states(groups: &Groups) -> BTreeMap<KeyGroup, WriterState> {
 }
 
 fn reader_positions(groups: &Groups) -> Positions {
-    Positions::read(entries(groups)).unwrap()
+    Positions::needed(entries(groups)).unwrap()
 }
 
 // === impl Process ===
