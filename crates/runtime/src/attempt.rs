@@ -254,7 +254,7 @@ impl Attempt {
                 self.pending = PendingTimes { begun: now, passed: now };
                 self.tell_sources(Command::Barrier(barrier));
             }
-            Action::StopReading => self.tell_sources(Command::StopReading),
+            Action::StopReading => self.commands.values().for_each(|queue| queue.send(Command::StopReading)),
             Action::TellComplete(epoch) => {
                 self.commands.values().for_each(|queue| queue.send(Command::CheckpointComplete(epoch)));
                 let PendingTimes { begun, passed } = self.pending;

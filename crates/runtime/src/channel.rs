@@ -4,6 +4,10 @@
 //! single row larger than the window cannot stop the pipeline. Each channel owns its window; there is no shared pool, so a
 //! channel that waits at a barrier cannot starve its sibling. Watermarks, barriers and the end always fit: they are few
 //! and must not wait behind credit.
+//!
+//! Credit returns when an element is taken, unless the receiver has no room and takes it only because a barrier stands behind
+//! it: then the credit is withheld until the receiver has room. So a receiver that stands still never holds more than a window
+//! of each channel, however many checkpoints pass.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -48,8 +52,13 @@ pub struct Channel {
 #[derive(Debug, Default)]
 struct State {
     queue: VecDeque<(Element, Ledger)>,
+    /// In the queue or withheld.
     used: Ledger,
     used_max: Ledger,
+    /// Of elements taken by a receiver without room.
+    withheld: Ledger,
+    /// What the last element cost that was sent beyond credit, until it would have fitted.
+    beyond: Option<Ledger>,
     barriers: VecDeque<Barrier>,
     sender: Option<Waker>,
     receiver: Option<Waker>,
@@ -82,6 +91,11 @@ impl Ledger {
 
     fn remove(&mut self, cost: Ledger) {
         debug_assert!(self.bytes >= cost.bytes && self.rows >= cost.rows, "credit is given back once");
+        self.take(cost);
+    }
+
+    /// Down to nothing.
+    fn take(&mut self, cost: Ledger) {
         self.bytes = self.bytes.saturating_sub(cost.bytes);
         self.rows = self.rows.saturating_sub(cost.rows);
     }
@@ -98,6 +112,26 @@ impl State {
             self.barriers.push_back(*barrier);
         }
         self.queue.push_back((element, cost));
+    }
+
+    fn pop(&mut self, receiver: &Waker) -> Option<(Element, Ledger)> {
+        let popped = self.queue.pop_front();
+        match &popped {
+            Some((Element::Barrier(_), _)) => drop(self.barriers.pop_front()),
+            Some(_) => {}
+            None => self.receiver = Some(receiver.clone()),
+        }
+        popped
+    }
+
+    /// Credit came back.
+    fn settle(&mut self, window: Window) {
+        let fits = |cost: &Ledger| {
+            let mut before = self.used;
+            before.take(*cost);
+            before.admits(*cost, window)
+        };
+        self.beyond = self.beyond.filter(|cost| !fits(cost));
     }
 
     /// Who waits for `element`, which was just pushed.
@@ -133,15 +167,28 @@ impl Channel {
         Ok(())
     }
 
-    /// Sends `element` whatever is in flight. Only for what waits in front of a barrier: at most one batch per barrier.
+    /// Sends `element` whatever is in flight. Only for what waits in front of a barrier; nothing new may then be begun for this
+    /// channel while [`is_beyond_credit`](Self::is_beyond_credit).
     pub fn send_beyond_credit(&self, element: Element) {
         let (cost, barrier) = (Ledger::cost(&element), matches!(element, Element::Barrier(_)));
         let waiting = {
             let mut state = self.lock();
+            if !state.used.admits(cost, self.window) {
+                state.beyond = Some(cost);
+            }
             state.push(element, cost);
             state.waiting(barrier)
         };
         waiting.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    /// Whether what was sent beyond credit would still not fit; then `sender` is woken as soon as credit returns.
+    pub fn is_beyond_credit(&self, sender: &Waker) -> bool {
+        let mut state = self.lock();
+        if state.beyond.is_some() {
+            state.sender = Some(sender.clone());
+        }
+        state.beyond.is_some()
     }
 
     /// Has `waker` called, besides the receiver's, whenever a barrier is sent.
@@ -173,20 +220,49 @@ impl Channel {
     pub fn receive(&self, receiver: &Waker) -> Option<Element> {
         let (element, sender) = {
             let mut state = self.lock();
-            let Some((element, cost)) = state.queue.pop_front() else {
-                state.receiver = Some(receiver.clone());
-                return None;
-            };
+            let (element, cost) = state.pop(receiver)?;
             state.used.remove(cost);
-            if matches!(element, Element::Barrier(_)) {
-                state.barriers.pop_front();
-            }
+            state.settle(self.window);
             (element, state.sender.take())
         };
         if let Some(waker) = sender {
             waker.wake();
         }
         Some(element)
+    }
+
+    /// Takes the next element and withholds its credit until [`release`](Self::release).
+    pub fn receive_withheld(&self, receiver: &Waker) -> Option<Element> {
+        let mut state = self.lock();
+        let (element, cost) = state.pop(receiver)?;
+        state.withheld.add(cost);
+        Some(element)
+    }
+
+    /// Takes the next element if it is no batch, and so costs nothing.
+    pub fn receive_free(&self, receiver: &Waker) -> Option<Element> {
+        let mut state = self.lock();
+        if state.queue.front().is_some_and(|(_, cost)| *cost != Ledger::default()) {
+            return None;
+        }
+        state.pop(receiver).map(|(element, _)| element)
+    }
+
+    /// Returns the credit that is withheld.
+    pub fn release(&self) {
+        let sender = {
+            let mut state = self.lock();
+            let withheld = std::mem::take(&mut state.withheld);
+            if withheld == Ledger::default() {
+                return;
+            }
+            state.used.remove(withheld);
+            state.settle(self.window);
+            state.sender.take()
+        };
+        if let Some(waker) = sender {
+            waker.wake();
+        }
     }
 
     /// The most that was ever in flight, for metrics and invariants.
@@ -219,6 +295,33 @@ mod tests {
         let refused = channel.send(Element::Batch(batch(8..12)), &waker).unwrap_err();
         assert!(channel.receive(&waker).is_some());
         channel.send(refused, &waker).unwrap();
+    }
+
+    #[test]
+    fn withheld_credit_keeps_the_sender_waiting_until_it_is_released() {
+        let (channel, waker) = (Channel::new(WINDOW), noop_waker());
+        channel.send(Element::Batch(batch(0..8)), &waker).unwrap();
+        assert!(channel.receive_withheld(&waker).is_some());
+        assert!(channel.send(Element::Batch(batch(8..12)), &waker).is_err());
+        channel.send(Element::Watermark(forebay_core::time::EventTime(1)), &waker).unwrap();
+        channel.release();
+        channel.send(Element::Batch(batch(8..12)), &waker).unwrap();
+        channel.release();
+        assert_eq!(channel.used_max().rows, 8, "released once");
+    }
+
+    #[test]
+    fn what_was_sent_beyond_credit_counts_until_it_would_fit() {
+        let (channel, waker) = (Channel::new(WINDOW), noop_waker());
+        channel.send_beyond_credit(Element::Batch(batch(0..4)));
+        assert!(!channel.is_beyond_credit(&waker), "it fitted");
+        channel.send(Element::Batch(batch(4..8)), &waker).unwrap();
+        channel.send_beyond_credit(Element::Batch(batch(8..14)));
+        assert!(channel.is_beyond_credit(&waker));
+        assert!(channel.receive_withheld(&waker).is_some());
+        assert!(channel.is_beyond_credit(&waker));
+        channel.release();
+        assert!(!channel.is_beyond_credit(&waker));
     }
 
     #[test]

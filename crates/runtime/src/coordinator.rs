@@ -42,7 +42,7 @@ pub enum Stop {
 pub enum Action {
     /// Send this barrier into every source.
     SendBarrier(Barrier),
-    /// Ask every source to read nothing more.
+    /// Ask sources to read nothing more, and all subtasks to let what was read through.
     StopReading,
     /// Publish the checkpoint; `ended` if the job's input ended before it.
     Publish {

@@ -53,6 +53,19 @@ pub enum Received {
     Noted,
 }
 
+/// What a subtask takes from its inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    /// Nothing.
+    Nothing,
+    /// Watermarks, barriers and ends that no row stands in front of.
+    Control,
+    /// Anything; the credit is withheld until [`Inputs::release`].
+    WithoutRoom,
+    /// Anything; the credit returns at once.
+    WithRoom,
+}
+
 /// Every input of a subtask.
 #[derive(Debug)]
 pub struct Inputs {
@@ -79,6 +92,14 @@ struct Input {
     kept: Vec<Batch>,
     /// Whether more is kept until the barrier comes.
     recording: bool,
+}
+
+// === impl Takes ===
+
+impl Takes {
+    fn rows(self) -> bool {
+        matches!(self, Self::WithoutRoom | Self::WithRoom)
+    }
 }
 
 // === impl Inputs ===
@@ -120,17 +141,29 @@ impl Inputs {
 
     /// Takes one element: restored rows first, then from the inputs that no barrier holds, each in its turn. `waker` is called
     /// when more comes.
-    pub fn receive(&mut self, waker: &Waker) -> Option<Received> {
-        if let Some((place, batch)) = self.restored.pop_front() {
+    pub fn receive(&mut self, takes: Takes, waker: &Waker) -> Option<Received> {
+        if !self.restored.is_empty() {
+            let (place, batch) = if takes.rows() { self.restored.pop_front()? } else { return None };
             return Some(Received::Rows(self.inputs[place].port, batch));
         }
         let count = self.inputs.len();
+        let take = |channel: &Channel| match takes {
+            Takes::Nothing => None,
+            Takes::Control => channel.receive_free(waker),
+            Takes::WithoutRoom => channel.receive_withheld(waker),
+            Takes::WithRoom => channel.receive(waker),
+        };
         let (place, element) = (0..count)
             .map(|step| (self.next + step) % count)
             .filter(|place| self.inputs[*place].barrier.is_none())
-            .find_map(|place| self.inputs[place].channel.receive(waker).map(|element| (place, element)))?;
+            .find_map(|place| take(&self.inputs[place].channel).map(|element| (place, element)))?;
         self.next = (place + 1) % count;
         Some(self.accept(place, element))
+    }
+
+    /// Returns the credit of what was taken without room.
+    pub fn release(&self) {
+        self.inputs.iter().for_each(|input| input.channel.release());
     }
 
     fn accept(&mut self, place: usize, element: Element) -> Received {
@@ -212,6 +245,19 @@ impl Inputs {
                 }
             }
             input.barrier = None;
+        }
+    }
+
+    /// Ends recording where the barrier is queued by now: what stands in front of it is kept like what came before. A subtask
+    /// that can take nothing would never come to it.
+    pub fn end_recording(&mut self) {
+        for input in self.inputs.iter_mut().filter(|input| input.recording) {
+            if let Some(in_front) = input.channel.take_barrier() {
+                if self.bug != Some(RuntimeBug::RecordedForgotten) {
+                    input.kept.extend(in_front);
+                }
+                input.recording = false;
+            }
         }
     }
 

@@ -41,6 +41,8 @@ pub struct Outlet {
     channels: Vec<Arc<Channel>>,
     groups: u16,
     waiting: VecDeque<(usize, Element)>,
+    /// The channels that were sent more than they had credit for.
+    beyond: Vec<usize>,
     waker: Waker,
 }
 
@@ -51,7 +53,7 @@ impl Outlet {
     /// credit returns.
     pub fn new(routes: Vec<Route>, groups: u16, waker: Waker) -> Self {
         let channels = routes.iter().flat_map(|route| route.channels.iter().cloned()).collect();
-        Self { routes, channels, groups, waiting: VecDeque::new(), waker }
+        Self { routes, channels, groups, waiting: VecDeque::new(), beyond: Vec::new(), waker }
     }
 
     /// True when everything given so far is in a channel. Only then may more batches be given.
@@ -133,7 +135,18 @@ impl Outlet {
     pub fn flush_beyond_credit(&mut self) {
         for (target, element) in std::mem::take(&mut self.waiting) {
             self.channels[target].send_beyond_credit(element);
+            if !self.beyond.contains(&target) {
+                self.beyond.push(target);
+            }
         }
+    }
+
+    /// Whether a channel still holds more than its credit, because of an earlier barrier. Nothing new may be begun then;
+    /// otherwise each barrier would push another batch beyond credit.
+    pub fn is_beyond_credit(&mut self) -> bool {
+        let Self { beyond, channels, waker, .. } = self;
+        beyond.retain(|target| channels[*target].is_beyond_credit(waker));
+        !beyond.is_empty()
     }
 
     fn broadcast(&mut self, element: &Element) {

@@ -30,4 +30,6 @@ pub enum RuntimeBug {
     ToldEarly,
     /// The watermark does not wait for rows out of order.
     NotOutOfOrder,
+    /// What a full operator takes in front of a barrier gives its credit back at once.
+    AbsorbedWithCredit,
 }

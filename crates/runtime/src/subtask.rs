@@ -5,7 +5,9 @@
 //! of what it can give now, frozen, and the barrier goes on. Where alignment takes too long the barrier overtakes what is
 //! queued in front of it ([`inputs`](crate::inputs)), except into a sink. A request in flight does not delay it, because requests are
 //! state of their operator, not of the chain; and rows queued in front of an operator that keeps its rows as state are
-//! given to it without waiting for room, so a slow model does not delay a barrier either.
+//! given to it without waiting for room, so a slow model does not delay a barrier either. Their credit is withheld until there is
+//! room, and nothing new is begun for a channel that a barrier has filled beyond its credit: what a job holds stays bounded,
+//! however many barriers pass while something stands still.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,9 +22,8 @@ use forebay_core::{Batch, Error, Result};
 use futures::channel::mpsc::UnboundedSender;
 
 use crate::chain::{Chain, Progress};
-use crate::channel::{Ledger, Window};
 use crate::counters::Counters;
-use crate::inputs::{Inputs, Received};
+use crate::inputs::{Inputs, Received, Takes};
 use crate::outlet::Outlet;
 use crate::planted::RuntimeBug;
 
@@ -45,7 +46,7 @@ pub enum Command {
     Barrier(Barrier),
     /// The checkpoint is published.
     CheckpointComplete(Epoch),
-    /// Sources only: read nothing more; what was read goes on.
+    /// Read nothing more; what was read goes on. Where no barrier may overtake, it goes into an operator that absorbs, room or not.
     StopReading,
 }
 
@@ -109,8 +110,8 @@ pub struct Subtask {
     overtake_after: Option<Duration>,
     /// Since when a barrier is known that has not come on every input.
     known_since: Option<Instant>,
-    /// What the chain took without room since it last had some.
-    absorbed: Ledger,
+    /// Whether credit may be withheld because the chain took something without room.
+    absorbed: bool,
     /// Frozen, while an input is still recorded.
     frozen: Option<(Epoch, Vec<(String, Frozen)>)>,
     watermark: Option<EventTime>,
@@ -206,7 +207,7 @@ impl Subtask {
             barrier: None,
             watermark: None,
             idle: Idle::No,
-            absorbed: Ledger::default(),
+            absorbed: false,
             reading: true,
             phase: Phase::Running,
             bug,
@@ -224,7 +225,7 @@ impl Subtask {
     /// Those of the operators.
     pub fn open(&mut self) -> Result<()> {
         self.chain.open()?;
-        if self.overtake_after.is_some() {
+        if self.overtake_after.is_some() || self.chain.absorbs() {
             self.inputs.wake_on_barrier(&self.waker);
         }
         if let Head::Reader { reader, context, splits, restored, .. } = &mut self.head {
@@ -239,6 +240,8 @@ impl Subtask {
     /// Those of reader and operators; the subtask is then finished and must not be called again.
     pub fn turn(&mut self, now: Instant) -> Result<Turn> {
         self.take_commands();
+        self.inputs.end_recording();
+        self.report_frozen();
         self.overtake(now);
         self.chain.on_timer(now)?;
         if self.barrier.is_some() {
@@ -345,12 +348,13 @@ impl Subtask {
     fn take_elements(&mut self) -> Result<bool> {
         let mut moved = false;
         for _ in 0..ELEMENTS_PER_TURN {
-            let ready = self.barrier.is_none() && self.may_take();
-            let took = ready
-                && match self.head {
-                    Head::Reader { .. } => self.read()?,
-                    Head::Inputs => self.receive()?,
-                };
+            let took = match self.takes() {
+                Takes::Nothing => false,
+                takes => match self.head {
+                    Head::Reader { .. } => takes == Takes::WithRoom && self.read()?,
+                    Head::Inputs => self.receive(takes)?,
+                },
+            };
             if !took {
                 break;
             }
@@ -359,19 +363,37 @@ impl Subtask {
         Ok(moved)
     }
 
-    /// The chain has room, or takes what stands in front of a queued barrier although it has none.
+    /// The chain has room and the channels behind it have credit; or it takes what stands in front of a queued barrier although it
+    /// has none, and before a stop whatever comes, because the tasks in front of it cannot empty themselves otherwise.
     ///
-    /// Where barriers may overtake, it takes no more than one window so until it has room again: otherwise each checkpoint
-    /// would move another window of rows into an operator that is full, and nothing would bound what it holds.
-    fn may_take(&mut self) -> bool {
-        if self.chain.has_room(&self.outlet) {
-            self.absorbed = Ledger::default();
-            return true;
+    /// What is no row needs no credit: the last barrier comes when all have ended, and an edge may stay full for ever once the
+    /// region behind it has.
+    fn takes(&mut self) -> Takes {
+        if self.barrier.is_some() {
+            return Takes::Nothing;
         }
-        let window = Window::default();
-        let bounded = self.absorbed.bytes < window.bytes && self.absorbed.rows < window.rows;
-        let may_absorb = bounded || self.overtake_after.is_none();
-        may_absorb && self.chain.absorbs() && self.inputs.barrier_queued()
+        let (room, absorbs) = (self.chain.has_room(&self.outlet), self.chain.absorbs());
+        let with_credit = self.bug == Some(RuntimeBug::AbsorbedWithCredit) || !self.reading;
+        if room && !self.outlet.is_beyond_credit() {
+            self.release();
+            Takes::WithRoom
+        } else if absorbs && with_credit && (!self.reading || self.inputs.barrier_queued()) {
+            self.release();
+            Takes::WithRoom
+        } else if absorbs && self.inputs.barrier_queued() {
+            self.absorbed = true;
+            Takes::WithoutRoom
+        } else if room || absorbs {
+            Takes::Control
+        } else {
+            Takes::Nothing
+        }
+    }
+
+    fn release(&mut self) {
+        if std::mem::take(&mut self.absorbed) {
+            self.inputs.release();
+        }
     }
 
     fn read(&mut self) -> Result<bool> {
@@ -411,15 +433,11 @@ impl Subtask {
     }
 
     /// Takes one element from an input, if one has any.
-    fn receive(&mut self) -> Result<bool> {
-        match self.inputs.receive(&self.waker) {
+    fn receive(&mut self, takes: Takes) -> Result<bool> {
+        match self.inputs.receive(takes, &self.waker) {
             None => return Ok(false),
             Some(Received::Rows(port, batch)) => {
                 self.idle = Idle::No;
-                if !self.chain.has_room(&self.outlet) {
-                    self.absorbed.bytes += batch.size_bytes();
-                    self.absorbed.rows += batch.len();
-                }
                 self.chain.push_batch(port, batch, &mut self.outlet)?;
             }
             Some(Received::Time) => self.advance_watermark()?,

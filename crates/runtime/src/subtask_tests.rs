@@ -1,6 +1,7 @@
 //! Barriers through one subtask: alignment, and no waiting for a slow operator.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use forebay_core::element::{Barrier, Element, Epoch};
@@ -16,7 +17,8 @@ use crate::chain::{Chain, Stage};
 use crate::channel::{Channel, Window};
 use crate::inputs::{InputChannel, Inputs};
 use crate::outlet::{Outlet, Route, Way};
-use crate::subtask::{CommandQueue, Head, Report, Subtask, SubtaskId, SubtaskParts, Turn};
+use crate::planted::RuntimeBug;
+use crate::subtask::{Command, CommandQueue, Head, Report, Subtask, SubtaskId, SubtaskParts, Turn};
 use crate::testing::batch;
 
 /// Long: most tests are about alignment.
@@ -32,7 +34,7 @@ struct Hoard {
     rows: usize,
     absorbs: bool,
     /// Room however much it holds.
-    room: Arc<std::sync::atomic::AtomicBool>,
+    room: Arc<AtomicBool>,
 }
 
 impl Operator for Hoard {
@@ -41,7 +43,7 @@ impl Operator for Hoard {
     }
 
     fn room(&self) -> Room {
-        let room = self.rows == 0 || self.room.load(std::sync::atomic::Ordering::SeqCst);
+        let room = self.rows == 0 || self.room.load(Ordering::SeqCst);
         if room { Room::Room } else { Room::Full }
     }
 
@@ -88,6 +90,17 @@ fn subtask_of(
     operator: Box<dyn Operator>,
     routes: Vec<Route>,
 ) -> (Subtask, UnboundedReceiver<Report>) {
+    let (parts, received) = parts_of(inputs, operator, routes);
+    let mut subtask = Subtask::new(parts);
+    subtask.open().unwrap();
+    (subtask, received)
+}
+
+fn parts_of(
+    inputs: &[Arc<Channel>],
+    operator: Box<dyn Operator>,
+    routes: Vec<Route>,
+) -> (SubtaskParts, UnboundedReceiver<Report>) {
     let (reports, received) = unbounded();
     let identity = Identity { uid: "hoard".into(), subtask: 0, parallelism: 1, groups: 128, attempt: 1 };
     let context = Context { identity, env: Arc::new(ManualEnv::new(1)), waker: noop_waker() };
@@ -105,9 +118,7 @@ fn subtask_of(
         waker: noop_waker(),
         bug: None,
     };
-    let mut subtask = Subtask::new(parts);
-    subtask.open().unwrap();
-    (subtask, received)
+    (parts, received)
 }
 
 fn channels(count: usize) -> Vec<Arc<Channel>> {
@@ -133,29 +144,87 @@ fn frozen_rows(reports: &mut UnboundedReceiver<Report>) -> Option<String> {
     Some(String::from_utf8(snapshot.groups.into_values().next().unwrap().to_vec()).unwrap())
 }
 
+/// Sends batches of 2,000 rows as far as there is credit; answers how many.
+fn fill(channel: &Channel) -> usize {
+    (0..100).take_while(|_| channel.send(Element::Batch(batch(0..2000)), &noop_waker()).is_ok()).count()
+}
+
+/// A subtask whose operator stays full until the switch says otherwise.
+fn full(inputs: &[Arc<Channel>], bug: Option<RuntimeBug>) -> (Subtask, UnboundedReceiver<Report>, Arc<AtomicBool>) {
+    let hoard = Hoard { rows: 0, absorbs: true, room: Arc::default() };
+    let room = Arc::clone(&hoard.room);
+    let (parts, reports) = parts_of(inputs, Box::new(hoard), Vec::new());
+    let mut subtask = Subtask::new(SubtaskParts { bug, ..parts });
+    subtask.open().unwrap();
+    (subtask, reports, room)
+}
+
 #[test]
 fn barriers_move_no_more_than_one_window_into_an_operator_that_stays_full() {
     let inputs = channels(1);
-    let (mut subtask, mut reports) = subtask(&inputs, true);
-    for epoch in 1..=3 {
-        (0..4).for_each(|_| send(&inputs[0], Element::Batch(batch(0..2000))));
+    let (mut subtask, mut reports, room) = full(&inputs, None);
+    assert_eq!(fill(&inputs[0]), 4);
+    send(&inputs[0], barrier(1));
+    run(&mut subtask);
+    assert_eq!(cut(&mut reports), Some((8000, 0)), "one batch with room, the others because of the barrier");
+    assert_eq!(fill(&inputs[0]), 1, "only the credit of the first came back");
+    for epoch in 2..=3 {
         send(&inputs[0], barrier(epoch));
         run(&mut subtask);
-        let passed = cut(&mut reports);
-        let late = Instant(1) + OVERTAKE_AFTER * epoch as u32;
-        while subtask.turn(late).unwrap() == Turn::Moved {}
-        let overtook = cut(&mut reports);
-        match epoch {
-            1 => assert_eq!(passed, Some((8000, 0)), "one batch with room, the others are absorbed"),
-            2 => assert_eq!((passed, overtook), (None, Some((12_000, 4000))), "then barriers overtake"),
-            _ => {
-                assert_eq!((passed, overtook), (None, Some((12_000, 8000))), "and what is held does not grow");
-                return;
-            }
-        }
-        assert!(epoch < 2 || inputs[0].receive(&noop_waker()).is_some(), "what was overtaken still waits");
-        while epoch > 1 && inputs[0].receive(&noop_waker()).is_some() {}
+        assert_eq!(cut(&mut reports), Some((10_000, 0)), "nothing more came, so barriers pass at once");
+        assert_eq!(fill(&inputs[0]), 0);
     }
+    room.store(true, Ordering::SeqCst);
+    run(&mut subtask);
+    assert_eq!(fill(&inputs[0]), 4, "with room there is credit again");
+}
+
+#[test]
+fn an_operator_that_gives_credit_back_without_room_grows_with_every_barrier() {
+    let inputs = channels(1);
+    let (mut subtask, mut reports, _) = full(&inputs, Some(RuntimeBug::AbsorbedWithCredit));
+    for epoch in 1..=3 {
+        assert_eq!(fill(&inputs[0]), 4);
+        send(&inputs[0], barrier(epoch));
+        run(&mut subtask);
+        assert_eq!(cut(&mut reports), Some((8000 * epoch as usize, 0)));
+    }
+}
+
+#[test]
+fn a_barrier_beyond_credit_is_followed_by_no_more_until_it_fits() {
+    let inputs = channels(1);
+    let (mut subtask, output, _) = pass(&inputs);
+    let sent = |epochs: std::ops::Range<u64>, subtask: &mut Subtask| {
+        for epoch in epochs {
+            fill(&inputs[0]);
+            send(&inputs[0], barrier(epoch));
+            run(subtask);
+            let due = Instant(1) + OVERTAKE_AFTER * (epoch as u32 + 1);
+            while subtask.turn(due).unwrap() == Turn::Moved {}
+        }
+        output.used_max().rows
+    };
+    let first = sent(1..3, &mut subtask);
+    assert!(first > Window::default().rows, "a barrier pushed a batch beyond credit: {first}");
+    assert_eq!(sent(3..9, &mut subtask), first, "the next ones find nothing to push");
+}
+
+#[test]
+fn a_stop_gets_through_an_operator_that_no_barrier_overtakes_and_that_stays_full() {
+    let inputs = channels(1);
+    let hoard = Box::new(Hoard { rows: 0, absorbs: true, room: Arc::default() });
+    let (mut parts, _reports) = parts_of(&inputs, hoard, Vec::new());
+    parts.overtake_after = None;
+    let commands = parts.commands.clone();
+    let mut subtask = Subtask::new(parts);
+    subtask.open().unwrap();
+    fill(&inputs[0]);
+    run(&mut subtask);
+    assert_eq!(fill(&inputs[0]), 1, "full");
+    commands.send(Command::StopReading);
+    run(&mut subtask);
+    assert_eq!(fill(&inputs[0]), 4, "what stands in front of it can empty itself");
 }
 
 #[test]
@@ -227,7 +296,7 @@ fn ended_input_still_passes_barriers() {
 #[derive(Default)]
 struct Pass {
     outs: std::collections::VecDeque<Out>,
-    holds: Arc<std::sync::atomic::AtomicBool>,
+    holds: Arc<AtomicBool>,
 }
 
 impl Operator for Pass {
@@ -250,7 +319,7 @@ impl Operator for Pass {
     }
 
     fn holds_rows(&self) -> bool {
-        self.holds.load(std::sync::atomic::Ordering::SeqCst)
+        self.holds.load(Ordering::SeqCst)
     }
 }
 
@@ -268,7 +337,7 @@ fn passed(subtask: &mut Subtask, output: &Channel) -> Vec<String> {
     std::iter::from_fn(|| output.receive(&noop_waker())).map(shown).collect()
 }
 
-fn pass(inputs: &[Arc<Channel>]) -> (Subtask, Arc<Channel>, Arc<std::sync::atomic::AtomicBool>) {
+fn pass(inputs: &[Arc<Channel>]) -> (Subtask, Arc<Channel>, Arc<AtomicBool>) {
     let output = channels(1).remove(0);
     let route = Route { port: 0, way: Way::Forward, channels: vec![Arc::clone(&output)] };
     let operator = Pass::default();
@@ -300,10 +369,10 @@ fn an_idle_input_holds_back_no_watermark_and_one_that_wakes_does_again() {
 fn idleness_is_told_once_and_not_before_held_rows_have_left() {
     let inputs = channels(2);
     let (mut subtask, output, holds) = pass(&inputs);
-    holds.store(true, std::sync::atomic::Ordering::SeqCst);
+    holds.store(true, Ordering::SeqCst);
     inputs.iter().for_each(|input| send(input, Element::Idle));
     assert!(passed(&mut subtask, &output).is_empty());
-    holds.store(false, std::sync::atomic::Ordering::SeqCst);
+    holds.store(false, Ordering::SeqCst);
     assert_eq!(passed(&mut subtask, &output), ["idle"]);
     send(&inputs[0], Element::Idle);
     assert!(passed(&mut subtask, &output).is_empty());
@@ -357,7 +426,7 @@ fn a_barrier_that_waited_long_enough_overtakes_and_takes_what_it_overtook_with_i
     assert_eq!(subtask.turn(Instant(1)).unwrap(), Turn::Idle(Some(due)));
     while subtask.turn(due).unwrap() == Turn::Moved {}
     assert_eq!(cut(&mut reports), None, "the second input has no barrier yet and is recorded");
-    room.store(true, std::sync::atomic::Ordering::SeqCst);
+    room.store(true, Ordering::SeqCst);
     send(&inputs[1], Element::Batch(batch(23..25)));
     send(&inputs[1], barrier(1));
     while subtask.turn(due).unwrap() == Turn::Moved {}
