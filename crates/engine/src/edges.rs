@@ -19,6 +19,7 @@ use forebay_state::edge::{
     Claim, EdgeEnds, EdgeLog, EdgeMode, EdgeSettings, PlantedBug, Positions, Published, WriterState,
 };
 
+use crate::outside::Outside;
 use crate::resume::region_name;
 
 /// Folder of all logs beside the journal's.
@@ -29,6 +30,7 @@ pub(crate) struct Edges {
     env: Arc<dyn Env>,
     key_groups: u16,
     ends: Vec<Ends>,
+    quota_max: u64,
     bug: Option<PlantedBug>,
     logs: futures::lock::Mutex<BTreeMap<String, EdgeLog>>,
     /// By place of the region.
@@ -76,8 +78,9 @@ pub(crate) fn reader_uid(edge: &str) -> String {
 // === impl Edges ===
 
 impl Edges {
-    /// The edges of `graph`, their logs on the disk of `env`, with a planted bug or none. Opens nothing yet.
-    pub fn new(graph: &JobGraph, env: Arc<dyn Env>, bug: Option<PlantedBug>) -> Self {
+    /// The edges of `graph`, their logs on the disk of `env`, within the bounds of `outside`. Opens nothing yet.
+    pub fn new(graph: &JobGraph, env: Arc<dyn Env>, outside: &dyn Outside) -> Self {
+        let (quota_max, bug) = (outside.bounds().quota_max, outside.planted().edge);
         let places: BTreeMap<&str, usize> = graph
             .task_regions()
             .enumerate()
@@ -89,7 +92,7 @@ impl Edges {
         };
         let ends = graph.edges.iter().filter(|edge| edge.kind == EdgeKind::Logged).filter_map(ends).collect();
         let (logs, published, retained) = (futures::lock::Mutex::default(), Mutex::default(), Mutex::default());
-        Self { env, key_groups: graph.key_groups, ends, bug, logs, published, retained }
+        Self { env, key_groups: graph.key_groups, ends, quota_max, bug, logs, published, retained }
     }
 
     /// Every edge with the regions at its ends, by their ids, and how far its log is trimmed. Opens all logs.
@@ -119,7 +122,7 @@ impl Edges {
             return Ok(log.clone());
         }
         let mut settings = EdgeSettings::new(mode(ends), [consumer(ends)]);
-        settings.quota_bytes = ends.spec.quota;
+        settings.quota_bytes = ends.spec.quota.min(self.quota_max);
         settings.bug = self.bug;
         let folder = format!("{EDGES_FOLDER}/{uid}");
         let (log, report) = EdgeLog::open(Arc::clone(&self.env), &folder, settings).await?;
@@ -204,7 +207,7 @@ impl RegionEdges {
         let reads = self.mine().find(|ends| ends.consumer == self.region && reader_uid(&ends.spec.uid) == operator);
         let writes = self.mine().find(|ends| ends.producer == self.region && writer_uid(&ends.spec.uid) == operator);
         let found = match (reads, writes) {
-            (Some(_), _) => Positions::read([(group, bytes.as_ref())])?,
+            (Some(_), _) => Positions::needed([(group, bytes.as_ref())])?,
             (None, Some(_)) => Positions::written(&WriterState::of([(group, bytes.as_ref())])?),
             (None, None) => return Ok(()),
         };

@@ -37,7 +37,7 @@ pub mod watch;
 mod window;
 
 pub use forebay_runtime::coordinator::Stop;
-pub use outside::{Local, Outside, Planted};
+pub use outside::{Bounds, Local, Outside, Planted};
 pub use prepare::{Prepared, prepare};
 pub use resume::ResumeJob;
 pub use run::{OVERTAKE_AFTER, RunOptions, journal_folder, run};

@@ -19,6 +19,7 @@ use forebay_operators::stream_join::regular::RegularBug;
 use forebay_operators::stream_join::timed::TimedJoinBug;
 use forebay_operators::window::WindowBug;
 use forebay_plan::spec::{Host as HostSpec, ModelSpec, PythonCode, PythonSpec};
+use forebay_runtime::channel::Window;
 use forebay_runtime::planted::RuntimeBug;
 use forebay_runtime::threads::{SubtaskHost, Threads};
 use forebay_state::checkpoint::PlantedBug as CheckpointBug;
@@ -80,6 +81,11 @@ pub trait Outside: Send + Sync {
         Ok(None)
     }
 
+    /// How much the queues of a job may hold.
+    fn bounds(&self) -> Bounds {
+        Bounds::default()
+    }
+
     /// A host for the subtasks of one attempt.
     fn subtasks(&self) -> Arc<dyn SubtaskHost>;
 
@@ -87,6 +93,21 @@ pub trait Outside: Send + Sync {
     #[doc(hidden)]
     fn planted(&self) -> Planted {
         Planted::default()
+    }
+}
+
+/// How much the queues of a job may hold. The simulation draws less, so that its few rows fill them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// On each channel between two subtasks.
+    pub window: Window,
+    /// The greatest quota of a durable edge, in bytes, whatever the job says.
+    pub quota_max: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { window: Window::default(), quota_max: u64::MAX }
     }
 }
 

@@ -16,7 +16,6 @@ use forebay_core::{Error, Kind, Result};
 use forebay_plan::spec::SourceSpec;
 use forebay_runtime::attempt::{self, Surroundings};
 use forebay_runtime::build::{AttemptSpec, RestoredJob};
-use forebay_runtime::channel::Window;
 use forebay_runtime::coordinator::{Finish, Stop};
 use forebay_runtime::threads::SubtaskHost;
 use forebay_state::checkpoint::{CheckpointFolder, Committers, Manifest, ManifestDraft, Resume, Started};
@@ -142,7 +141,7 @@ impl<'a> Region<'a> {
         let spec = AttemptSpec {
             attempt: started.attempt,
             groups: graph.key_groups,
-            window: Window::default(),
+            window: outside.bounds().window,
             interval: graph.checkpoint_interval,
             overtake_after: options.overtake_after,
             next_epoch: started.next_epoch,

@@ -35,7 +35,8 @@ pub struct RunOptions {
     pub resume: ResumeJob,
     /// How many checkpoints are kept, at least 1.
     pub keep: usize,
-    /// How long a barrier waits for alignment before it overtakes what is queued; `None`: for ever.
+    /// How long a barrier waits for alignment before it overtakes what is queued; `None`: for ever, for jobs without durable
+    /// edges: one that is full gets room from a checkpoint only, whose barrier may wait behind rows for it.
     pub overtake_after: Option<Duration>,
 }
 
@@ -110,7 +111,7 @@ impl<'a> Job<'a> {
         let (env, graph) = (outside.env(), &prepared.plan.graph);
         let store = outside.store(&options.checkpoints)?;
         let folder = CheckpointFolder::new(Arc::clone(&env), store, &graph.job)?.with_bug(outside.planted().checkpoint);
-        let edges = Arc::new(Edges::new(graph, outside.journal_env(&options.journal)?, outside.planted().edge));
+        let edges = Arc::new(Edges::new(graph, outside.journal_env(&options.journal)?, outside));
         let state = StateSettings {
             memory_bytes_max: usize::try_from(graph.state_memory).unwrap_or(usize::MAX),
             spill: outside.spill(&options.journal)?,

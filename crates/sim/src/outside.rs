@@ -8,7 +8,7 @@ use forebay_core::Result;
 use forebay_core::env::Env;
 use forebay_core::store::Store;
 use forebay_core::testing::{ManualEnv, MemoryDisk};
-use forebay_engine::{Outside, Planted};
+use forebay_engine::{Bounds, Outside, Planted};
 use forebay_inference::hosts::Host;
 use forebay_plan::spec::ModelSpec;
 use forebay_runtime::threads::SubtaskHost;
@@ -31,6 +31,7 @@ pub(crate) struct SimOutside {
     pub process: u32,
     pub timeout: Duration,
     pub mutant: Mutant,
+    pub bounds: Bounds,
     /// The hosts of the attempts of all regions, stopped ones too until the next attempt starts.
     pub hosts: Mutex<Vec<SimHost>>,
 }
@@ -64,6 +65,10 @@ impl SimOutside {
 }
 
 impl Outside for SimOutside {
+    fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
     fn env(&self) -> Arc<dyn Env> {
         self.env_over("")
     }

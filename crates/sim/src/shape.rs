@@ -4,6 +4,8 @@
 //! What must come out is the same for every shape, so one oracle judges them all. Drawn apart from the rest of the
 //! scenario, so that a seed keeps its faults whatever shapes there are.
 
+use forebay_engine::Bounds;
+
 use crate::random::Random;
 
 /// Steps and ends of a job beside its model.
@@ -17,6 +19,8 @@ pub(crate) struct Shape {
     pub plain: bool,
     /// That sink is in a region of its own, behind a durable edge.
     pub cut: Option<Cut>,
+    /// How much its queues hold.
+    pub bounds: Bounds,
 }
 
 /// The durable edge before the second sink.
@@ -38,7 +42,15 @@ impl Shape {
         let (two_sources, branch, plain) = (random.chance(300), random.chance(300), random.chance(300));
         let mode = random.pick(&[Cut::CommitRead, Cut::IdDedupe]);
         let cut = random.chance(600).then_some(mode).filter(|_| plain);
-        Self { two_sources, branch, plain, cut }
+        let mut random = Random::new(seed, "bounds");
+        let mut bounds = Bounds::default();
+        if random.chance(300) {
+            bounds.window.rows = random.within(1, 16) as usize;
+        }
+        if random.chance(500) {
+            bounds.quota_max = random.within(1_000, 8_000);
+        }
+        Self { two_sources, branch, plain, cut, bounds }
     }
 
     /// The sections of the sources, of `batch_rows` each.
@@ -74,11 +86,13 @@ impl Shape {
             step("odd", Some(&last), "filter = \"n % 2 = 1\"");
             last = step("again", None, "union = [\"even\", \"odd\"]");
         }
-        match self.cut {
-            Some(Cut::CommitRead) => step("cut", Some(&last), "durable = {}"),
-            Some(Cut::IdDedupe) => step("cut", Some(&last), "durable = { mode = \"id_dedupe\" }"),
-            None => String::new(),
-        };
+        if let Some(cut) = self.cut {
+            let mode = match cut {
+                Cut::CommitRead => "commit_read",
+                Cut::IdDedupe => "id_dedupe",
+            };
+            step("cut", Some(&last), &format!("durable = {{ mode = \"{mode}\" }}"));
+        }
         (text, last)
     }
 

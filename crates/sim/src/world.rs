@@ -212,12 +212,15 @@ impl World {
         let weather = if healed { Weather::default() } else { self.scenario.weather.clone() };
         let outside = self.outside(weather);
         let mut random = Random::new(self.seed, &format!("process {}", self.processes));
+        // Where barriers never overtake, a full edge holds up those that would have made room in it.
+        let never = if self.scenario.shape.cut.is_some() { Some(700) } else { None };
+        let overtake_after = random.pick(&[never, Some(0), Some(3), Some(100)]);
         let options = RunOptions {
             checkpoints: CHECKPOINTS.to_string(),
             journal: self.journal_folder(),
             resume: older.map_or(ResumeJob::Latest, |epoch| ResumeJob::Epoch(Epoch(epoch))),
             keep: self.scenario.keep,
-            overtake_after: random.pick(&[None, Some(0), Some(3), Some(100)]).map(Duration::from_millis),
+            overtake_after: overtake_after.map(Duration::from_millis),
         };
         Ok(Process::new(Arc::new(outside), plan, options, random, self.trace.clone()))
     }
@@ -232,6 +235,7 @@ impl World {
             books: self.books.clone(),
             process: self.processes,
             timeout: Duration::from_millis(self.scenario.job.timeout_ms),
+            bounds: self.scenario.shape.bounds,
             mutant: self.mutant.clone(),
             hosts: Mutex::default(),
         }
