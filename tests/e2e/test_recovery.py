@@ -35,6 +35,8 @@ def test_a_kept_checkpoint_holds_what_makes_a_restore_hard(name: str) -> None:
     assert {"per_bidder", "early"} <= set(about["operators"])
     assert about["edges"], "no barrier overtook a row"
     assert about["earlier_files"] > 0, "no snapshot builds on an earlier one"
+    # The first folder was written before there was such a count; it has one dead letter in all.
+    assert name == "graph" or about["open_letters"] > 0, "no dead letter was left to commit"
     left = {sink: kept["rows"] for sink, kept in about["committed"].items()}
     whole = {sink: kept["rows"] for sink, kept in recovery.expected(name).items()}
     assert any(left.values()), left

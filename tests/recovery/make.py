@@ -24,6 +24,8 @@ from harness import Engine, Workspace  # noqa: E402
 
 # How the name of an edge begins, under which a checkpoint holds the rows that its barrier overtook.
 EDGE: Final = "~"
+# What the dead letters' sink is called in a manifest.
+LETTERS: Final = "dead-letters"
 # Epochs before the kill: some snapshots then build on earlier ones.
 EPOCHS: Final = 3
 ATTEMPTS_MAX: Final = 50
@@ -39,13 +41,13 @@ def uncommitted(workspace: Workspace) -> bool:
 def kill_early(workspace: Workspace) -> bool:
     """Runs the job and kills it; says whether it was killed between a checkpoint and its commit."""
     engine = workspace.start()
-    while engine.running() and not uncommitted(workspace):
+    while engine.running() and not (uncommitted(workspace) and in_flight(engine) > 0):
         pass
     engine.kill()
     if not (uncommitted(workspace) and any(workspace.out.glob("*/part-*")) and in_flight(engine) > 0):
         return False
     facts = about(workspace)
-    return bool(facts["edges"] and facts["earlier_files"])
+    return bool(facts["edges"] and facts["earlier_files"] and facts["open_letters"])
 
 
 def in_flight(engine: Engine) -> int:
@@ -67,6 +69,8 @@ def about(workspace: Workspace) -> dict[str, Any]:
         "operators": sorted(uid for uid in held if not uid.startswith(EDGE)),
         "edges": sorted(uid for uid in held if uid.startswith(EDGE)),
         "in_flight": in_flight(workspace.engines[-1]),
+        # Files of dead letters that the checkpoint must commit and the kill left uncommitted.
+        "open_letters": sum(len(sink["items"]) for sink in manifest["committables"] if sink["sink"] == LETTERS),
         "finished_requests": len(workspace.finished()),
         "committed": recovery.committed(workspace),
     }
