@@ -8,7 +8,7 @@ use std::time::Duration;
 use forebay_core::env::Env;
 use forebay_core::time::Instant;
 use forebay_engine::Watch;
-use forebay_engine::watch::Status;
+use forebay_engine::watch::{RegionReport, Status};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::arguments::Progress;
@@ -83,7 +83,8 @@ async fn show(job: String, watch: Arc<Watch>, env: Arc<dyn Env>, bar: Option<Pro
         env.sleep(pause).await;
         warn(&watch, env.now(), &mut warned);
         let status = watch.status();
-        let line = line(&job, &status, rate(&mut before, env.now(), status.rows_out));
+        let rate = rate(&mut before, env.now(), status.rows_out);
+        let line = line(&job, &status, rate, &epochs(&watch.regions()));
         match &bar {
             Some(bar) => {
                 bar.set_message(line);
@@ -101,11 +102,38 @@ fn rate(before: &mut (Instant, u64), now: Instant, rows: u64) -> f64 {
     if seconds > 0.0 { rows.saturating_sub(seen) as f64 / seconds } else { 0.0 }
 }
 
-fn line(job: &str, status: &Status, rate: f64) -> String {
-    let Status { rows_in, rows_out, dead_letters, open_rows, p99, epoch, .. } = status;
+/// The last checkpoint, of each region if there are several.
+fn epochs(regions: &[RegionReport]) -> String {
+    match regions {
+        [] => "epoch 0".to_string(),
+        [region] => format!("epoch {}", region.epoch),
+        several => {
+            let each = several.iter().map(|region| format!("{} {}", region.id, region.epoch));
+            format!("epochs {}", each.collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
+fn line(job: &str, status: &Status, rate: f64, epochs: &str) -> String {
+    let Status { rows_in, rows_out, dead_letters, open_rows, p99, .. } = status;
     let p99 = p99.as_secs_f64() * 1e3;
     format!(
         "{job}: {rows_in} rows in, {rows_out} out, {dead_letters} dead, {open_rows} in flight, {rate:.0} rows/s, \
-         p99 {p99:.1} ms, epoch {epoch}"
+         p99 {p99:.1} ms, {epochs}"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn region(id: &str, epoch: u64) -> RegionReport {
+        RegionReport { id: id.to_string(), epoch, ..RegionReport::default() }
+    }
+
+    #[test]
+    fn every_region_shows_its_epoch() {
+        assert_eq!(epochs(&[region("r1", 7)]), "epoch 7");
+        assert_eq!(epochs(&[region("r1", 7), region("r2", 5)]), "epochs r1 7, r2 5");
+    }
 }

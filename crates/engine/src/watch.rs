@@ -169,7 +169,8 @@ impl Watch {
         }
     }
 
-    fn regions(&self) -> Vec<RegionReport> {
+    /// How each region fares, in their order.
+    pub fn regions(&self) -> Vec<RegionReport> {
         self.regions.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 

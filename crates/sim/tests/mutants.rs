@@ -13,8 +13,7 @@ use forebay_sim::{Mutant, operator, run};
 const SEEDS_MAX: u64 = 1500;
 /// Bugs that need more seeds, or a case that few seeds draw: left out unless `MUTANT` or `MUTANT_SEEDS` is set. All but
 /// `kept_by_row` are found by the tests of their own part.
-const RARE: [&str; 12] = [
-    "edge_shows_unpublished",
+const RARE: [&str; 11] = [
     "tell_before_sync",
     "abort_before_claim",
     "skip_generation_check",
