@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from forebay import ai, errors, testing
     from forebay.dataflow import DataFrame
     from forebay.expressions import Expression, col, count, expr, function, lit
+    from forebay.grouped import Grouped
     from forebay.io import Table, read_csv, read_images, read_jsonl, read_parquet, table
     from forebay.job import Job
     from forebay.models import Model
@@ -28,6 +29,7 @@ __all__ = [
     "DataFrame",
     "DeadLetterWarning",
     "Expression",
+    "Grouped",
     "Job",
     "Model",
     "Report",
@@ -56,6 +58,7 @@ __all__ = [
 _MODULES: Final = {
     "dataflow": ["DataFrame"],
     "expressions": ["Expression", "col", "count", "expr", "function", "lit"],
+    "grouped": ["Grouped"],
     "io": ["Table", "read_csv", "read_images", "read_jsonl", "read_parquet", "table"],
     "job": ["Job"],
     "models": ["Model"],

@@ -92,11 +92,13 @@ class Ending:
                 yield from rows_of(batch)
 
     def take(self, rows: int, **settings: Unpack[JobSettings]) -> list[dict[str, Any]]:
-        """The first rows that come, as dicts; then the job is cancelled."""
+        """The first rows that come, as dicts; a `limit` ends the job when they are there."""
         if rows < 1:
             raise InvalidError(f"take needs at least 1 row, not {rows}")
         taken = []
-        with contextlib.closing(_closable(self.iter_rows(**settings))) as found:
+        # A limit takes no updates, which come with their kinds.
+        limited = self if "kinds" in settings else Ending(Node("limit", (self.node,), {"rows": rows}))
+        with contextlib.closing(_closable(limited.iter_rows(**settings))) as found:
             for row in found:
                 taken.append(row)
                 if len(taken) == rows:

@@ -13,5 +13,6 @@ mod layout;
 mod made;
 mod reference;
 mod regions;
+mod rows;
 mod support;
 mod windows;
