@@ -33,6 +33,8 @@ class Parameter:
     shape: tuple[int, ...]
     form: str
     required: bool
+    # Where it takes a whole row as a dict: the columns that its hint names, none for all of them.
+    row: tuple[str, ...] | None = None
 
     def slot(self) -> Slot:
         """The input; tensors are exact, any other column is checked when it comes."""
@@ -139,8 +141,11 @@ class Function:
             return _itself, (self.origin,)
         if self.owner is not None:
             return getattr, (self.owner, self.plain.__name__)
-        parts = (self.plain, self.parameters, self.outputs, self.batch, self.options, self.owner, self.several)
-        return by_name(self) or (Function, parts)
+        return by_name(self) or (type(self), self._parts())
+
+    def _parts(self) -> tuple[Any, ...]:
+        """What it is made of anew in a worker."""
+        return self.plain, self.parameters, self.outputs, self.batch, self.options, self.owner, self.several
 
     def _bound(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Expression]:
         """What each parameter is given."""
