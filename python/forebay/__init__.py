@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from forebay.io import Table, read_csv, read_images, read_jsonl, read_parquet, table
     from forebay.job import Job
     from forebay.models import Model
+    from forebay.query import sql
     from forebay.result import DeadLetterWarning, Result
     from forebay.run import Report, Run
     from forebay.types import Tensor
@@ -51,6 +52,7 @@ __all__ = [
     "read_images",
     "read_jsonl",
     "read_parquet",
+    "sql",
     "table",
     "testing",
 ]
@@ -62,6 +64,7 @@ _MODULES: Final = {
     "io": ["Table", "read_csv", "read_images", "read_jsonl", "read_parquet", "table"],
     "job": ["Job"],
     "models": ["Model"],
+    "query": ["sql"],
     "result": ["DeadLetterWarning", "Result"],
     "run": ["Report", "Run"],
     "types": ["Tensor"],

@@ -19,7 +19,7 @@ Made of the docstrings by `UPDATE=1 python -m pytest python/tests/test_api_refer
 [the guide](python.md), what options mean in [the reference](../reference/job-file.md).
 """
 SECTIONS: Final[dict[str, list[Any]]] = {
-    "Sources": [fb.read_parquet, fb.read_jsonl, fb.read_csv, fb.read_images, fb.table],
+    "Sources": [fb.read_parquet, fb.read_jsonl, fb.read_csv, fb.read_images, fb.table, fb.sql],
     "Frames": [fb.DataFrame, fb.Grouped],
     "Expressions": [fb.col, fb.lit, fb.expr, fb.function, fb.count, fb.Expression],
     "`Expression.str`": [namespaces.TextFunctions],

@@ -16,7 +16,7 @@ mod infer;
 mod join;
 mod keyed;
 pub mod node;
-mod session;
+pub(crate) mod session;
 mod stream_join;
 mod union;
 pub(crate) mod window;

@@ -14,5 +14,6 @@ mod made;
 mod reference;
 mod regions;
 mod rows;
+mod sql;
 mod support;
 mod windows;
