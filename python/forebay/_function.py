@@ -12,13 +12,16 @@ import sys
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from forebay._call import Call
 from forebay._options import Options, checked, of_model
 from forebay.errors import InvalidError
 from forebay.expressions import Answer, Expression, lit
 from forebay.types import ANY, Slot
+
+# The name under which `python -m forebay run` executes a file.
+SCRIPT: Final = "__forebay__"
 
 if TYPE_CHECKING:
     from forebay.udf import Class
@@ -202,7 +205,8 @@ def by_name(decorated: Any) -> str | None:
     found: Any = sys.modules.get(decorated.__module__)
     for part in decorated.__qualname__.split("."):
         found = getattr(found, part, None)
-    return str(decorated.__qualname__) if found is decorated and decorated.__module__ != "__main__" else None
+    importable = found is decorated and decorated.__module__ not in ("__main__", SCRIPT)
+    return str(decorated.__qualname__) if importable else None
 
 
 def _itself(origin: Function) -> Function:
