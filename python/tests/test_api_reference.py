@@ -29,7 +29,14 @@ SECTIONS: Final[dict[str, list[Any]]] = {
     "Models": [fb.Model, fb.ai.predict, fb.ai.prompt, fb.ai.embed_text, fb.ai.classify_text],
     "Jobs and results": [fb.Job, fb.Run, fb.Report, fb.Result, fb.DeadLetterWarning],
     "Errors": [fb.errors.Error, *fb.errors.KINDS.values()],
-    "Tests": [fb.testing.rows, fb.testing.write_files, fb.testing.scripted, fb.testing.CrashOnce],
+    "Tests": [
+        fb.testing.rows,
+        fb.testing.write_files,
+        fb.testing.scripted,
+        fb.testing.CrashOnce,
+        fb.testing.crash,
+        fb.testing.collect,
+    ],
 }
 
 
