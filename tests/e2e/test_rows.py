@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from typing import Any, Final
 
-from changes import run_through_kills
+from changes import moment, run_through_kills, write_in_order
 from conftest import MakeSpace
 from harness import Workspace
 from rows import balance, committed
@@ -219,3 +219,55 @@ def test_a_limit_ends_its_job_with_so_many_rows_and_no_row_twice(space: MakeSpac
     even = [row["id"] for row in committed(workspace.out / "even")]
     assert len(set(even)) == len(even) == 50
     assert all(number % 2 == 0 for number in even)
+
+
+# Two sources that are kept together in event time; the first one ends early.
+TOGETHER: Final = """\
+name = "together"
+checkpoint_interval = "50ms"
+
+[source.posts]
+format = "jsonl"
+path = "${INPUT}/*.jsonl"
+batch_rows = 16
+watermark = { time = "at", max_drift = "2s" }
+
+[source.others]
+format = "jsonl"
+path = "${INPUT}/*.jsonl"
+batch_rows = 16
+watermark = { time = "at", max_drift = "2s" }
+
+[[step]]
+uid = "first"
+from = "posts"
+limit = 40
+
+[[step]]
+uid = "days"
+from = "first"
+window = { tumble = "1h", aggregates = ["count(*) AS rows"] }
+
+[sink.days_out]
+from = "days"
+format = "parquet"
+path = "${OUT}/days"
+
+[sink.others_out]
+from = "others"
+format = "parquet"
+path = "${OUT}/others"
+
+[dead_letters]
+path = "${OUT}/bad"
+"""
+
+
+def test_a_source_that_ends_early_holds_back_no_other_and_completes_windows(space: MakeSpace) -> None:
+    """The other source is read to its end, and what is behind the limit gives its results."""
+    workspace = space(TOGETHER, "together")
+    rows = [(number / 4, {"at": moment(number / 4), "id": number}) for number in range(2000)]
+    write_in_order(workspace.input, rows, 2)
+    workspace.run()
+    assert len(committed(workspace.out / "others")) == len(rows)
+    assert sum(row["rows"] for row in committed(workspace.out / "days")) == 40

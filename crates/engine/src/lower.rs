@@ -319,6 +319,8 @@ impl Maker<'_> {
             Some(made) => nexmark::readers(source, made, schema),
             None => self.file_reader(source, schema)?,
         };
+        // Within the watermarks, which let go of other sources at the end.
+        make = self.limits.ending(self.graph, task, make);
         if let Some(watermark) = &source.watermark {
             let splits = match (&source.nexmark, watermark.files) {
                 (Some(_), _) => Splits::Merged,
@@ -328,8 +330,7 @@ impl Maker<'_> {
             make = with_watermarks(make, watermark, splits, schema, &self.alignment, self.planted.runtime)?;
         }
         let splits = self.parts.splits.get(&source.uid).cloned().ok_or_else(|| missing("splits", &source.uid))?;
-        let reader = self.limits.ending(self.graph, task, make);
-        Ok(ReadSpec { uid: source.uid.clone(), reader, splits, is_input: true })
+        Ok(ReadSpec { uid: source.uid.clone(), reader: make, splits, is_input: true })
     }
 
     fn file_reader(&self, source: &SourceSpec, schema: &SchemaRef) -> Result<MakeReader> {
