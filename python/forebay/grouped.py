@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from forebay._settings import aggregates_of, keys_of, named_expressions, without_none
+from forebay._settings import aggregates_of, named_expressions, without_none
 from forebay.errors import InvalidError
 from forebay.expressions import Expression
 
@@ -17,10 +16,10 @@ if TYPE_CHECKING:
 class Grouped:
     """What `DataFrame.group_by` returns: `agg` says what is computed of the rows of each key."""
 
-    def __init__(self, frame: Keyed, keys: Sequence[str | Expression], uid: str | None) -> None:
+    def __init__(self, frame: Keyed, keys: list[str], uid: str | None) -> None:
         """Not for users."""
         self._frame = frame
-        self._keys = keys_of(keys)
+        self._keys = keys
         self._uid = uid
 
     def agg(self, *aggregates: Expression, **named: Any) -> DataFrame:

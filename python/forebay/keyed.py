@@ -66,12 +66,12 @@ class Keyed(Reshaped):
         }
         return self._step("window", without_none(settings), uid)
 
-    def group_by(self, *by: str | Expression, uid: str | None = None) -> Grouped:
+    def group_by(self, *by: Keys, uid: str | None = None) -> Grouped:
         """The rows by key, for `.agg(..)`, which computes of all of them once the input has ended.
 
         Without a key all rows are one group. For results before the end, and over sources that have none, use `window`.
         """
-        return Grouped(self, by, uid)
+        return Grouped(self, [key for each in by for key in keys_of(each)], uid)
 
     def deduplicate(
         self,

@@ -33,7 +33,9 @@ class Reshaped(Ending):
     def _expressions(self, kind: str, named: dict[str, Expression], uid: str | None, on_error: str | None) -> DataFrame:
         """A step that computes columns."""
 
-    def explode(self, *columns: str, ignore_empty_and_null: bool = False, uid: str | None = None) -> DataFrame:
+    def explode(
+        self, *columns: str | Expression, ignore_empty_and_null: bool = False, uid: str | None = None
+    ) -> DataFrame:
         """Makes one row of each element of a list; the other columns are repeated.
 
         Shape:  several columns go together: their lists are equally long in each row, else the row is a dead letter.
@@ -44,9 +46,10 @@ class Reshaped(Ending):
         >>> testing.rows([{"id": 1, "tags": ["a", "b"]}, {"id": 2, "tags": []}]).explode("tags").collect().rows()
         [{'id': 1, 'tags': 'a'}, {'id': 1, 'tags': 'b'}, {'id': 2, 'tags': None}]
         """
-        if not columns:
-            raise InvalidError("explode needs the name of a column")
-        settings = {"columns": list(columns), "ignore_empty_and_null": ignore_empty_and_null or None}
+        names = [each if isinstance(each, str) else each.column for each in columns]
+        if not names or None in names:
+            raise InvalidError("explode needs the names of columns; compute a list in with_column before")
+        settings = {"columns": names, "ignore_empty_and_null": ignore_empty_and_null or None}
         return self._step("explode", without_none(settings), uid)
 
     def map(self, ask: Callable[..., Any], *, keep: str | Sequence[str] = (), uid: str | None = None) -> DataFrame:

@@ -35,7 +35,7 @@ def test_lists_become_rows_as_in_polars() -> None:
     kept = {"empty_as_null": True, "keep_nulls": True}
     assert frame.explode("a").collect().rows() == peer.explode("a", **kept).to_dicts()
     assert frame.explode("a", "b").collect().rows() == peer.explode("a", "b", **kept).to_dicts()
-    assert frame.explode("a", ignore_empty_and_null=True).collect().column("id") == [1, 1, 4]
+    assert frame.explode(fb.col("a"), ignore_empty_and_null=True).collect().column("id") == [1, 1, 4]
 
 
 def test_structs_of_lists_keep_their_fields() -> None:
@@ -90,6 +90,8 @@ def test_groups_are_by_expressions_and_by_nothing(sales: fb.DataFrame) -> None:
     late = (fb.col("day") > 1).alias("late")
     found = sales.group_by(late).agg(fb.expr("median(price)").alias("middle")).collect().rows()
     assert sorted(found, key=repr) == [{"late": False, "middle": 2.5}, {"late": True, "middle": 6.0}]
+    both = sales.group_by(["shop", "day"]).agg(rows=fb.count())
+    assert (both.columns, len(both.collect())) == (["shop", "day", "rows"], 4)
     assert sales.group_by().agg(fb.col("shop").count_distinct().alias("shops")).collect().rows() == [{"shops": 2}]
     assert len(sales.filter("false").group_by().agg(rows=fb.count()).collect()) == 0
 
@@ -97,7 +99,8 @@ def test_groups_are_by_expressions_and_by_nothing(sales: fb.DataFrame) -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda rows: rows.explode(), "needs the name"),
+        (lambda rows: rows.explode(), "needs the names"),
+        (lambda rows: rows.explode(fb.col("day") + 1), "needs the names"),
         (lambda rows: rows.explode("shop").schema, "which is no list"),
         (lambda rows: rows.limit(0), "at least 1 row"),
         (lambda rows: rows.sample(0), "a share"),
