@@ -181,3 +181,48 @@ impl Operator for Dropping {
         self.operator.close();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::datatypes::{DataType, Field, Schema};
+    use forebay_plan::{Facts, build, parse};
+    use std::sync::Arc;
+
+    /// The limits that the source of a job with these steps may end for; sinks read the steps called `out`.
+    fn limits(steps: &str, sinks: &[&str]) -> Option<Vec<String>> {
+        let sink = |from: &&str| format!("[sink.{from}_out]\nfrom = \"{from}\"\nformat = \"blackhole\"\n");
+        let sinks: String = sinks.iter().map(sink).collect();
+        let source = "[source.rows]\nformat = \"jsonl\"\npath = \"rows.jsonl\"\n";
+        let text = format!("name = \"job\"\n{source}{steps}{sinks}[dead_letters]\npath = \"dead\"\n");
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
+        let sources = [("rows".to_string(), schema)].into();
+        let facts = Facts { sources, tables: BTreeMap::new(), signatures: BTreeMap::new() };
+        let plan = build(&parse(&text, "job.toml", |_| None).unwrap(), &facts, &[]).unwrap();
+        let found = limits_behind(&plan.graph, &plan.graph.tasks[0])?;
+        Some(found.into_iter().map(str::to_string).collect())
+    }
+
+    fn step(uid: &str, from: &str, what: &str) -> String {
+        format!("[[step]]\nuid = \"{uid}\"\nfrom = \"{from}\"\n{what}\n")
+    }
+
+    #[test]
+    fn a_source_ends_for_limits_only_if_every_way_leads_to_one() {
+        let first = step("first", "rows", "limit = 3");
+        assert_eq!(limits(&first, &["first"]).unwrap(), ["first"]);
+        assert_eq!(limits(&first, &["first", "rows"]), None, "a sink reads the source itself");
+        let even = step("even", "rows", "filter = \"n % 2 = 0\"") + &step("second", "even", "limit = 5");
+        assert_eq!(limits(&format!("{first}{even}"), &["first", "second"]).unwrap(), ["first", "second"]);
+        assert_eq!(limits(&format!("{first}{even}"), &["first", "second", "even"]), None);
+        let again = step("again", "first", "limit = 1");
+        assert_eq!(limits(&format!("{first}{again}"), &["again"]).unwrap(), ["first"], "the first on the way counts");
+        assert_eq!(limits("", &["rows"]), None);
+    }
+
+    #[test]
+    fn a_source_in_front_of_a_durable_step_is_read_on() {
+        let cut = step("cut", "rows", "durable = {}") + &step("first", "cut", "limit = 3");
+        assert_eq!(limits(&cut, &["first"]), None);
+    }
+}
