@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,19 @@ def test_steps_with_state_give_the_same_after_crashes(tmp_path: Path) -> None:
         (part, sum(range(part, 600, 3)), 200) for part in range(3)
     ]
     assert sums.report.details["attempt"] == 1, "each crash happens once"
+
+
+def test_what_a_generator_yields_comes_once_after_a_crash() -> None:
+    @fb.func
+    def several(n: int) -> Iterator[int]:
+        yield from range(n % 4)
+
+    given = [*NUMBERS[:300], testing.crash(), *NUMBERS[300:]]
+    frame = testing.rows(given, files=2, batch_rows=20).flat_map(several, keep="n")
+    result = testing.collect(frame)
+    pairs = sorted((row["n"], row["value"]) for row in result)
+    assert pairs == [(n, value) for n in range(600) for value in range(n % 4)]
+    assert result.report.details["attempt"] == 2
 
 
 def test_event_time_is_said_of_such_rows_too() -> None:
