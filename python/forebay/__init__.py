@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from forebay import ai, errors, testing
     from forebay.dataflow import DataFrame
     from forebay.expressions import Expression, col, count, expr, function, lit
+    from forebay.grouped import Grouped
     from forebay.io import Table, read_csv, read_images, read_jsonl, read_parquet, table
     from forebay.job import Job
     from forebay.models import Model
+    from forebay.query import sql
     from forebay.result import DeadLetterWarning, Result
     from forebay.run import Report, Run
     from forebay.types import Tensor
@@ -28,6 +30,7 @@ __all__ = [
     "DataFrame",
     "DeadLetterWarning",
     "Expression",
+    "Grouped",
     "Job",
     "Model",
     "Report",
@@ -49,6 +52,7 @@ __all__ = [
     "read_images",
     "read_jsonl",
     "read_parquet",
+    "sql",
     "table",
     "testing",
 ]
@@ -56,9 +60,11 @@ __all__ = [
 _MODULES: Final = {
     "dataflow": ["DataFrame"],
     "expressions": ["Expression", "col", "count", "expr", "function", "lit"],
+    "grouped": ["Grouped"],
     "io": ["Table", "read_csv", "read_images", "read_jsonl", "read_parquet", "table"],
     "job": ["Job"],
     "models": ["Model"],
+    "query": ["sql"],
     "result": ["DeadLetterWarning", "Result"],
     "run": ["Report", "Run"],
     "types": ["Tensor"],

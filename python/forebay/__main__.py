@@ -1,4 +1,4 @@
-"""What the engine starts for models that it hosts itself, `python -m forebay worker ..`; and `version`."""
+"""`python -m forebay run FILE`, `version`, and what the engine starts for models that it hosts itself, `worker ..`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ def main(arguments: list[str]) -> int:
     match arguments:
         case ["worker", *rest]:
             return int(_native.worker(rest))
+        case ["run", *rest]:
+            from forebay import _script
+
+            return _script.main(rest)
         case ["version"]:
             print(_native.version())
             return 0
-    print("usage: python -m forebay version", file=sys.stderr)
+    print("usage: python -m forebay run FILE | version", file=sys.stderr)
     return 2
 
 

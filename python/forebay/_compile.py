@@ -22,7 +22,7 @@ from forebay.expressions import Expression
 Schema = Callable[[dict[str, Any]], list[str]]
 _UID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Steps whose rows have the columns of the step before.
-_KEEPS: Final = frozenset({"filter", "deduplicate", "durable", "union"})
+_KEEPS: Final = frozenset({"filter", "deduplicate", "durable", "explode", "limit", "sample", "union"})
 
 
 class Compiler:
@@ -90,6 +90,8 @@ class Compiler:
         uids = [self.uid_of(each) for each in node.inputs]
         if node.kind == "union":
             return self._step(node.uid or self.fresh("union"), None, {"union": uids})
+        if node.kind == "limit":
+            return self._step(node.uid or self.fresh("limit"), uids[0], {"limit": settings["rows"]})
         if len(uids) > 1:
             settings[{"join": "stream", "feedback": "labels"}[node.kind]] = uids[1]
         return self._step(node.uid or self.fresh(node.kind), uids[0], {node.kind: settings})

@@ -50,6 +50,12 @@ def columns(job: dict[str, Any]) -> list[str]:
     return list(schema(job).names)
 
 
+def sql(query: str, frames: list[str]) -> list[dict[str, Any]]:
+    """The steps of a SQL query."""
+    with raised():
+        return json.loads(native().sql(query, frames))  # type: ignore[no-any-return]
+
+
 def start(
     job: dict[str, Any], *, checkpoints: str, journal: str | None, resume: str | None, keep: int, python: str
 ) -> _native.Run:

@@ -12,13 +12,16 @@ import sys
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from forebay._call import Call
 from forebay._options import Options, checked, of_model
 from forebay.errors import InvalidError
 from forebay.expressions import Answer, Expression, lit
 from forebay.types import ANY, Slot
+
+# The name under which `python -m forebay run` executes a file.
+SCRIPT: Final = "__forebay__"
 
 if TYPE_CHECKING:
     from forebay.udf import Class
@@ -33,6 +36,8 @@ class Parameter:
     shape: tuple[int, ...]
     form: str
     required: bool
+    # Where it takes a whole row as a dict: the columns that its hint names, none for all of them.
+    row: tuple[str, ...] | None = None
 
     def slot(self) -> Slot:
         """The input; tensors are exact, any other column is checked when it comes."""
@@ -139,8 +144,11 @@ class Function:
             return _itself, (self.origin,)
         if self.owner is not None:
             return getattr, (self.owner, self.plain.__name__)
-        parts = (self.plain, self.parameters, self.outputs, self.batch, self.options, self.owner, self.several)
-        return by_name(self) or (Function, parts)
+        return by_name(self) or (type(self), self._parts())
+
+    def _parts(self) -> tuple[Any, ...]:
+        """What it is made of anew in a worker."""
+        return self.plain, self.parameters, self.outputs, self.batch, self.options, self.owner, self.several
 
     def _bound(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Expression]:
         """What each parameter is given."""
@@ -197,7 +205,8 @@ def by_name(decorated: Any) -> str | None:
     found: Any = sys.modules.get(decorated.__module__)
     for part in decorated.__qualname__.split("."):
         found = getattr(found, part, None)
-    return str(decorated.__qualname__) if found is decorated and decorated.__module__ != "__main__" else None
+    importable = found is decorated and decorated.__module__ not in ("__main__", SCRIPT)
+    return str(decorated.__qualname__) if importable else None
 
 
 def _itself(origin: Function) -> Function:

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from forebay._function import Function, Instance, Parameter
+from forebay._yielding import Yielding, is_rows
 from forebay.errors import InvalidError
-from forebay.types import ANY, Tensor, bare, outputs_of, type_of
+from forebay.types import ANY, Slot, Tensor, bare, outputs_of, type_of
 
 # In which form a batch function takes its columns, by the package and name of its hints.
 _FORMS: Final[Mapping[tuple[str, str], str]] = {
@@ -29,22 +30,35 @@ def function_of(
 ) -> Function:
     """Finds out what a function takes and gives.
 
-    Raises: InvalidError for a generator, for parameters that no column can be given to, and for a result without type.
+    Raises: InvalidError for parameters that no column can be given to, for a result without type, and for a batch or
+        asynchronous function that yields.
     """
     name = getattr(plain, "__name__", "function")
-    if inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
-        raise InvalidError(
-            f"function {name}: it yields, but the engine has no step that makes several rows of one; return a value"
-        )
     hints = _hints(plain)
     signature = list(inspect.signature(plain).parameters.values())[owner is not None :]
     parameters = tuple(_parameter(each, hints.get(each.name), name, batch) for each in signature)
     if not parameters:
         raise InvalidError(f"function {name}: it takes nothing, so no column can be given to it")
+    yields = inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain)
+    if yields or (not batch and returns is None and is_rows(bare(hints.get("return")))):
+        if batch or inspect.iscoroutinefunction(plain) or inspect.isasyncgenfunction(plain):
+            raise InvalidError(f"function {name}: only a plain function for one row can yield rows")
+        fields = _fields(returns, hints.get("return"), name)
+        return Yielding(plain, parameters, (Slot("value", "string"),), False, options, owner, fields=fields)
     hint = returns if returns is not None else _element(hints.get("return")) if batch else hints.get("return")
     outputs = outputs_of(hint, name)
     several = len(outputs) > 1 or outputs[0].name != "value"
     return Function(plain, parameters, outputs, batch, options, owner, several)
+
+
+def _fields(returns: object, hint: object, function: str) -> tuple[Slot, ...]:
+    """The fields of the rows that a function yields: of `returns`, else of what its iterator is hinted to give."""
+    element = returns if returns is not None else next(iter(typing.get_args(bare(hint))), None)
+    fields = outputs_of(element, function)
+    tensor = next((slot for slot in fields if slot.shape), None)
+    if tensor is not None:
+        raise InvalidError(f"function {function}: {tensor.name} is a tensor, which rows that are yielded cannot have")
+    return fields
 
 
 def _hints(plain: Callable[..., Any]) -> dict[str, Any]:
@@ -74,7 +88,15 @@ def _parameter(given: inspect.Parameter, hint: object, function: str, batch: boo
         raise InvalidError(f"function {function}: parameter {given.name} has no name to give a column to")
     value, shape = type_of(_element(hint) if batch else hint) or (ANY, ())
     form = _form(hint) if batch else "row"
-    return Parameter(given.name, value, shape, form, given.default is given.empty)
+    return Parameter(given.name, value, shape, form, given.default is given.empty, None if batch else _row(hint))
+
+
+def _row(hint: object) -> tuple[str, ...] | None:
+    """The columns of a row that is taken as a dict; none for all of them."""
+    plain = bare(hint)
+    if typing.is_typeddict(plain):
+        return tuple(typing.get_type_hints(plain))
+    return () if (typing.get_origin(plain) or plain) in (dict, Mapping) else None
 
 
 def _form(hint: object) -> str:

@@ -41,6 +41,9 @@ def explain(job: str, *, python: str | None = None) -> str:
 def schema(job: str, uid: str | None = None, *, python: str | None = None) -> bytes:
     """The Arrow schema of what a sink gets, as an IPC message."""
 
+def sql(query: str, frames: list[str]) -> str:
+    """The steps of a SQL query over the frames of these names, as JSON."""
+
 def run(
     job: str,
     *,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
@@ -92,11 +92,13 @@ class Ending:
                 yield from rows_of(batch)
 
     def take(self, rows: int, **settings: Unpack[JobSettings]) -> list[dict[str, Any]]:
-        """The first rows that come, as dicts; then the job is cancelled."""
+        """The first rows that come, as dicts; a `limit` ends the job when they are there."""
         if rows < 1:
             raise InvalidError(f"take needs at least 1 row, not {rows}")
         taken = []
-        with contextlib.closing(_closable(self.iter_rows(**settings))) as found:
+        # A limit takes no updates, which come with their kinds.
+        limited = self if "kinds" in settings else Ending(Node("limit", (self.node,), {"rows": rows}))
+        with contextlib.closing(_closable(limited.iter_rows(**settings))) as found:
             for row in found:
                 taken.append(row)
                 if len(taken) == rows:
@@ -154,20 +156,30 @@ class Ending:
                 yield run, folder
 
 
-def _batches(run: Run, folder: Path) -> Iterator[pa.RecordBatch]:
-    """The rows of every file once it is committed. Files stay: a commit that is repeated looks for them."""
+def batches_of(files: Set[Path]) -> Iterator[pa.RecordBatch]:
+    """The rows of files that a job committed, in the order in which each subtask wrote them."""
     import pyarrow.parquet as pq
 
     from forebay._tensors import restored
 
+    for file in sorted(files, key=_position):
+        yield from map(restored, pq.ParquetFile(file).iter_batches())
+
+
+def _batches(run: Run, folder: Path) -> Iterator[pa.RecordBatch]:
+    """The rows of every file once it is committed. Files stay: a commit that is repeated looks for them."""
     read: set[Path] = set()
     ended = False
     while not ended:
         ended = run.ended(_LOOK_SECONDS) is not None
-        new = set((folder / "rows").glob("part-*.parquet")) - read
-        for file in sorted(new, key=_position):
-            yield from map(restored, pq.ParquetFile(file).iter_batches())
+        new = committed(folder / "rows") - read
+        yield from batches_of(new)
         read |= new
+
+
+def committed(folder: Path) -> set[Path]:
+    """The Parquet files that a job has committed to a folder."""
+    return set(folder.glob("part-*.parquet"))
 
 
 def _position(file: Path) -> list[int]:

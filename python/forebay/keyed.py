@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from forebay._graph import Node
 from forebay._options import Duration, duration
 from forebay._settings import aggregates_of, key_of, keys_of, pairs_of, without_none
-from forebay.ending import Ending
 from forebay.errors import InvalidError
 from forebay.expressions import Expression
+from forebay.grouped import Grouped
+from forebay.reshaped import Reshaped
 
 if TYPE_CHECKING:
     from forebay.dataflow import DataFrame
@@ -19,12 +20,8 @@ if TYPE_CHECKING:
 Keys = str | Expression | Sequence[str | Expression]
 
 
-class Keyed(Ending):
+class Keyed(Reshaped):
     """The part of a data frame that keeps state."""
-
-    @abstractmethod
-    def _step(self, kind: str, settings: Mapping[str, Any], uid: str | None) -> DataFrame:
-        """A step over this frame."""
 
     @abstractmethod
     def _of(self, node: Node) -> DataFrame:
@@ -68,6 +65,13 @@ class Keyed(Ending):
             "allowed_lateness": allowed_lateness and duration(allowed_lateness),
         }
         return self._step("window", without_none(settings), uid)
+
+    def group_by(self, *by: Keys, uid: str | None = None) -> Grouped:
+        """The rows by key, for `.agg(..)`, which computes of all of them once the input has ended.
+
+        Without a key all rows are one group. For results before the end, and over sources that have none, use `window`.
+        """
+        return Grouped(self, [key for each in by for key in keys_of(each)], uid)
 
     def deduplicate(
         self,

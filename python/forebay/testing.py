@@ -1,4 +1,4 @@
-"""For tests of jobs: rows in memory as a source, a scripted model, and rows that make their worker crash, once.
+"""For tests of jobs: rows in memory, crashes between them, a scripted model, values that make their worker crash once.
 
 The real engine runs the job, with real worker processes; only what is outside of it is replaced.
 """
@@ -16,19 +16,38 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from forebay._options import Options, checked
+from forebay.ending import batches_of, committed
+from forebay.errors import InvalidError
 from forebay.io import read_jsonl, read_parquet
+from forebay.job import Job
 from forebay.models import Model
+from forebay.result import Result, dead_letters_in
+from forebay.run import Report
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from forebay._running import JobSettings
     from forebay.dataflow import DataFrame
 
-__all__ = ["CrashOnce", "rows", "scripted", "write_files"]
+__all__ = ["Crash", "CrashOnce", "collect", "crash", "rows", "scripted", "write_files"]
+
+
+class Crash:
+    """A place between rows where the run is killed; `crash` makes it."""
+
+
+def crash() -> Crash:
+    """Stands between rows given to `rows`: `collect` kills the run there, as a power loss would, and lets it go on.
+
+    >>> len(collect(rows([{"n": 1}, crash(), {"n": 2}])))
+    2
+    """
+    return Crash()
 
 
 def rows(
-    given: Sequence[Mapping[str, Any]] | pa.Table,
+    given: Sequence[Mapping[str, Any] | Crash] | pa.Table,
     *,
     uid: str | None = None,
     files: int = 1,
@@ -36,15 +55,47 @@ def rows(
 ) -> DataFrame:
     """A source of these rows, in as many files; they lie in a temporary folder until this process ends.
 
-    Dicts become lines of JSON, and a table a Parquet file, which also keeps types that JSON has not.
+    Dicts become lines of JSON, and a table a Parquet file, which also keeps types that JSON has not. Between dicts may
+    stand `crash()`; then only `collect` of this module runs the job.
+
+    Raises: InvalidError for a crash with no row behind it.
 
     >>> rows([{"word": "a"}, {"word": "b"}]).filter("word > 'a'").collect().rows()
     [{'word': 'b'}]
     """
+    plain = _numbered(given) if isinstance(given, Sequence) else given
     folder = Path(tempfile.mkdtemp(prefix="rows-", dir=_folder()))
-    suffix = write_files(given, folder, files=files)
+    suffix = write_files(plain, folder, files=files)
     read = read_jsonl if suffix == "jsonl" else read_parquet
-    return read(folder / f"*.{suffix}", uid=uid, batch_rows=batch_rows)
+    source = read(folder / f"*.{suffix}", uid=uid, batch_rows=batch_rows)
+    if plain is given or not isinstance(plain, list):
+        return source
+    from forebay._crashing import COLUMN, Fragile
+
+    names = dict.fromkeys(name for row in plain for name in row if name != COLUMN)
+    return Fragile(source, list(names), tempfile.mkdtemp(prefix="met-", dir=_folder()))
+
+
+def collect(frame: DataFrame, **settings: Unpack[JobSettings]) -> Result:
+    """Runs a frame as its own `collect` does, over every `crash` between its rows.
+
+    The job runs in a process of its own, which is killed when it meets the row behind a crash, and goes on in the next
+    one from its last checkpoint. What was committed in the end is returned; `report.details["attempt"]` counts starts.
+
+    >>> words = rows([{"word": "a"}, crash(), {"word": "b"}, crash(), {"word": "a"}])
+    >>> from forebay import count
+    >>> counted = collect(words.group_by("word").agg(n=count()))
+    >>> sorted((row["word"], row["n"]) for row in counted), counted.report.details["attempt"]
+    ([('a', 2), ('b', 1)], 3)
+    """
+    from forebay import _crashing
+
+    with tempfile.TemporaryDirectory(prefix="forebay-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        named: Any = {"checkpoint_interval": "50ms", "dead_letters": folder / "dead_letters", **settings}
+        report = Report.read(_crashing.run(Job(**named).parquet(frame, folder / "rows").to_dict(name), folder))
+        batches = list(batches_of(committed(folder / "rows")))
+        return Result(batches, dead_letters_in(folder / "dead_letters"), report, None if batches else frame.schema)
 
 
 def write_files(given: Sequence[Mapping[str, Any]] | pa.Table, folder: Path, *, files: int = 1) -> str:
@@ -100,6 +151,26 @@ class CrashOnce:
         except FileExistsError:
             return
         os._exit(70)
+
+
+def _numbered(given: Sequence[Mapping[str, Any] | Crash]) -> Sequence[Mapping[str, Any]]:
+    """The rows; where crashes stand between them, each row behind one has its number."""
+    if not any(isinstance(each, Crash) for each in given):
+        return given  # type: ignore[return-value]
+    from forebay._crashing import COLUMN
+
+    found: list[dict[str, Any]] = []
+    crashes = 0
+    pending = False
+    for each in given:
+        if isinstance(each, Crash):
+            crashes, pending = crashes + (not pending), True
+        else:
+            found.append({**each, COLUMN: str(crashes) if pending else ""})
+            pending = False
+    if pending:
+        raise InvalidError("a crash() stands in front of a row, and there is none behind the last one")
+    return found
 
 
 @cache

@@ -2,7 +2,7 @@
 
 What is decorated stays plain Python: called with values it runs at once, in this process. Called with expressions it
 becomes a step of the job, and runs in worker processes, one for each replica. A class is made once in each of them,
-when it is first needed. Generators are not taken: the engine has no step that makes several rows of one.
+when it is first needed. What yields rows is for `DataFrame.flat_map`.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ Made of the docstrings by `UPDATE=1 python -m pytest python/tests/test_api_refer
 [the guide](python.md), what options mean in [the reference](../reference/job-file.md).
 """
 SECTIONS: Final[dict[str, list[Any]]] = {
-    "Sources": [fb.read_parquet, fb.read_jsonl, fb.read_csv, fb.read_images, fb.table],
-    "Frames": [fb.DataFrame],
+    "Sources": [fb.read_parquet, fb.read_jsonl, fb.read_csv, fb.read_images, fb.table, fb.sql],
+    "Frames": [fb.DataFrame, fb.Grouped],
     "Expressions": [fb.col, fb.lit, fb.expr, fb.function, fb.count, fb.Expression],
     "`Expression.str`": [namespaces.TextFunctions],
     "`Expression.dt`": [namespaces.DateTimeFunctions],
@@ -29,7 +29,14 @@ SECTIONS: Final[dict[str, list[Any]]] = {
     "Models": [fb.Model, fb.ai.predict, fb.ai.prompt, fb.ai.embed_text, fb.ai.classify_text],
     "Jobs and results": [fb.Job, fb.Run, fb.Report, fb.Result, fb.DeadLetterWarning],
     "Errors": [fb.errors.Error, *fb.errors.KINDS.values()],
-    "Tests": [fb.testing.rows, fb.testing.write_files, fb.testing.scripted, fb.testing.CrashOnce],
+    "Tests": [
+        fb.testing.rows,
+        fb.testing.write_files,
+        fb.testing.scripted,
+        fb.testing.CrashOnce,
+        fb.testing.crash,
+        fb.testing.collect,
+    ],
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any, NamedTuple, TypedDict
 
 import cloudpickle
@@ -157,7 +157,15 @@ def test_functions_of_no_module_travel_whole() -> None:
     assert pickle.loads(cloudpickle.dumps(times))(5) == 15
 
 
-def _yields(text: str) -> Iterator[str]:
+def _yields_unknown(text: str) -> Any:
+    yield text
+
+
+def _yields_tensors(text: str) -> Iterator[Annotated[Any, fb.Tensor("float32", 3)]]:
+    yield text
+
+
+async def _yields_later(text: str) -> AsyncIterator[str]:
     yield text
 
 
@@ -176,7 +184,9 @@ def _takes_all(*texts: str) -> int:
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        (_yields, "several rows of one"),
+        (_yields_unknown, "hint or pass returns="),
+        (_yields_tensors, "is a tensor"),
+        (_yields_later, "only a plain function"),
         (_returns_nothing_known, "hint or pass returns="),
         (_takes_nothing, "takes nothing"),
         (_takes_all, "no name"),

@@ -19,6 +19,7 @@ mod feedback;
 mod gates;
 mod infer;
 pub mod keyed;
+mod limits;
 mod lower;
 pub mod model;
 pub mod models;

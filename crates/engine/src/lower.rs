@@ -14,20 +14,23 @@ use forebay_core::source::{Enumerator, Reader, Split};
 use forebay_core::{Error, Kind, Result, dead_letter};
 use forebay_gate::batcher::BatcherSettings;
 use forebay_operators::call::Call;
+use forebay_operators::explode::Explode;
 use forebay_operators::filter::Filter;
 use forebay_operators::inference::answer::AnswerColumns;
 use forebay_operators::inference::table::Order;
 use forebay_operators::inference::{Inference, InferenceSettings};
 use forebay_operators::kinds::Kinds;
+use forebay_operators::limit::Limit;
 use forebay_operators::lookup_join::{JoinKind, LookupJoin};
 use forebay_operators::project::Project;
+use forebay_operators::sample::Sample;
 use forebay_operators::stateless::Stateless;
 use forebay_operators::union::Union;
 use forebay_operators::window::Window;
 use forebay_plan::graph::{Edge, EdgeKind, Head, JobGraph, Step, StepAction, Task};
 use forebay_plan::infer::RungSpec;
 use forebay_plan::spec::{
-    self, DurableSpec, FileTimes, InferSpec, JoinHow, LookupJoinSpec, SinkSpec, SourceSpec, WatermarkSpec,
+    self, DurableSpec, FileTimes, InferSpec, JoinHow, LookupJoinSpec, SampleSpec, SinkSpec, SourceSpec, WatermarkSpec,
 };
 use forebay_runtime::build::{EdgeSpec, EdgeWay, MakeOperator, MakeReader, SourceSpec as ReadSpec, TaskSpec};
 use forebay_runtime::planted::RuntimeBug;
@@ -40,6 +43,7 @@ use crate::edges::{reader_uid, writer_uid};
 use crate::feedback::{feedback, metrics};
 use crate::infer::{self, MakeRung};
 use crate::keyed::{deduplicate, top};
+use crate::limits::Limits;
 use crate::model::ServiceModel;
 use crate::nexmark;
 use crate::outside::{Outside, Planted};
@@ -224,7 +228,8 @@ impl Lowering<'_> {
     /// `Invalid` for what only shows now: a reader's schema, a lookup key twice in its table.
     pub fn tasks(&self, alignment: &Alignment) -> Result<Vec<TaskSpec>> {
         let Self { graph, parts, sinks, outside, .. } = *self;
-        let maker = Maker { graph, parts, sinks, outside, planted: outside.planted(), alignment: alignment.clone() };
+        let (planted, limits) = (outside.planted(), Limits::of(graph));
+        let maker = Maker { graph, parts, sinks, outside, planted, alignment: alignment.clone(), limits };
         let tasks = tasks_of(graph, self.region).map(|task| maker.task(task));
         tasks.chain(self.written().map(|(edge, durable)| maker.edge_writer(edge, durable))).collect()
     }
@@ -250,6 +255,7 @@ struct Maker<'a> {
     outside: &'a dyn Outside,
     planted: Planted,
     alignment: Alignment,
+    limits: Limits,
 }
 
 // === impl Maker ===
@@ -257,7 +263,7 @@ struct Maker<'a> {
 impl Maker<'_> {
     fn task(&self, task: &Task) -> Result<TaskSpec> {
         let source = match &task.head {
-            Head::Source(source, schema) => Some(self.reader(source, schema)?),
+            Head::Source(source, schema) => Some(self.reader(task, source, schema)?),
             Head::Edges(_) => task.durable().map(|durable| self.edge_reader(durable)).transpose()?,
         };
         let mut operators = Vec::new();
@@ -265,7 +271,10 @@ impl Maker<'_> {
             if let StepAction::Sink(SinkSpec { kinds: Some(_), .. }) = &step.action {
                 operators.push((format!("{}.kinds", step.uid), kinds(&step.output)));
             }
-            operators.push((step.uid.clone(), self.operator(step)?));
+            let operator = self.operator(step)?;
+            let is_first = operators.is_empty();
+            let operator = if is_first { self.limits.dropping(self.graph, task, operator) } else { operator };
+            operators.push((step.uid.clone(), operator));
         }
         let letters = self.sinks.dead_letters.clone().with_label(&task.id);
         Ok(TaskSpec {
@@ -305,11 +314,13 @@ impl Maker<'_> {
         self.parts.logs.get(&durable.uid).cloned().ok_or_else(|| missing("durable edge", &durable.uid))
     }
 
-    fn reader(&self, source: &SourceSpec, schema: &SchemaRef) -> Result<ReadSpec> {
+    fn reader(&self, task: &Task, source: &SourceSpec, schema: &SchemaRef) -> Result<ReadSpec> {
         let mut make = match &source.nexmark {
             Some(made) => nexmark::readers(source, made, schema),
             None => self.file_reader(source, schema)?,
         };
+        // Within the watermarks, which let go of other sources at the end.
+        make = self.limits.ending(self.graph, task, make);
         if let Some(watermark) = &source.watermark {
             let splits = match (&source.nexmark, watermark.files) {
                 (Some(_), _) => Splits::Merged,
@@ -369,6 +380,21 @@ impl Maker<'_> {
             StepAction::Top(spec) => top(spec, step, &self.parts.state),
             StepAction::Feedback(spec) => feedback(spec, step, &self.parts.state),
             StepAction::Metrics(spec) => metrics(spec, step, &self.parts.state),
+            StepAction::Explode(spec) => {
+                let spec = spec.clone();
+                Ok(Box::new(move |_| {
+                    let explode = Explode::new(spec.columns.clone(), spec.ignore_empty_and_null, Arc::clone(&output));
+                    Ok(Box::new(explode))
+                }))
+            }
+            StepAction::Limit(spec) => {
+                let (rows, full) = (spec.rows, self.limits.full(&step.uid));
+                Ok(Box::new(move |_| Ok(Box::new(Limit::new(rows, full.clone())))))
+            }
+            StepAction::Sample(spec) => {
+                let SampleSpec { hash_max, seed } = *spec;
+                Ok(Box::new(move |_| Ok(Box::new(Stateless::new(Sample::new(hash_max, seed))))))
+            }
             StepAction::Sink(sink) => {
                 let sink = self.sinks.by_uid.get(&sink.uid).cloned().ok_or_else(|| missing("sink", &sink.uid))?;
                 Ok(Box::new(move |_| Ok(sink.writer())))

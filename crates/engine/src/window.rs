@@ -40,6 +40,7 @@ fn shape(shape: WindowShape) -> Shape {
     match shape {
         WindowShape::Tumble(size) => Shape::Tumble { size: micros(size) },
         WindowShape::Slide { size, every } => Shape::Slide { size: micros(size), every: micros(every) },
+        WindowShape::Whole => Shape::Whole,
         WindowShape::Session(gap) => Shape::Session { gap: micros(gap) },
     }
 }

@@ -6,6 +6,7 @@
 
 mod arguments;
 pub mod image;
+pub mod json;
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use forebay_core::function::RowFunction;
 
 /// Every built-in row function, each under its own name.
 pub fn functions() -> Vec<Arc<dyn RowFunction>> {
-    vec![Arc::new(image::ImageToTensor)]
+    vec![Arc::new(image::ImageToTensor), Arc::new(json::FromJson)]
 }
 
 #[cfg(test)]

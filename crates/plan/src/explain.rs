@@ -4,6 +4,7 @@
 //! measures and estimates nothing.
 
 mod keyed;
+mod rows;
 
 use std::fmt::{Result, Write};
 
@@ -22,6 +23,7 @@ use crate::spec::{
     Changes, DurableSpec, FileTimes, Host, InferSpec, Limit, LookupJoinSpec, ModelSpec, SinkFormat, SinkSpec,
     SourceSpec, StreamJoinSpec, WatermarkSpec,
 };
+use crate::window::WindowShape;
 
 /// The plan as `forebay plan` prints it.
 pub fn explain(graph: &JobGraph) -> String {
@@ -125,6 +127,16 @@ fn write_step(out: &mut String, step: &Step) -> Result {
         StepAction::Top(spec) => keyed::write_top(out, uid, spec, step.input())?,
         StepAction::Feedback(spec) => keyed::write_feedback(out, uid, spec)?,
         StepAction::Metrics(spec) => keyed::write_metrics(out, uid, spec)?,
+        StepAction::Explode(spec) => rows::write_explode(out, uid, spec, step.input())?,
+        StepAction::Limit(spec) => rows::write_limit(out, uid, spec)?,
+        StepAction::Sample(spec) => {
+            writeln!(
+                out,
+                "    {uid}: keep {} of the rows, by the hash of their ids, seed {}",
+                spec.ratio(),
+                spec.seed
+            )?;
+        }
         StepAction::Sink(sink) => return write_sink(out, uid, sink),
     }
     let updates = if step.changes == Changes::Updates { "updates of " } else { "" };
@@ -211,6 +223,9 @@ fn write_window(out: &mut String, uid: &str, window: &WindowStep, input: &Schema
         if keys.is_empty() { "of all rows, in one subtask".to_string() } else { format!("by {}", keys.join(", ")) };
     let aggregates: Vec<&str> = window.aggregates.iter().map(|aggregate| aggregate.text.as_str()).collect();
     writeln!(out, "    {uid}: {} {by}: {}", spec.shape, aggregates.join(", "))?;
+    if spec.shape == WindowShape::Whole {
+        return writeln!(out, "      results come when the input has ended");
+    }
     match spec.allowed_lateness {
         lateness if lateness.is_zero() => {
             writeln!(out, "      rows behind the watermark of all their windows are late")

@@ -23,6 +23,7 @@ mod nearest;
 pub mod nexmark;
 pub mod remote;
 pub mod spec;
+pub mod sql;
 pub mod window;
 
 use std::sync::Arc;

@@ -6,6 +6,7 @@
 mod durable;
 mod feedback;
 mod keyed;
+mod rows;
 mod stream_join;
 mod watermark;
 
@@ -28,6 +29,7 @@ use crate::remote::RemoteSpec;
 pub use durable::{DurableMode, DurableSpec};
 pub use feedback::{FeedbackSpec, MetricsSpec};
 pub use keyed::{DeduplicateKeep, DeduplicateOrder, DeduplicateSpec, TopSpec, deduplicate_sides, remembered};
+pub use rows::{ExplodeSpec, LimitSpec, SampleSpec};
 pub use stream_join::{StreamJoinHow, StreamJoinKind, StreamJoinSpec};
 pub use watermark::{FileTimes, WatermarkSpec};
 

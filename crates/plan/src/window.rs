@@ -14,8 +14,8 @@ pub struct WindowSpec {
     pub shape: WindowShape,
     /// Places of the key columns; none: all rows have one key.
     pub keys: Vec<usize>,
-    /// Place of the event time.
-    pub time: usize,
+    /// Place of the event time; `None` where event time is not cut.
+    pub time: Option<usize>,
     /// How much longer than the watermark a window takes rows. Zero: every window gives one row, and nothing is taken back.
     pub allowed_lateness: Duration,
 }
@@ -34,6 +34,8 @@ pub enum WindowShape {
     },
     /// Rows with less than this between them.
     Session(Duration),
+    /// All rows, whatever their event time; the result comes when the input has ended.
+    Whole,
 }
 
 impl fmt::Display for WindowShape {
@@ -43,6 +45,7 @@ impl fmt::Display for WindowShape {
             Self::Slide { size, every } => {
                 write!(f, "windows of {} every {}", format_duration(*size), format_duration(*every))
             }
+            Self::Whole => f.write_str("aggregates of all rows"),
             Self::Session(gap) => write!(f, "sessions that end after {} without a row", format_duration(*gap)),
         }
     }

@@ -16,6 +16,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use errors::NativeError;
+use forebay_core::{Error, Kind};
 use order::{Order, Places};
 use running::Run;
 
@@ -40,6 +41,16 @@ fn schema(py: Python<'_>, job_json: String, uid: Option<String>, python: Option<
     let order = Order::new(py, job_json, python);
     let bytes = background::answer(py, move || order.schema(uid.as_deref()))?;
     Ok(PyBytes::new(py, &bytes).unbind())
+}
+
+/// The steps of a SQL query over the frames of these names, as JSON.
+#[pyfunction]
+fn sql(py: Python<'_>, query: String, frames: Vec<String>) -> PyResult<String> {
+    background::answer(py, move || {
+        let steps = forebay_plan::sql::steps(&query, &frames)?;
+        let wrong = |source| Error::new(Kind::Internal, "write steps as JSON").source(source);
+        Ok(serde_json::to_string(&steps).map_err(wrong)?)
+    })
 }
 
 /// Plans a job and starts it; returns when it is planned.
@@ -70,6 +81,7 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(version, module)?)?;
     module.add_function(wrap_pyfunction!(explain, module)?)?;
     module.add_function(wrap_pyfunction!(schema, module)?)?;
+    module.add_function(wrap_pyfunction!(sql, module)?)?;
     module.add_function(wrap_pyfunction!(run, module)?)?;
     module.add_function(wrap_pyfunction!(worker, module)?)
 }

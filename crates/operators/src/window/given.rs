@@ -20,12 +20,14 @@ use super::aggregate::wrong;
 use super::pane::Given;
 use super::shape::Span;
 
-/// See the module. Columns: the keys, `window_start`, `window_end`, `window_time`, the aggregates.
+/// See the module. Columns: the keys, where event time was cut `window_start`, `window_end` and `window_time`, the aggregates.
 #[derive(Debug)]
 pub(super) struct Results {
     uid: String,
     schema: SchemaRef,
     keys_count: usize,
+    /// Whether the columns of times are there.
+    timed: bool,
     keys: Vec<Key>,
     spans: Vec<Span>,
     values: Vec<Vec<ScalarValue>>,
@@ -36,13 +38,14 @@ pub(super) struct Results {
 // === impl Results ===
 
 impl Results {
-    /// None yet; `keys` says how many columns of `schema` are keys.
-    pub fn new(uid: &str, schema: SchemaRef, keys: usize) -> Self {
-        let aggregates = schema.fields().len() - keys - 3;
+    /// None yet; `keys` says how many columns of `schema` are keys, `timed` whether the times of windows come behind them.
+    pub fn new(uid: &str, schema: SchemaRef, keys: usize, timed: bool) -> Self {
+        let aggregates = schema.fields().len() - keys - if timed { 3 } else { 0 };
         Self {
             uid: uid.to_string(),
             schema,
             keys_count: keys,
+            timed,
             keys: Vec::new(),
             spans: Vec::new(),
             values: vec![Vec::new(); aggregates],
@@ -81,9 +84,11 @@ impl Results {
         let fields = self.schema.fields();
         let kinds: Vec<DataType> = fields[..self.keys_count].iter().map(|field| field.data_type().clone()).collect();
         let mut columns = columns_of(&self.keys, &kinds)?;
-        columns.push(self.times(|span| span.start.0));
-        columns.push(self.times(|span| span.end.0));
-        columns.push(self.times(|span| span.last().0));
+        if self.timed {
+            columns.push(self.times(|span| span.start.0));
+            columns.push(self.times(|span| span.end.0));
+            columns.push(self.times(|span| span.last().0));
+        }
         for values in &mut self.values {
             let column = ScalarValue::iter_to_array(std::mem::take(values));
             columns.push(column.map_err(|source| wrong("build column of aggregate", source))?);

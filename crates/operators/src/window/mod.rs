@@ -59,13 +59,13 @@ pub struct WindowSettings {
     pub shape: Shape,
     /// Places of the key columns; without any, all rows have one key.
     pub keys: KeyColumns,
-    /// Place of the event time, a timestamp in microseconds.
-    pub time: usize,
+    /// Place of the event time, a timestamp in microseconds; `None` of windows over all of time.
+    pub time: Option<usize>,
     /// How much longer than the watermark a window takes rows, in microseconds.
     pub lateness: i64,
     /// What is computed of each window.
     pub aggregates: Vec<Aggregate>,
-    /// The keys, `window_start`, `window_end`, `window_time`, the aggregates.
+    /// The keys, with event time `window_start`, `window_end` and `window_time`, the aggregates.
     pub output: SchemaRef,
     /// How state is kept.
     pub state: StateSettings,
@@ -113,8 +113,11 @@ impl Window {
 
     /// The rows that have an event time; the others are dead letters.
     fn timed(&mut self, batch: Batch) -> Result<(Batch, TimestampMicrosecondArray)> {
-        let times =
-            |batch: &Batch| batch.rows().column(self.settings.time).as_primitive::<TimestampMicrosecondType>().clone();
+        let Some(time) = self.settings.time else {
+            let times = TimestampMicrosecondArray::from_value(0, batch.len());
+            return Ok((batch, times));
+        };
+        let times = |batch: &Batch| batch.rows().column(time).as_primitive::<TimestampMicrosecondType>().clone();
         let found = times(&batch);
         if found.null_count() == 0 {
             return Ok((batch, found));
@@ -231,7 +234,8 @@ impl Operator for Window {
         let clock = Clock::open(&mut state, "clock", identity, self.settings.bug == Some(WindowBug::ForgetClock))?;
         state.opened()?;
         let keys = self.settings.keys.places().len();
-        let results = Results::new(&identity.uid, Arc::clone(&self.settings.output), keys);
+        let results =
+            Results::new(&identity.uid, Arc::clone(&self.settings.output), keys, self.settings.time.is_some());
         let uid = identity.uid.clone();
         self.opened = Some(Opened { uid, state, panes, ends, clock, results });
         Ok(())

@@ -24,6 +24,8 @@ pub enum Shape {
         /// Length of the gap.
         gap: i64,
     },
+    /// One window of all rows, which count as rows of time 0. It ends with time, so it is complete when the input has ended.
+    Whole,
 }
 
 /// A window: rows from `start` on and before `end`. Ordered by end.
@@ -42,6 +44,7 @@ impl Shape {
             Self::Tumble { size } => (floor(time.0, size), size, size),
             Self::Slide { size, every } => (floor(time.0, every), size, every),
             Self::Session { gap } => (time.0, gap, gap),
+            Self::Whole => (0, i64::MAX, i64::MAX),
         };
         let starts = std::iter::successors(Some(first), move |start| start.checked_sub(every));
         starts
@@ -94,6 +97,7 @@ mod tests {
         case(slide, 3, &[(0, 10), (-4, 6)]);
         case(slide, 4, &[(4, 14), (0, 10), (-4, 6)]);
         case(Shape::Session { gap: 5 }, 7, &[(7, 12)]);
+        case(Shape::Whole, 0, &[(0, i64::MAX)]);
         assert_eq!(tumble.spans(EventTime(i64::MAX)).count(), 0, "no window ends after the end of time");
     }
 

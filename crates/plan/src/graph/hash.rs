@@ -116,6 +116,9 @@ fn kind(action: &StepAction) -> String {
             let MetricsSpec { score, label, every, allowed_lateness, threshold, bins, reference, .. } = spec;
             format!("metrics {score} {label} {every:?} {allowed_lateness:?} {threshold:?} {bins} {reference:?}")
         }
+        StepAction::Explode(spec) => format!("explode {:?} {}", spec.columns, spec.ignore_empty_and_null),
+        StepAction::Limit(spec) => format!("limit {}", spec.rows),
+        StepAction::Sample(spec) => format!("sample {} {}", spec.hash_max, spec.seed),
         StepAction::Sink(sink) => format!("sink {}", sink.format),
     }
 }

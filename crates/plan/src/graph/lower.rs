@@ -106,12 +106,15 @@ impl Lower<'_> {
             NodeKind::Top(spec) => StepAction::Top(spec.clone()),
             NodeKind::Feedback(spec) => StepAction::Feedback(spec.clone()),
             NodeKind::Metrics(spec) => StepAction::Metrics(spec.clone()),
+            NodeKind::Explode(spec) => StepAction::Explode(spec.clone()),
+            NodeKind::Limit(spec) => StepAction::Limit(spec.clone()),
+            NodeKind::Sample(spec) => StepAction::Sample(*spec),
             NodeKind::Sink(sink) => StepAction::Sink(sink.clone()),
         })
     }
 
     fn window(&self, node: &WindowNode, input: &DFSchema) -> Result<StepAction> {
-        let first = node.spec.keys.len() + window::TIMES.len();
+        let first = node.spec.keys.len() + window::times(node.spec.shape).len();
         let mut aggregates = Vec::with_capacity(node.aggregates.len());
         for (expr, field) in node.aggregates.iter().zip(self.node.schema().fields().iter().skip(first)) {
             let lowered = window::lower(self.state, expr, input)?;

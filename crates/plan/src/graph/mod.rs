@@ -30,6 +30,7 @@ use crate::logical::node::Side;
 use crate::logical::{Laid, internal};
 use crate::spec::{Changes, DurableSpec, InferSpec, LookupJoinSpec, ModelSpec, SinkSpec, SourceSpec, StreamJoinSpec};
 use crate::spec::{DeduplicateSpec, FeedbackSpec, MetricsSpec, TopSpec};
+use crate::spec::{ExplodeSpec, LimitSpec, SampleSpec};
 use crate::window::WindowSpec;
 
 pub use hash::PlanHash;
@@ -137,7 +138,7 @@ pub enum StepAction {
         streams: Vec<String>,
     },
     /// Aggregates rows by key and event time; the columns that come out are the key, start, end and event time of the
-    /// window, and the aggregates.
+    /// window (not of [`WindowShape::Whole`](crate::window::WindowShape::Whole)), and the aggregates.
     Window(WindowStep),
     /// Reads rows that another region wrote to a log; the first step of its task.
     Durable(DurableSpec),
@@ -149,6 +150,12 @@ pub enum StepAction {
     Feedback(Box<FeedbackSpec>),
     /// Says how good predictions were.
     Metrics(MetricsSpec),
+    /// Makes one row of each element of a list; each gets an id made of the row's and its place.
+    Explode(ExplodeSpec),
+    /// Lets so many rows through, in one subtask.
+    Limit(LimitSpec),
+    /// Keeps a part of the rows, chosen by their ids.
+    Sample(SampleSpec),
     /// Stages rows for its committer.
     Sink(SinkSpec),
 }
@@ -285,7 +292,8 @@ impl StepAction {
             Self::Metrics(spec) => Some(vec![spec.keys.clone()]),
             Self::Infer(infer) if !infer.rows.key.is_empty() => Some(vec![infer.rows.key.clone()]),
             Self::Filter { .. } | Self::Project { .. } | Self::Call(_) | Self::Infer(_) | Self::LookupJoin(_) => None,
-            Self::Union { .. } | Self::Durable(_) | Self::Sink(_) => None,
+            Self::Union { .. } | Self::Durable(_) | Self::Sink(_) | Self::Explode(_) | Self::Sample(_) => None,
+            Self::Limit(_) => Some(vec![Vec::new()]),
             Self::Window(window) => Some(vec![window.spec.keys.clone()]),
         }
     }

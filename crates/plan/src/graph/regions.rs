@@ -83,9 +83,10 @@ fn repeats(step: &Step, models: &BTreeMap<String, ModelService>) -> bool {
             true
         }
         StepAction::Union { .. } | StepAction::Durable(_) | StepAction::Sink(_) => true,
+        StepAction::Explode(_) | StepAction::Sample(_) => true,
         // What they give depends on how rows of several subtasks or streams interleave.
         StepAction::StreamJoin(_) | StepAction::Window(_) | StepAction::Deduplicate(_) | StepAction::Top(_) => false,
-        StepAction::Feedback(_) | StepAction::Metrics(_) => false,
+        StepAction::Feedback(_) | StepAction::Metrics(_) | StepAction::Limit(_) => false,
     }
 }
 

@@ -11,7 +11,7 @@ use toml::Spanned;
 use super::check::Checker;
 use super::tables::{InferTable, StepTable};
 use super::{
-    Action, InferDecl, InferSettings, JobFileError, StepDecl, check_infer, defaults, durable, feedback, keyed,
+    Action, InferDecl, InferSettings, JobFileError, StepDecl, check_infer, defaults, durable, feedback, keyed, rows,
     stream_join, window,
 };
 use crate::nearest::{listed, nearest};
@@ -20,7 +20,7 @@ use crate::spec::{Limit, ModelSpec};
 type Result<T> = std::result::Result<T, JobFileError>;
 pub(super) type Models = BTreeMap<String, Spanned<ModelSpec>>;
 
-const ACTIONS: [&str; 12] = [
+const ACTIONS: [&str; 16] = [
     "filter",
     "select",
     "with",
@@ -33,6 +33,10 @@ const ACTIONS: [&str; 12] = [
     "top",
     "feedback",
     "metrics",
+    "explode",
+    "limit",
+    "sample",
+    "group",
 ];
 
 /// Checks all steps in order; what they read is still open. Beside each step what its `from` says.
@@ -82,6 +86,14 @@ fn step(
         Action::Feedback(feedback::feedback(checker, number, table.into_inner())?)
     } else if let Some(table) = table.metrics {
         Action::Metrics(feedback::metrics(checker, number, table.into_inner())?)
+    } else if let Some(table) = table.explode {
+        Action::Explode(rows::explode(checker, number, table.into_inner())?)
+    } else if let Some(rows) = table.limit {
+        Action::Limit(rows.into_inner())
+    } else if let Some(table) = table.sample {
+        Action::Sample(rows::sample(checker, number, table.get_ref())?)
+    } else if let Some(table) = table.group {
+        Action::Window(rows::group(checker, number, table.into_inner())?)
     } else {
         return Err(checker.error(span, format!("step {number} does nothing")));
     };
@@ -164,6 +176,10 @@ fn named_actions(table: &StepTable) -> Vec<&'static str> {
         table.top.is_some(),
         table.feedback.is_some(),
         table.metrics.is_some(),
+        table.explode.is_some(),
+        table.limit.is_some(),
+        table.sample.is_some(),
+        table.group.is_some(),
     ];
     ACTIONS.into_iter().zip(given).filter(|(_, given)| *given).map(|(name, _)| name).collect()
 }

@@ -24,13 +24,14 @@ mod links;
 mod nexmark;
 mod python;
 mod remote;
+mod rows;
 mod stream_join;
 mod tables;
 pub(crate) mod units;
 mod window;
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU64};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,14 +41,16 @@ use toml::Spanned;
 
 pub use tables::ConstantValue;
 
-use crate::spec::deduplicate_sides;
 use crate::spec::{JoinHow, Limit, ModelSpec, Order, SinkSpec, SourceSpec, StreamJoinHow, StreamJoinKind, TableSpec};
+use crate::spec::{SampleSpec, deduplicate_sides};
+use crate::window::WindowShape;
 
 pub use durable::DurableDecl;
 pub use error::{JobFileError, JobText};
 pub use feedback::{FeedbackDecl, MetricsDecl};
 pub use json::parse_json;
 pub use keyed::{DeduplicateDecl, TopDecl};
+pub use rows::ExplodeDecl;
 pub use window::WindowDecl;
 
 /// A job file that was read and checked on its own, before any fact about the outside is known.
@@ -146,6 +149,12 @@ pub enum Action {
     Union(Vec<Spanned<String>>),
     /// Aggregates rows by key and event time.
     Window(WindowDecl),
+    /// Makes one row of each element of a list.
+    Explode(ExplodeDecl),
+    /// Lets so many rows through.
+    Limit(NonZeroU64),
+    /// Keeps a part of the rows.
+    Sample(SampleSpec),
     /// Cuts the job into regions.
     Durable(DurableDecl),
     /// Keeps one row of each key.
@@ -298,7 +307,8 @@ impl Action {
     pub fn keeps_state(&self) -> bool {
         match self {
             Self::StreamJoin(_) | Self::Window(_) | Self::Deduplicate(_) | Self::Top(_) => true,
-            Self::Feedback(_) | Self::Metrics(_) | Self::Durable(_) => true,
+            Self::Feedback(_) | Self::Metrics(_) | Self::Durable(_) | Self::Limit(_) => true,
+            Self::Explode(_) | Self::Sample(_) => false,
             Self::Filter(..) | Self::Select(..) | Self::With(..) | Self::Infer(_) | Self::Join(_) | Self::Union(_) => {
                 false
             }
@@ -311,6 +321,8 @@ impl Action {
             Self::StreamJoin(join) => join.kind.sides(),
             Self::Filter(..) | Self::Select(..) | Self::With(..) | Self::Infer(_) | Self::Join(_) => &[],
             Self::Union(_) | Self::Durable(_) => &[],
+            Self::Explode(_) | Self::Limit(_) | Self::Sample(_) => &[],
+            Self::Window(window) if window.shape == WindowShape::Whole => &[],
             Self::Window(_) => &["late"],
             Self::Deduplicate(decl) => deduplicate_sides(decl.keep, decl.order),
             Self::Top(_) => &[],

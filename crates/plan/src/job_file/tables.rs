@@ -20,6 +20,7 @@ use super::feedback::{FeedbackTable, MetricsTable};
 use super::keyed::{DeduplicateTable, TopTable};
 use super::python::PathText;
 use super::remote::{HttpJsonTable, OpenAiTable, OpenInferenceTable};
+use super::rows::{ExplodeTable, GroupTable, SampleTable};
 use super::units::{DurationText, SizeText};
 use super::window::WindowTable;
 use crate::spec::{Order, StreamJoinHow, TableFormat};
@@ -68,13 +69,14 @@ pub struct JobTable {
 }
 
 /// One step: exactly one of `filter`, `select`, `with`, `infer`, `join`, `union`, `window`, `durable`,
-/// `deduplicate`, `top`, `feedback` and `metrics`.
+/// `deduplicate`, `top`, `feedback`, `metrics`, `explode`, `limit`, `sample` and `group`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [
     {"required": ["filter"]}, {"required": ["select"]}, {"required": ["with"]}, {"required": ["infer"]}, {"required": ["join"]},
     {"required": ["union"]}, {"required": ["window"]}, {"required": ["durable"]}, {"required": ["deduplicate"]},
-    {"required": ["top"]}, {"required": ["feedback"]}, {"required": ["metrics"]},
+    {"required": ["top"]}, {"required": ["feedback"]}, {"required": ["metrics"]}, {"required": ["explode"]},
+    {"required": ["limit"]}, {"required": ["sample"]}, {"required": ["group"]},
 ]))]
 pub struct StepTable {
     /// Stable name, to be read by others; default `step-N`, of an `infer` step the model's name; a step with state must have one.
@@ -119,6 +121,18 @@ pub struct StepTable {
     /// Says how good predictions were, by key and interval of event time.
     #[schemars(with = "Option<MetricsTable>")]
     pub metrics: Option<Spanned<MetricsTable>>,
+    /// Makes one row of each element of a list.
+    #[schemars(with = "Option<ExplodeTable>")]
+    pub explode: Option<Spanned<ExplodeTable>>,
+    /// Lets so many rows through and ends the sources that nothing else needs.
+    #[schemars(with = "Option<NonZeroU64>")]
+    pub limit: Option<Spanned<NonZeroU64>>,
+    /// Keeps a part of the rows, chosen by their ids.
+    #[schemars(with = "Option<SampleTable>")]
+    pub sample: Option<Spanned<SampleTable>>,
+    /// Computes aggregates of all rows of a key, once the input has ended.
+    #[schemars(with = "Option<GroupTable>")]
+    pub group: Option<Spanned<GroupTable>>,
     /// What happens to a row that a function in `filter`, `select` or `with` cannot process; default `dead_letter`.
     #[schemars(with = "Option<OnErrorText>")]
     pub on_error: Option<Spanned<OnError>>,

@@ -35,9 +35,19 @@ pub(super) fn given(action: &Action, inputs: &[Changes]) -> Result<Changes, Refu
             Ok(Changes::Append)
         }
         Action::Metrics(_) => Ok(Changes::Updates),
+        Action::Limit(_) if taken == Changes::Updates => Err(Refusal {
+            why: "counts rows, and its input also takes back rows",
+            help: "limit takes streams that only add rows; put it before the step that makes updates",
+        }),
+        // A row that is taken back may have another id than the one that was given.
+        Action::Sample(_) if taken == Changes::Updates => Err(Refusal {
+            why: "chooses rows by their ids, and its input also takes back rows",
+            help: "sample takes streams that only add rows; put it before the step that makes updates",
+        }),
+        Action::Limit(_) | Action::Sample(_) => Ok(Changes::Append),
         // Each row for itself: what a row does to the result is what it did before.
         Action::Filter(..) | Action::Select(..) | Action::With(..) | Action::Join(_) | Action::Union(_) => Ok(taken),
-        Action::Durable(_) => Ok(taken),
+        Action::Durable(_) | Action::Explode(_) => Ok(taken),
         Action::StreamJoin(join) => match join.kind {
             StreamJoinKind::Regular { .. } if join.how == StreamJoinHow::Inner => Ok(taken),
             // A row without a partner is taken back when one comes.

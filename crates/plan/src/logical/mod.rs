@@ -7,6 +7,7 @@
 
 mod changes;
 mod event_time;
+mod explode;
 mod expression;
 mod fallback;
 mod feedback;
@@ -15,7 +16,7 @@ mod infer;
 mod join;
 mod keyed;
 pub mod node;
-mod session;
+pub(crate) mod session;
 mod stream_join;
 mod union;
 pub(crate) mod window;
@@ -36,7 +37,7 @@ use toml::Spanned;
 
 use crate::facts::Facts;
 use crate::job_file::{Action, JobFile, JobFileError, SinkDecl, SourceDecl, StepDecl, StreamRef, WindowDecl};
-use crate::spec::{Changes, DurableSpec};
+use crate::spec::{Changes, DurableSpec, LimitSpec};
 use expression::Site;
 use hoist::Hoist;
 use node::{NodeKind, PlanNode, WindowNode};
@@ -198,6 +199,18 @@ impl Builder<'_> {
                 self.over(NodeKind::Union(streams), &step.uid, schema)
             }
             Action::Window(decl) => self.window(step, decl),
+            Action::Explode(decl) => {
+                let (spec, schema) = explode::check(self.job, step, decl, &self.schema())?;
+                self.over(NodeKind::Explode(spec), &step.uid, schema)
+            }
+            Action::Limit(rows) => {
+                let schema = self.schema();
+                self.over(NodeKind::Limit(LimitSpec { rows: rows.get() }), &step.uid, schema)
+            }
+            Action::Sample(spec) => {
+                let schema = self.schema();
+                self.over(NodeKind::Sample(*spec), &step.uid, schema)
+            }
             Action::Durable(decl) => {
                 let spec = DurableSpec { uid: step.uid.clone(), mode: decl.mode, quota: decl.quota };
                 let schema = self.schema();

@@ -1,5 +1,5 @@
 //! Our nodes in a DataFusion plan: source, row-function call, inference, lookup join, join of streams, union, window,
-//! durable edge, deduplicate, top, feedback, metrics, side output, sink.
+//! durable edge, deduplicate, top, feedback, metrics, explode, limit, sample, side output, sink.
 //!
 //! Filters and projections are DataFusion's own nodes. One extension type holds all of ours, so that the boilerplate of
 //! the trait exists once.
@@ -18,8 +18,9 @@ use forebay_core::on_error::OnError;
 use crate::spec::{
     Changes, DeduplicateSpec, DurableSpec, FeedbackSpec, InferSpec, MetricsSpec, TopSpec, deduplicate_sides,
 };
+use crate::spec::{ExplodeSpec, LimitSpec, SampleSpec};
 use crate::spec::{LookupJoinSpec, SinkSpec, SourceSpec, StreamJoinSpec};
-use crate::window::WindowSpec;
+use crate::window::{WindowShape, WindowSpec};
 
 /// One of our nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -60,6 +61,12 @@ pub enum NodeKind {
     Feedback(Box<FeedbackSpec>),
     /// Says how good predictions were.
     Metrics(MetricsSpec),
+    /// Makes one row of each element of a list.
+    Explode(ExplodeSpec),
+    /// Lets so many rows through.
+    Limit(LimitSpec),
+    /// Keeps a part of the rows.
+    Sample(SampleSpec),
     /// A side output of its input: stands in the plan of who reads it, and is no step.
     Side {
         /// Uid of the step that gives it.
@@ -144,6 +151,7 @@ impl NodeKind {
                 join.kind.sides().iter().zip(&join.inputs).map(late).collect()
             }
             Self::Source(_) | Self::Call(_) | Self::Infer(_) | Self::LookupJoin(_) => Vec::new(),
+            Self::Window(window) if window.spec.shape == WindowShape::Whole => Vec::new(),
             Self::Window(window) => {
                 vec![side("late", &window.input, Changes::Append)]
             }
@@ -157,6 +165,7 @@ impl NodeKind {
             }
             Self::Metrics(spec) if spec.every.is_some() => vec![side("late", &spec.input, spec.changes)],
             Self::Top(_) | Self::Metrics(_) => Vec::new(),
+            Self::Explode(_) | Self::Limit(_) | Self::Sample(_) => Vec::new(),
             Self::Union(_) | Self::Durable(_) | Self::Side { .. } | Self::Sink(_) => Vec::new(),
         }
     }
@@ -204,6 +213,9 @@ impl UserDefinedLogicalNodeCore for PlanNode {
             NodeKind::Top(_) => "Top",
             NodeKind::Feedback(_) => "Feedback",
             NodeKind::Metrics(_) => "Metrics",
+            NodeKind::Explode(_) => "Explode",
+            NodeKind::Limit(_) => "Limit",
+            NodeKind::Sample(_) => "Sample",
             NodeKind::Side { .. } => "Side",
             NodeKind::Sink(_) => "Sink",
         }
@@ -241,6 +253,9 @@ impl UserDefinedLogicalNodeCore for PlanNode {
             NodeKind::Top(spec) => write!(f, "Top: {} {} rows", spec.uid, spec.rows),
             NodeKind::Feedback(spec) => write!(f, "Feedback: {} {}", spec.join.uid, spec.join.stream),
             NodeKind::Metrics(spec) => write!(f, "Metrics: {}", spec.uid),
+            NodeKind::Explode(spec) => write!(f, "Explode: columns {:?}", spec.columns),
+            NodeKind::Limit(spec) => write!(f, "Limit: {} rows", spec.rows),
+            NodeKind::Sample(spec) => write!(f, "Sample: {} of the rows", spec.ratio()),
             NodeKind::Side { uid, name } => write!(f, "Side: {uid}.{name}"),
             NodeKind::Sink(sink) => write!(f, "Sink: {} {} to {}", sink.uid, sink.format, sink.path),
         }

@@ -21,7 +21,7 @@ use forebay_core::function::{Argument, RowFunction};
 use forebay_core::{Error, Kind};
 
 /// A session that knows `functions` beside DataFusion's own.
-pub(super) fn open(functions: &[Arc<dyn RowFunction>]) -> Result<SessionState> {
+pub(crate) fn open(functions: &[Arc<dyn RowFunction>]) -> Result<SessionState> {
     let mut config = SessionConfig::new();
     config.options_mut().sql_parser.enable_ident_normalization = false;
     config.options_mut().sql_parser.map_string_types_to_utf8view = false;

@@ -19,10 +19,15 @@ use super::expression::{Site, named};
 use super::session::RowUdf;
 use super::{Result, coerce, event_time, internal, runnable};
 use crate::job_file::{JobFile, StepDecl, WindowDecl};
-use crate::window::WindowSpec;
+use crate::window::{WindowShape, WindowSpec};
 
 /// Columns that every window step gives behind its key.
-pub(crate) const TIMES: [&str; 3] = ["window_start", "window_end", "window_time"];
+pub(super) const TIMES: [&str; 3] = ["window_start", "window_end", "window_time"];
+
+/// Those of a window of this shape.
+pub(crate) fn times(shape: WindowShape) -> &'static [&'static str] {
+    if shape == WindowShape::Whole { &[] } else { &TIMES }
+}
 
 /// What a window step is checked against.
 pub(super) struct WindowSite<'a> {
@@ -38,14 +43,16 @@ pub(super) struct WindowSite<'a> {
 impl WindowSite<'_> {
     /// The settings, the aggregates, and the schema of the output; `keys` are the names of the key columns.
     pub fn check(&self, keys: &[String]) -> Result<(WindowSpec, Vec<Expr>, SchemaRef)> {
-        let time = self.event_time()?;
+        let time = if self.decl.shape == WindowShape::Whole { None } else { Some(self.event_time()?) };
         let places = self.keys(keys)?;
         let input = self.input.as_arrow();
         let unmarked = event_time::unmarked(input);
         let mut fields: Vec<FieldRef> = places.iter().map(|place| Arc::clone(&unmarked.fields()[*place])).collect();
-        let moment = input.field(time).data_type();
-        fields.extend(TIMES[..2].iter().map(|name| Arc::new(Field::new(*name, moment.clone(), false))));
-        fields.push(event_time::marked(Field::new(TIMES[2], moment.clone(), false)));
+        if let Some(time) = time {
+            let moment = input.field(time).data_type();
+            fields.extend(TIMES[..2].iter().map(|name| Arc::new(Field::new(*name, moment.clone(), false))));
+            fields.push(event_time::marked(Field::new(TIMES[2], moment.clone(), false)));
+        }
         let mut aggregates = Vec::new();
         for sql in &self.decl.aggregates {
             let (expr, field) = self.aggregate(sql)?;
@@ -87,7 +94,7 @@ impl WindowSite<'_> {
                 let help = "a key is a number, text, binary, true/false, a date or a time";
                 return Err(site.error(format!("\"{name}\" is {kind}, which cannot be a key")).with_help(help));
             }
-            if TIMES.contains(&name.as_str()) || places.contains(&place) {
+            if times(self.decl.shape).contains(&name.as_str()) || places.contains(&place) {
                 let message = format!("two columns are called \"{name}\"");
                 return Err(site.error_at(name, message).with_help("name it with AS"));
             }

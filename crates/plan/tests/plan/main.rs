@@ -13,5 +13,7 @@ mod layout;
 mod made;
 mod reference;
 mod regions;
+mod rows;
+mod sql;
 mod support;
 mod windows;

@@ -83,7 +83,7 @@ pub fn settings(shape: Shape, lateness: i64, bug: Option<WindowBug>) -> WindowSe
     WindowSettings {
         shape,
         keys: KeyColumns::new(vec![0], &input()).unwrap(),
-        time: 1,
+        time: Some(1),
         lateness,
         aggregates,
         output: Arc::new(Schema::new(fields)),
@@ -155,6 +155,7 @@ fn shapes() -> impl Strategy<Value = Shape> {
         (1i64..20).prop_map(|size| Shape::Tumble { size }),
         (1i64..20, 1i64..20).prop_map(|(one, other)| Shape::Slide { size: one.max(other), every: one.min(other) }),
         (1i64..8).prop_map(|gap| Shape::Session { gap }),
+        Just(Shape::Whole),
     ]
 }
 

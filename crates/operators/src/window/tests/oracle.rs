@@ -34,6 +34,7 @@ impl Oracle {
             Shape::Tumble { size } => self.fixed(&row, size, size),
             Shape::Slide { size, every } => self.fixed(&row, size, every),
             Shape::Session { gap } => self.session(&row, gap),
+            Shape::Whole => self.window(&row, 0, i64::MAX),
         };
         if !taken {
             self.late.push(row.place);
@@ -45,20 +46,23 @@ impl Oracle {
         let mut taken = false;
         for start in (-100..200).filter(|start: &i64| start.rem_euclid(every) == 0) {
             let end = start + size;
-            if !(start..end).contains(&row.time) || self.is_gone(end) {
-                continue;
-            }
-            taken = true;
-            let kept = self
-                .windows
-                .iter_mut()
-                .find(|kept| kept.key == row.key && kept.start == start && !kept.rows.is_empty());
-            match kept {
-                Some(kept) => kept.rows.push(row.clone()),
-                None => self.windows.push(Kept { key: row.key, start, end, rows: vec![row.clone()] }),
-            }
+            taken |= (start..end).contains(&row.time) && self.window(row, start, end);
         }
         taken
+    }
+
+    /// The window from `start` to `end`, if it still takes rows.
+    fn window(&mut self, row: &Row, start: i64, end: i64) -> bool {
+        if self.is_gone(end) {
+            return false;
+        }
+        let kept =
+            self.windows.iter_mut().find(|kept| kept.key == row.key && kept.start == start && !kept.rows.is_empty());
+        match kept {
+            Some(kept) => kept.rows.push(row.clone()),
+            None => self.windows.push(Kept { key: row.key, start, end, rows: vec![row.clone()] }),
+        }
+        true
     }
 
     fn session(&mut self, row: &Row, gap: i64) -> bool {

@@ -1,0 +1,135 @@
+"""Functions that give several rows for one: generators, and functions whose result is a list.
+
+To the engine such a function gives one text a row: what it yielded, as JSON. Steps behind it (`from_json`, `explode`)
+make rows of that. Each value is checked against its hint before it becomes JSON, so that a mistake is a dead letter of
+the row that the function was given.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from forebay._function import Function
+from forebay.errors import DataError
+from forebay.expressions import Answer, Expression
+from forebay.types import Slot
+
+# The engine's names of types.
+_TYPES: Final = {"string": "Utf8", "binary": "Binary", "bool": "Boolean"}
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """What a function that yields rows was asked: for `flat_map`, which makes the rows."""
+
+    answer: Answer
+    fields: tuple[Slot, ...]
+
+    def __repr__(self) -> str:
+        """Says what to do with it."""
+        return f"<rows of {self.label}(..), for flat_map>"
+
+    @property
+    def label(self) -> str:
+        """The name of the function."""
+        return self.answer.call.asked.label
+
+    @property
+    def type(self) -> str:
+        """The type of the list, as the engine names it."""
+        fields = ", ".join(f'"f{place}": {_type(slot)}' for place, slot in enumerate(self.fields))
+        return f"List(Struct({fields}))"
+
+    def columns(self, row: Expression) -> dict[str, Expression]:
+        """What each field of a row is."""
+        return {slot.name: row[f"f{place}"] for place, slot in enumerate(self.fields)}
+
+
+@dataclass(eq=False)
+class Yielding(Function):
+    """A decorated function that yields rows of these fields."""
+
+    fields: tuple[Slot, ...] = ()
+
+    def load(self) -> Callable[..., str | None]:
+        """What a worker calls: the rows as JSON."""
+        return Collected(super().load(), self.fields)
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """Runs at once with values; with expressions, rows for `flat_map`."""
+        if not any(isinstance(each, Expression) for each in (*arguments, *named.values())):
+            return super().load()(*arguments, **named)
+        answer = super().__call__(*arguments, **named)
+        return Rows(answer, self.fields)
+
+    def _parts(self) -> tuple[Any, ...]:
+        return (*super()._parts(), None, self.fields)
+
+
+@dataclass(frozen=True)
+class Collected:
+    """A function as workers call it."""
+
+    call: Callable[..., Iterable[Any] | None]
+    fields: tuple[Slot, ...]
+
+    def __call__(self, **given: Any) -> str | None:
+        """All rows that it yields, as JSON; nothing if it returns `None`.
+
+        Raises: DataError for a row that does not fit the hints; whatever the function raises.
+        """
+        rows = self.call(**given)
+        if rows is None:
+            return None
+        each = [self._values(row) for row in rows]
+        columns = [self._checked(slot, [row[place] for row in each]) for place, slot in enumerate(self.fields)]
+        made = [dict(zip(self._names(), values, strict=True)) for values in zip(*columns, strict=True)]
+        return json.dumps(made, allow_nan=False, separators=(",", ":"))
+
+    def _names(self) -> list[str]:
+        return [f"f{place}" for place in range(len(self.fields))]
+
+    def _values(self, row: Any) -> list[Any]:
+        if [slot.name for slot in self.fields] == ["value"]:
+            return [row]
+        names = [slot.name for slot in self.fields]
+        try:
+            return [row[name] for name in names] if isinstance(row, Mapping) else [getattr(row, name) for name in names]
+        except (KeyError, AttributeError):
+            raise DataError(f"it yielded {row!r:.100}, which has no fields {', '.join(names)}") from None
+
+    def _checked(self, slot: Slot, values: list[Any]) -> list[Any]:
+        """The values as JSON has them, which knows neither bytes nor NaN."""
+        import pyarrow as pa
+
+        from forebay import _convert
+
+        try:
+            fitting = _convert.column_of_rows(values, slot).to_pylist()
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise DataError(f"it yielded a row whose {slot.name} is no {slot.value}: {error}") from None
+        return [_json(value) for value in fitting]
+
+
+def is_rows(hint: object) -> bool:
+    """Whether a function with this hint for its result gives several rows."""
+    origin = typing.get_origin(hint)
+    return origin is list or getattr(origin, "__module__", "") == "collections.abc"
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def _type(slot: Slot) -> str:
+    kind, bits = slot.value.rstrip("0123456789"), slot.value.lstrip("abcdefghijklmnopqrstuvwxyz")
+    return _TYPES.get(slot.value) or {"int": "Int", "uint": "UInt", "float": "Float"}[kind] + bits
