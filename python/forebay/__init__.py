@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from forebay import ai, errors, testing
+    from forebay._shared import empty
     from forebay.dataflow import DataFrame
     from forebay.expressions import Expression, col, count, expr, function, lit
     from forebay.io import Table, read_csv, read_images, read_jsonl, read_parquet, table
@@ -39,6 +40,7 @@ __all__ = [
     "cls",
     "col",
     "count",
+    "empty",
     "errors",
     "expr",
     "func",
@@ -54,6 +56,7 @@ __all__ = [
 ]
 
 _MODULES: Final = {
+    "_shared": ["empty"],
     "dataflow": ["DataFrame"],
     "expressions": ["Expression", "col", "count", "expr", "function", "lit"],
     "io": ["Table", "read_csv", "read_images", "read_jsonl", "read_parquet", "table"],
