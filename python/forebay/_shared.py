@@ -104,10 +104,12 @@ class Spans:
         """The bytes at a place of the requests, where they are."""
         if not slab:
             return None
-        if self._memory.copy_on_write:
-            self._memory.renew(start, length)
         found = self._rows.slice(start, length)
-        self._given.append((found.address, found.address + length))
+        if self._memory.copy_on_write:
+            # What is written there the engine does not see, so no answer may lie there.
+            self._memory.renew(start, length)
+        else:
+            self._given.append((found.address, found.address + length))
         return found
 
     def place(self, buffer: pa.Buffer) -> Place:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +17,7 @@ import pytest
 import forebay as fb
 import functions_under_test as functions
 from forebay import _convert, _frames, _layout
-from forebay._shared import ANSWERS, REQUESTS
+from forebay._shared import ANSWERS, REQUESTS, Memory
 from forebay.types import Slot
 from shared_memory import SharedWorker
 from worker_process import HANG_SECONDS, read_answer
@@ -162,3 +165,21 @@ def test_what_needs_more_than_buffers_does_not_travel() -> None:
 def test_empty_is_numpy_outside_of_a_worker() -> None:
     made = fb.empty((2, 0), "uint8")
     assert (made.shape, made.dtype, made.flags.writeable) == ((2, 0), np.dtype("uint8"), True)
+
+
+def test_what_torch_writes_to_its_rows_stays_in_the_worker() -> None:
+    requests, answers = (os.memfd_create(name) for name in ("requests", "answers"))
+    for descriptor in (requests, answers):
+        os.truncate(descriptor, MIB)
+    engine = mmap.mmap(requests, MIB)
+    memory = Memory(requests, answers, copy_on_write=True)
+    for call, asked in enumerate([b"first", b"later"]):
+        engine[8192:8197] = asked
+        spans = memory.spans(call, 0, 64)
+        found = spans.buffer(REQUESTS, 8192, 5)
+        assert found is not None
+        assert found.to_pybytes() == asked
+        ctypes.memmove(found.address, b"torch", 5)
+        assert found.to_pybytes() == b"torch"
+        assert engine[8192:8197] == asked
+        assert spans.place(found) == (ANSWERS, 0, 5), "the engine would not see what was written"
