@@ -56,9 +56,11 @@ class Memory:
         With `copy_on_write`, writing to a request changes a page of this process and not of the engine: torch knows no
         read-only tensors, and a function that divides one in place must not end its process.
         """
-        access = mmap.ACCESS_COPY if copy_on_write else mmap.ACCESS_READ
         self.copy_on_write = copy_on_write
-        self._requests = mmap.mmap(requests, os.fstat(requests).st_size, access=access)
+        # The system counts all of it as private memory, of which `memory` may allow less: then rows are copied.
+        private = _mapped(requests, mmap.ACCESS_COPY) if copy_on_write else None
+        self.copies = copy_on_write and private is None
+        self._requests = private or mmap.mmap(requests, os.fstat(requests).st_size, access=mmap.ACCESS_READ)
         self._answers = mmap.mmap(answers, os.fstat(answers).st_size)
         self.requests_address = pa.py_buffer(memoryview(self._requests)).address
         self.answers_address = pa.py_buffer(memoryview(self._answers)).address
@@ -85,6 +87,13 @@ class Memory:
         return [word for each in self._looked for word in (each.call, each.held())] if before or self._told else None
 
 
+def _mapped(descriptor: int, access: int) -> mmap.mmap | None:
+    try:
+        return mmap.mmap(descriptor, os.fstat(descriptor).st_size, access=access)
+    except OSError:
+        return None
+
+
 class Spans:
     """The memory of one call."""
 
@@ -105,6 +114,8 @@ class Spans:
         if not slab:
             return None
         found = self._rows.slice(start, length)
+        if self._memory.copies:
+            return pa.py_buffer(bytearray(memoryview(found)))
         if self._memory.copy_on_write:
             # What is written there the engine does not see, so no answer may lie there.
             self._memory.renew(start, length)

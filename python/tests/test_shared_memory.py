@@ -16,7 +16,7 @@ import pytest
 
 import forebay as fb
 import functions_under_test as functions
-from forebay import _convert, _frames, _layout
+from forebay import _convert, _frames, _layout, _shared
 from forebay._shared import ANSWERS, REQUESTS, Memory
 from forebay.types import Slot
 from shared_memory import SharedWorker
@@ -167,7 +167,10 @@ def test_empty_is_numpy_outside_of_a_worker() -> None:
     assert (made.shape, made.dtype, made.flags.writeable) == ((2, 0), np.dtype("uint8"), True)
 
 
-def test_what_torch_writes_to_its_rows_stays_in_the_worker() -> None:
+@pytest.mark.parametrize("refused", [False, True], ids=["copy on write", "copied"])
+def test_what_torch_writes_to_its_rows_stays_in_the_worker(refused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if refused:
+        monkeypatch.setattr(_shared, "_mapped", lambda *_: None)
     requests, answers = (os.memfd_create(name) for name in ("requests", "answers"))
     for descriptor in (requests, answers):
         os.truncate(descriptor, MIB)
