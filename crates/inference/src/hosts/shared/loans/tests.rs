@@ -143,6 +143,21 @@ fn what_the_child_still_looks_at_is_copied_and_not_lent_again() {
 }
 
 #[test]
+fn memory_goes_with_its_replica_and_the_last_of_its_answers() {
+    let loans = loans();
+    let slabs = loans.arenas().map(|arena| Arc::downgrade(&arena));
+    let (call, mut lent_first) = lent(&loans);
+    write_numbers(&loans, call.answers.0);
+    let read = loans.read(&numbers_at(call.answers.0), &mut lent_first, None).unwrap();
+    loans.finish(Some(lent_first), Some(&[Held { call: call.call, rows: true, answers: false }]));
+    let (_, in_flight) = lent(&loans);
+    drop((loans, in_flight));
+    assert_eq!(slabs.each_ref().map(|slab| slab.strong_count() > 0), [false, true], "what a worker held went with it");
+    drop(read);
+    assert_eq!(slabs[1].strong_count(), 0);
+}
+
+#[test]
 fn an_answer_may_lie_in_its_own_rows() {
     let loans = loans();
     let (call, mut lent) = lent(&loans);
