@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from forebay import ai, errors, testing
+    from forebay._shared import empty
     from forebay.dataflow import DataFrame
     from forebay.expressions import Expression, col, count, expr, function, lit
     from forebay.grouped import Grouped
@@ -42,6 +43,7 @@ __all__ = [
     "cls",
     "col",
     "count",
+    "empty",
     "errors",
     "expr",
     "func",
@@ -58,6 +60,7 @@ __all__ = [
 ]
 
 _MODULES: Final = {
+    "_shared": ["empty"],
     "dataflow": ["DataFrame"],
     "expressions": ["Expression", "col", "count", "expr", "function", "lit"],
     "grouped": ["Grouped"],

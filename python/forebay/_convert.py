@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -58,6 +59,7 @@ def value_type(value: str) -> pa.DataType:
     return pa.type_for_alias({"float16": "halffloat"}.get(value, value))
 
 
+@lru_cache(maxsize=64)
 def field(slot: Slot) -> pa.Field:
     """The column of an output, as the engine's own tensors and values are laid out."""
     value = value_type(slot.value)
@@ -83,8 +85,10 @@ def ndarray(column: pa.Array) -> np.ndarray[Any, Any]:
     shape = column.type.shape if isinstance(column, pa.FixedShapeTensorArray) else [storage.type.list_size]
     if storage.null_count:
         return _with_nulls(storage, shape)
-    # Not `to_numpy_ndarray`, which forgets where a slice begins.
-    array = storage.flatten().to_numpy(zero_copy_only=False).reshape(len(storage), *shape)
+    # Not `to_numpy_ndarray`, which forgets where a slice begins, and not `flatten`, which takes longer.
+    width = storage.type.list_size
+    flat = storage.values.slice(storage.offset * width, len(storage) * width)
+    array = flat.to_numpy(zero_copy_only=False).reshape(len(storage), *shape)
     return array
 
 

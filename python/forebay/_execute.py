@@ -18,6 +18,7 @@ import pyarrow as pa
 from forebay import _convert
 from forebay._frames import RowFailure
 from forebay._function import Bound, Parameter
+from forebay._layout import Layout
 from forebay.errors import DataError, Error, InvalidError
 from forebay.types import Slot
 
@@ -47,6 +48,7 @@ class Executor:
         """Makes the object that the function is a method of."""
         self._bound = bound
         self._outputs = bound.function.outputs
+        self.layout = Layout(pa.schema([_convert.field(slot) for slot in self._outputs]))
         self._call = bound.function.load()
         self._loop = _loop() if bound.function.asynchronous else None
 
@@ -86,7 +88,7 @@ class Executor:
             self._fitted(_convert.column_of_batch, part, slot, rows)
             for part, slot in zip(parts, self._outputs, strict=True)
         ]
-        return _batch_of(made, self._outputs)
+        return pa.record_batch(made, schema=self.layout.schema)
 
     def _fitted(self, convert: Any, *arguments: Any) -> pa.Array:
         try:
@@ -141,7 +143,7 @@ class Executor:
     def _columns(self, parts: list[Sequence[Any]]) -> pa.RecordBatch:
         columns = ([each[index] for each in parts] for index in range(len(self._outputs)))
         made = [_convert.column_of_rows(column, slot) for column, slot in zip(columns, self._outputs, strict=True)]
-        return _batch_of(made, self._outputs)
+        return pa.record_batch(made, schema=self.layout.schema)
 
     def _parts(self, result: Any) -> Sequence[Any]:
         """The values of the outputs; all null where there is no result."""
@@ -226,10 +228,6 @@ def _fields(result: Any, slots: Sequence[Slot]) -> list[Any]:
     if dataclasses.is_dataclass(result) or hasattr(result, "_fields"):
         return [getattr(result, slot.name) for slot in slots]
     raise TypeError(f"a {type(result).__name__} has no fields {', '.join(slot.name for slot in slots)}")
-
-
-def _batch_of(columns: list[pa.Array], slots: Sequence[Slot]) -> pa.RecordBatch:
-    return pa.record_batch(columns, schema=pa.schema([_convert.field(slot) for slot in slots]))
 
 
 def _shown(arguments: dict[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """The frames between the engine and a worker process: length, kind, payload; rows as Arrow IPC.
 
 The other side is `crates/inference/src/hosts/protocol.rs`. Received rows lie in the buffer they were received in, and
-answers go to the socket from the arrays they are in: neither is copied. Nothing here is ever unpickled.
+answers go to the socket from the arrays they are in: neither is copied. Of rows in shared memory only a table crosses:
+lengths and places as 64-bit words, and the schema. Nothing here is ever unpickled.
 """
 
 from __future__ import annotations
@@ -10,10 +11,14 @@ import io
 import json
 import socket
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
+
+from forebay._layout import Layout
+from forebay._shared import Memory, Spans
 
 OPEN: Final = 1
 READY: Final = 2
@@ -21,11 +26,17 @@ CALL: Final = 3
 ANSWER: Final = 4
 FAILURE: Final = 5
 MIXED: Final = 6
+CALL_SHARED: Final = 7
+ANSWER_SHARED: Final = 8
+HELD: Final = 9
 
 HEADER: Final = struct.Struct("<IB")
 # The engine takes no longer frame, either.
 FRAME_BYTES_MAX: Final = 1 << 30
 _ID_BYTES: Final = 16
+_WORD_BYTES: Final = 8
+# How many words, and how many bytes of schema follow them.
+_TABLE: Final = struct.Struct("<II")
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,7 @@ class Call:
 
     rows: pa.RecordBatch
     ids: list[int]
+    spans: Spans | None = None
 
 
 class _Sending(io.RawIOBase):
@@ -80,16 +92,55 @@ def read_call(payload: pa.Buffer) -> Call:
     """The rows and request ids of a `CALL`."""
     (count,) = struct.unpack("<I", payload.slice(payload.size - 4, 4))
     start = payload.size - 4 - count * _ID_BYTES
-    tail = payload.slice(start, count * _ID_BYTES).to_pybytes()
-    ids = [int.from_bytes(tail[at : at + _ID_BYTES], "little") for at in range(0, len(tail), _ID_BYTES)]
+    ids = _ids(payload.slice(start, count * _ID_BYTES))
     with pa.ipc.open_stream(payload.slice(0, start)) as stream:
         return Call(stream.read_next_batch(), ids)
 
 
+def read_call_shared(payload: pa.Buffer, memory: Memory) -> Call:
+    """The rows and request ids of a `CALL_SHARED`."""
+    (call, start, length, *words), layout, rest = read_table(payload)
+    spans = memory.spans(call, start, length)
+    return Call(layout.put_together(iter(words), spans.buffer), _ids(rest), spans)
+
+
+def read_table(payload: pa.Buffer) -> tuple[tuple[int, ...], Layout, pa.Buffer]:
+    """The words and the schema at the front of a frame, and what follows them."""
+    count, length = _TABLE.unpack_from(payload)
+    start = _TABLE.size + count * _WORD_BYTES
+    layout = Layout.decoded(payload.slice(start, length).to_pybytes())
+    return struct.unpack_from(f"<{count}Q", payload, _TABLE.size), layout, payload.slice(start + length)
+
+
+def table(words: Sequence[int], layout: Layout) -> bytes:
+    """The other way round."""
+    head = _TABLE.pack(len(words), len(layout.encoded))
+    return head + struct.pack(f"<{len(words)}Q", *words) + layout.encoded
+
+
 def send_json(connection: socket.socket, kind: int, value: object) -> None:
     """Sends a frame that holds JSON: `READY` or `FAILURE`."""
-    body = json.dumps(value).encode()
-    connection.sendall(HEADER.pack(len(body), kind) + body)
+    connection.sendall(_json(kind, value))
+
+
+def failure(value: object) -> bytes:
+    """The frame of a `FAILURE`."""
+    return _json(FAILURE, value)
+
+
+def answer_shared(rows: pa.RecordBatch, layout: Layout, failures: list[RowFailure], spans: Spans) -> bytes:
+    """The frame that says where answers lie, after bringing there what lies elsewhere.
+
+    Raises: NoRoomError.
+    """
+    words = layout.take_apart(rows, spans.place)
+    body = table([spans.used, *words], layout) + _failures(failures)
+    return HEADER.pack(len(body), ANSWER_SHARED) + body
+
+
+def held(words: Sequence[int]) -> bytes:
+    """The frame that says which calls something still looks at."""
+    return HEADER.pack(len(words) * _WORD_BYTES, HELD) + struct.pack(f"<{len(words)}Q", *words)
 
 
 def send_rows(connection: socket.socket, rows: pa.RecordBatch, failures: list[RowFailure]) -> None:
@@ -97,7 +148,7 @@ def send_rows(connection: socket.socket, rows: pa.RecordBatch, failures: list[Ro
 
     Raises: FrameTooLongError, before anything is sent.
     """
-    body = json.dumps([vars(failure) for failure in failures]).encode() if failures else b""
+    body = _failures(failures) if failures else b""
     tail = body + struct.pack("<I", len(body)) if failures else b""
     counted = pa.MockOutputStream()
     _write(counted, rows)
@@ -108,6 +159,22 @@ def send_rows(connection: socket.socket, rows: pa.RecordBatch, failures: list[Ro
     _write(pa.PythonFile(_Sending(connection), mode="w"), rows)
     if tail:
         connection.sendall(tail)
+
+
+def _json(kind: int, value: object) -> bytes:
+    body = json.dumps(value).encode()
+    return HEADER.pack(len(body), kind) + body
+
+
+def _failures(failures: list[RowFailure]) -> bytes:
+    if not failures:
+        return b"[]"
+    return json.dumps([vars(failure) for failure in failures]).encode()
+
+
+def _ids(packed: pa.Buffer) -> list[int]:
+    tail = packed.to_pybytes()
+    return [int.from_bytes(tail[at : at + _ID_BYTES], "little") for at in range(0, len(tail), _ID_BYTES)]
 
 
 def _write(sink: pa.NativeFile, rows: pa.RecordBatch) -> None:

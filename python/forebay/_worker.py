@@ -1,13 +1,15 @@
 """What runs inside a worker process: connects to the engine, loads one function, answers calls until the socket closes.
 
-`python -m forebay._worker --socket PATH [--log FILE]`. One call at a time, on one thread. What the function prints goes
-to the engine's log, never between frames. The process leaves when the engine does, however the engine ends.
+`python -m forebay._worker --socket PATH [--memory REQUESTS ANSWERS] [--log FILE]`. One call at a time, on one thread.
+What the function prints goes to the engine's log, never between frames. The process leaves when the engine does,
+however the engine ends.
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
+import gc
 import hashlib
 import importlib
 import json
@@ -21,7 +23,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from forebay import _frames
+import pyarrow as pa
+
+from forebay import _frames, _shared
 from forebay._execute import Executor, trace
 from forebay._function import Bound, Function, Instance
 from forebay._hints import function_of
@@ -34,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serves one engine; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m forebay._worker", description=__doc__)
     parser.add_argument("--socket", required=True, help="where the engine listens")
+    parser.add_argument("--memory", type=int, nargs=2, help="descriptors of the memory shared with the engine")
     parser.add_argument("--log", help="gets the request id of every row that ran")
     given = parser.parse_args(arguments)
     _die_with_parent()
@@ -42,10 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _print_by_line()
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(given.socket)
-        return _serve(connection, given.log)
+        return _serve(connection, given.memory, given.log)
 
 
-def _serve(connection: socket.socket, log: str | None) -> int:
+def _serve(connection: socket.socket, descriptors: Sequence[int] | None, log: str | None) -> int:
     frame = _frames.receive(connection)
     if frame is None:
         return 0
@@ -53,15 +58,29 @@ def _serve(connection: socket.socket, log: str | None) -> int:
         _expect(_frames.OPEN, frame[0])
         bound = load(json.loads(frame[1].to_pybytes()))
         executor = Executor(bound)
+        memory = _memory(descriptors, bound)
     except BaseException as error:
         _frames.send_json(connection, _frames.FAILURE, _failure(error, loading=True))
         return 0
+    # What was imported stays: looking for garbage in it only takes time.
+    gc.freeze()
     _frames.send_json(connection, _frames.READY, bound.signature())
     while (frame := _frames.receive(connection)) is not None:
-        _expect(_frames.CALL, frame[0])
-        _answer(connection, executor, _frames.read_call(frame[1]), log)
+        if memory is not None and frame[0] == _frames.CALL_SHARED:
+            _answer_shared(connection, executor, frame[1], memory, log)
+        else:
+            _expect(_frames.CALL, frame[0])
+            _answer(connection, executor, _frames.read_call(frame[1]), log)
     executor.close()
     return 0
+
+
+def _memory(descriptors: Sequence[int] | None, bound: Bound) -> _shared.Memory | None:
+    if descriptors is None:
+        return None
+    requests, answers = descriptors
+    in_torch = any(parameter.form == "torch" for parameter in bound.parameters)
+    return _shared.Memory(requests, answers, copy_on_write=in_torch)
 
 
 def _answer(connection: socket.socket, executor: Executor, call: _frames.Call, log: str | None) -> None:
@@ -73,6 +92,44 @@ def _answer(connection: socket.socket, executor: Executor, call: _frames.Call, l
         raise
     except BaseException as error:
         _frames.send_json(connection, _frames.FAILURE, _failure(error, loading=False))
+
+
+def _answer_shared(
+    connection: socket.socket, executor: Executor, payload: pa.Buffer, memory: _shared.Memory, log: str | None
+) -> None:
+    answer = _answered(executor, payload, memory, log)
+    # All views of this call that are ours are gone now; what is left is the function's.
+    held = memory.held()
+    front = b"" if held is None else _frames.held(held)
+    if isinstance(answer, bytes):
+        connection.sendall(front + answer)
+        return
+    connection.sendall(front)
+    try:
+        _frames.send_rows(connection, *answer)
+    except _frames.FrameTooLongError as error:
+        _frames.send_json(connection, _frames.FAILURE, _failure(error, loading=False))
+
+
+def _answered(
+    executor: Executor, payload: pa.Buffer, memory: _shared.Memory, log: str | None
+) -> bytes | tuple[pa.RecordBatch, list[_frames.RowFailure]]:
+    """The frame that answers a call, or the rows if those have to go over the socket."""
+    try:
+        call = _frames.read_call_shared(payload, memory)
+        _shared.run_in(call.spans)
+        rows, failures = executor.answer(call.rows)
+        _append(log, call.ids)
+        if call.spans is None or not executor.layout.travels:
+            return rows, failures
+        try:
+            return _frames.answer_shared(rows, executor.layout, failures, call.spans)
+        except _shared.NoRoomError:
+            return rows, failures
+    except BaseException as error:
+        return _frames.failure(_failure(error, loading=False))
+    finally:
+        _shared.run_in(None)
 
 
 def _append(log: str | None, ids: list[int]) -> None:

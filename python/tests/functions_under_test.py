@@ -118,3 +118,76 @@ def hungry(text: str) -> int:
 
 
 not_callable = 3
+
+
+def _row(mib: int) -> fb.Tensor:
+    return fb.Tensor("float32", mib * (1 << 18))
+
+
+def same(mib: int) -> Any:
+    """Returns its tensor."""
+    return _batch(lambda pixels: pixels, mib)
+
+
+def halved(mib: int) -> Any:
+    """Returns an array of its own."""
+    return _batch(lambda pixels: pixels / 2, mib)
+
+
+def halved_in_place(mib: int) -> Any:
+    """Returns an array of the answer's memory, if there is room."""
+    return _batch(lambda pixels: np.divide(pixels, 2, out=fb.empty(pixels.shape)), mib)
+
+
+def _batch(work: Any, mib: int) -> Any:
+    def function(pixels: np.ndarray[Any, Any]) -> Any:
+        return work(pixels)
+
+    return fb.func.batch(returns=_row(mib))(function)
+
+
+def looks(mib: int) -> Any:
+    """Says what it was given, and tries to write there."""
+
+    def function(pixels: np.ndarray[Any, Any]) -> Any:
+        try:
+            pixels[:] = 0
+        except ValueError as error:
+            print(f"ValueError: {error}")
+        said = (
+            f"{'view' if pixels.base is not None else 'copy'}, {'writable' if pixels.flags.writeable else 'read-only'}"
+        )
+        return [said] * len(pixels)
+
+    return fb.func.batch(returns=str)(function)
+
+
+class Keeper:
+    """Functions that keep arrays from one call to the next."""
+
+    kept: Any = None
+
+    def first(self, mib: int) -> Any:
+        """Returns the tensor of its first call, until it is given a negative number."""
+
+        def function(pixels: np.ndarray[Any, Any]) -> Any:
+            if self.kept is None:
+                self.kept = pixels[:]
+            answer = self.kept
+            if pixels[0, 0] < 0:
+                self.kept = None
+                answer = pixels
+            return answer
+
+        return fb.func.batch(returns=_row(mib))(function)
+
+    def same_array(self, mib: int) -> Any:
+        """Writes its answers into the same array each time."""
+
+        def function(pixels: np.ndarray[Any, Any]) -> Any:
+            if self.kept is None:
+                self.kept = fb.empty(pixels.shape)
+            self.kept[:] = pixels
+            return self.kept
+
+        return fb.func.batch(returns=_row(mib))(function)

@@ -25,7 +25,7 @@ SECTIONS: Final[dict[str, list[Any]]] = {
     "`Expression.str`": [namespaces.TextFunctions],
     "`Expression.dt`": [namespaces.DateTimeFunctions],
     "`Expression.image`": [namespaces.ImageFunctions],
-    "Functions": [fb.func, fb.cls, fb.method, fb.Tensor],
+    "Functions": [fb.func, fb.cls, fb.method, fb.Tensor, fb.empty],
     "Models": [fb.Model, fb.ai.predict, fb.ai.prompt, fb.ai.embed_text, fb.ai.classify_text],
     "Jobs and results": [fb.Job, fb.Run, fb.Report, fb.Result, fb.DeadLetterWarning],
     "Errors": [fb.errors.Error, *fb.errors.KINDS.values()],

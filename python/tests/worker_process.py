@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,8 +27,8 @@ HANG_SECONDS = 60.0
 class Worker:
     """One worker with one function. `opened` is what it said to that: its signature, or why it has none."""
 
-    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
-        """Starts it and opens the function."""
+    def __init__(self, folder: Path, settings: dict[str, Any], memory: Sequence[int] = ()) -> None:
+        """Starts it and opens the function; it inherits the descriptors of `memory`."""
         self.log = folder / "executions.log"
         self.output = folder / "output.txt"
         with socket.socket(socket.AF_UNIX) as listener, self.output.open("wb") as output:
@@ -43,15 +44,16 @@ class Worker:
                 "--log",
                 str(self.log),
             ]
+            command += ["--memory", *map(str, memory)] if memory else []
             environment = os.environ | {"PYTHONPATH": str(PACKAGE)}
-            self.process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+            self.process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, pass_fds=memory)
             self.socket, _ = listener.accept()
         self.socket.settimeout(HANG_SECONDS)
         _frames.send_json(self.socket, _frames.OPEN, settings)
         self.kind, self.opened = self._json()
 
     @classmethod
-    def of(cls, folder: Path, function: Function, **settings: Any) -> Self:
+    def of(cls, folder: Path, function: Function, memory: Sequence[int] = (), **settings: Any) -> Self:
         """A worker of a decorated function."""
         content = cloudpickle.dumps(Bound(function, tuple(parameter.name for parameter in function.parameters)))
         file = folder / "function.pkl"
@@ -61,7 +63,7 @@ class Worker:
             "sha256": hashlib.sha256(content).hexdigest(),
             "path": [str(Path(__file__).parent)],
         }
-        return cls(folder, own | settings)
+        return cls(folder, own | settings, memory)
 
     def call(self, **columns: Any) -> tuple[dict[str, list[Any]], list[dict[str, Any]]]:
         """The answers to some rows and the failures among them; a failure of all is raised as AssertionError."""

@@ -24,6 +24,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
 use super::process::ProcessSettings;
+use super::shared::{Loans, inherit};
 
 /// Longest line taken from a child; the rest of it is dropped.
 const LINE_BYTES_MAX: usize = 2048;
@@ -54,16 +55,20 @@ struct Listener {
 // === impl Child ===
 
 impl Child {
-    /// Starts `settings.command` with the socket at `path`.
+    /// Starts `settings.command` with the socket at `path` and the memory of `loans`.
     ///
     /// # Errors
     /// `Invalid` if the program cannot be run.
-    pub async fn spawn(settings: &ProcessSettings, path: &Path, replica: u16) -> Result<Self> {
+    pub async fn spawn(settings: &ProcessSettings, path: &Path, loans: Option<&Loans>, replica: u16) -> Result<Self> {
         let mut command = Command::new(&settings.command.program);
         command.args(&settings.command.arguments).arg("--socket").arg(path);
         command.envs(settings.command.variables.iter().cloned());
         if let Some(log) = &settings.log {
             command.arg("--log").arg(log);
+        }
+        if let Some(loans) = loans {
+            let descriptors = inherit(&mut command, loans.arenas());
+            command.arg("--memory").args(descriptors.map(|number| number.to_string()));
         }
         command.process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);

@@ -1,7 +1,8 @@
 //! Local models: a [`Host`] starts replicas of one model, a [`Replica`] answers request batches.
 //!
 //! A replica is a child process ([`process`]), so a crash, an out-of-memory kill or a hang of a model costs the request
-//! batch it was running and nothing else. Hosts never retry, never batch and never remember answers: the
+//! batch it was running and nothing else. Small rows cross its socket ([`protocol`]), large ones lie in memory that both
+//! see ([`shared`]). Hosts never retry, never batch and never remember answers: the
 //! [service](crate::service) does.
 
 mod answers;
@@ -11,6 +12,7 @@ pub mod onnx;
 pub mod process;
 pub mod protocol;
 pub mod python;
+pub mod shared;
 pub mod signature;
 
 use std::sync::Arc;

@@ -11,7 +11,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arrow::buffer::MutableBuffer;
@@ -22,7 +22,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::child::Child;
-use super::protocol::{HEADER_BYTES, Message, read_header};
+use super::protocol::{HEADER_BYTES, Message, read_header, rows_bytes};
+use super::shared::{Arena, Held, Lent, Loans, SLAB_BYTES, Slab};
 use super::{Answers, Host, Replica, Signature};
 use crate::request::RequestBatch;
 
@@ -45,6 +46,8 @@ pub struct WorkerCommand {
 #[derive(Clone)]
 pub struct ProcessHost {
     settings: Arc<ProcessSettings>,
+    /// Made when it is first needed; `None` in it where there is no shared memory.
+    requests: Arc<OnceLock<Option<Arc<Arena>>>>,
 }
 
 /// Which model, and how its children are started.
@@ -64,6 +67,8 @@ pub struct ProcessSettings {
     pub memory_bytes: Option<u64>,
     /// What the model takes and gives, if that is known before one is started; one that says otherwise is not taken.
     pub signature: Option<Signature>,
+    /// The child takes rows in [shared memory](super::shared).
+    pub shares_memory: bool,
     /// Longest time until the model is loaded.
     pub start_timeout: Duration,
 }
@@ -76,6 +81,8 @@ struct ProcessReplica {
 struct Shared {
     model: String,
     child: Child,
+    /// `None` for a child that takes no rows in shared memory.
+    loans: Option<Loans>,
     /// `None` while a call has it, and for ever once a call did not come to its end.
     socket: Mutex<Option<UnixStream>>,
 }
@@ -112,7 +119,8 @@ impl ProcessSettings {
     /// Settings with the usual start timeout, no log and all the memory there is.
     pub fn new(model: &str, revision: String, open: String, command: WorkerCommand) -> Self {
         let (model, start_timeout) = (model.to_string(), START_TIMEOUT);
-        Self { model, revision, open, command, log: None, memory_bytes: None, signature: None, start_timeout }
+        let (log, memory_bytes, signature, shares_memory) = (None, None, None, false);
+        Self { model, revision, open, command, log, memory_bytes, signature, shares_memory, start_timeout }
     }
 }
 
@@ -121,7 +129,7 @@ impl ProcessSettings {
 impl ProcessHost {
     /// A host; starts nothing.
     pub fn new(settings: ProcessSettings) -> Self {
-        Self { settings: Arc::new(settings) }
+        Self { settings: Arc::new(settings), requests: Arc::default() }
     }
 
     /// How its children are started.
@@ -133,6 +141,22 @@ impl ProcessHost {
     pub fn logging(self, log: Option<PathBuf>) -> Self {
         Self::new(ProcessSettings { log, ..Arc::unwrap_or_clone(self.settings) })
     }
+
+    /// Memory that its children see: columns whose buffers lie there are not copied when they are asked about. `None` if
+    /// its children take no rows so, or if this system has no such memory.
+    pub fn arena(&self) -> Option<Arc<Arena>> {
+        let made = self.requests.get_or_init(|| {
+            let slab = self.settings.shares_memory.then(|| Slab::written_here(SLAB_BYTES))?;
+            let missing = |error: &std::io::Error| tracing::warn!(%error, "no shared memory: rows go over sockets");
+            slab.inspect_err(missing).ok().map(Arena::new)
+        });
+        made.clone()
+    }
+
+    /// Memory for one more child.
+    fn loans(&self) -> Option<Loans> {
+        self.arena().and_then(Loans::new)
+    }
 }
 
 impl Host for ProcessHost {
@@ -142,13 +166,13 @@ impl Host for ProcessHost {
         }
         // Whoever only asks what a model takes must not create its log.
         let settings = ProcessSettings { log: None, ..ProcessSettings::clone(&self.settings) };
-        async move { Ok(start(&settings, 0).await?.1) }.boxed()
+        async move { Ok(start(&settings, None, 0).await?.1) }.boxed()
     }
 
     fn start(&self, replica: u16) -> BoxFuture<'static, Result<Arc<dyn Replica>>> {
-        let settings = Arc::clone(&self.settings);
+        let (settings, loans) = (Arc::clone(&self.settings), self.loans());
         async move {
-            let replica: Arc<dyn Replica> = Arc::new(start(&settings, replica).await?.0);
+            let replica: Arc<dyn Replica> = Arc::new(start(&settings, loans, replica).await?.0);
             Ok(replica)
         }
         .boxed()
@@ -160,20 +184,20 @@ impl Host for ProcessHost {
 }
 
 /// Starts a child, waits for it to connect, and has it load its model.
-async fn start(settings: &ProcessSettings, replica: u16) -> Result<(ProcessReplica, Signature)> {
+async fn start(settings: &ProcessSettings, loans: Option<Loans>, replica: u16) -> Result<(ProcessReplica, Signature)> {
     let failed = |kind, source: Box<dyn std::error::Error + Send + Sync>| {
         Error::new(kind, "start model process").with("model", &settings.model).source(source)
     };
     let folder = private_folder().map_err(|source| failed(Kind::Unavailable, source.into()))?;
     let path = folder.path().join("socket");
     let listener = UnixListener::bind(&path).map_err(|source| failed(Kind::Unavailable, source.into()))?;
-    let child = Child::spawn(settings, &path, replica).await?;
+    let child = Child::spawn(settings, &path, loans.as_ref(), replica).await?;
     let opened = async {
         let (mut socket, _) = tokio::select! {
             accepted = listener.accept() => accepted.map_err(|source| failed(Kind::Unavailable, source.into()))?,
             exit = child.exited() => return Err(child.describe(failed(Kind::Unavailable, "it ended".into()), &exit)),
         };
-        let answer = exchange(&mut socket, &Message::Open(settings.open.clone())).await;
+        let answer = opened_with(&mut socket, &settings.open).await;
         Ok((socket, answer))
     };
     let (socket, answer) = match tokio::time::timeout(settings.start_timeout, opened).await {
@@ -189,7 +213,7 @@ async fn start(settings: &ProcessSettings, replica: u16) -> Result<(ProcessRepli
     if settings.signature.as_ref().is_some_and(|known| *known != signature) {
         return Err(failed(Kind::Invalid, "it takes and gives something else than its declaration says".into()));
     }
-    let shared = Shared { model: settings.model.clone(), child, socket: Mutex::new(Some(socket)) };
+    let shared = Shared { model: settings.model.clone(), child, loans, socket: Mutex::new(Some(socket)) };
     Ok((ProcessReplica { shared: Arc::new(shared) }, signature))
 }
 
@@ -219,12 +243,15 @@ impl Drop for ProcessReplica {
 impl Shared {
     async fn call(&self, batch: RequestBatch) -> Result<Answers> {
         let failed = |kind| Error::new(kind, "call model process").with("model", &self.model);
-        let message = Message::Call(batch);
-        let frame = message.encode()?;
+        let (frame, lent) = self.framed(batch)?;
         let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut socket = socket.ok_or_else(|| failed(Kind::Unavailable).source("an earlier call was given up"))?;
         let mut guard = EndIfDropped { child: Some(&self.child) };
-        let answer = match exchange_frame(&mut socket, &frame).await {
+        let answered = async {
+            let (answer, held) = answer_to(&mut socket, &frame).await?;
+            self.taken(answer, lent, held.as_deref())
+        };
+        let answer = match answered.await {
             Ok(answer) => answer,
             Err(error) => {
                 let exit = self.child.last_words().await;
@@ -240,6 +267,34 @@ impl Shared {
             _ => Err(failed(Kind::Internal).source("unexpected message")),
         }
     }
+
+    /// The frame of a call, and what shared memory its rows and answers have.
+    fn framed(&self, batch: RequestBatch) -> Result<(Vec<u8>, Option<Lent>)> {
+        let lent = self.loans.as_ref().map(|loans| loans.lend(&batch.rows)).transpose()?.flatten();
+        match lent {
+            Some((call, lent)) => Ok((Message::CallShared { call, ids: batch.ids }.encode()?, Some(lent))),
+            None => Ok((Message::Call(batch).encode()?, None)),
+        }
+    }
+
+    /// An answer with its rows, wherever they lie; what its call was lent is given back as far as it can be.
+    fn taken(&self, answer: Message, mut lent: Option<Lent>, held: Option<&[Held]>) -> Result<Message> {
+        let Some(loans) = &self.loans else { return Ok(answer) };
+        let answer = match (answer, &mut lent) {
+            (Message::AnswerShared { answer, refused }, Some(lent)) => {
+                let rows = loans.read(&answer, lent, held)?;
+                Message::Mixed(Answers { rows, refused })
+            }
+            (answer, _) => {
+                if let Message::Answer(rows) | Message::Mixed(Answers { rows, .. }) = &answer {
+                    loans.expect(rows_bytes(rows));
+                }
+                answer
+            }
+        };
+        loans.finish(lent, held);
+        Ok(answer)
+    }
 }
 
 // === impl EndIfDropped ===
@@ -252,17 +307,32 @@ impl Drop for EndIfDropped<'_> {
     }
 }
 
-async fn exchange(socket: &mut UnixStream, message: &Message) -> Result<Message> {
-    exchange_frame(socket, &message.encode()?).await
+async fn opened_with(socket: &mut UnixStream, settings: &str) -> Result<Message> {
+    exchange_frame(socket, &Message::Open(settings.to_string()).encode()?).await
+}
+
+/// The answer to a call, and what the child says it still looks at, if it says anything.
+async fn answer_to(socket: &mut UnixStream, call: &[u8]) -> Result<(Message, Option<Vec<Held>>)> {
+    match exchange_frame(socket, call).await? {
+        Message::Held(held) => Ok((receive(socket).await?, Some(held))),
+        answer => Ok((answer, None)),
+    }
 }
 
 async fn exchange_frame(socket: &mut UnixStream, frame: &[u8]) -> Result<Message> {
-    let lost = |source| Error::new(Kind::Unavailable, "exchange frames with model process").source(source);
     socket.write_all(frame).await.map_err(lost)?;
+    receive(socket).await
+}
+
+async fn receive(socket: &mut UnixStream) -> Result<Message> {
     let mut header = [0; HEADER_BYTES];
     socket.read_exact(&mut header).await.map_err(lost)?;
     let (code, length) = read_header(header)?;
     let mut payload = MutableBuffer::from_len_zeroed(length);
     socket.read_exact(&mut payload).await.map_err(lost)?;
     Message::decode(code, payload.into())
+}
+
+fn lost(source: std::io::Error) -> Error {
+    Error::new(Kind::Unavailable, "exchange frames with model process").source(source)
 }

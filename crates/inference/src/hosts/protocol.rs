@@ -2,8 +2,9 @@
 //!
 //! A frame is the payload's length (`u32`, little-endian, at most [`FRAME_BYTES_MAX`]), a kind byte, and the payload. The
 //! host sends [`Message::Open`] once and then calls, one at a time; the child answers `Ready` or `Failure`, then `Answer`,
-//! `Mixed` or `Failure` to each call. Rows are decoded in place: the received buffer becomes the columns. Nothing is ever pickled,
-//! and nothing that a model prints can get between frames.
+//! `Mixed` or `Failure` to each call. Rows are decoded in place: the received buffer becomes the columns. Large rows lie in
+//! [shared memory](super::shared) instead, and their frames only say where. Nothing is ever pickled, and nothing that a model
+//! prints can get between frames.
 
 use std::io::{Read, Write};
 
@@ -14,6 +15,7 @@ use arrow::ipc::writer::StreamWriter;
 use forebay_core::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 
+use super::shared::{AnswerTable, CallTable, Held};
 use super::{Answers, Refused, Signature};
 use crate::request::{RequestBatch, RequestId};
 
@@ -46,6 +48,23 @@ pub enum Message {
     },
     /// Child to host: answers, some rows of which are refused. Only those failed.
     Mixed(Answers),
+    /// Host to child: answer these rows, which lie in shared memory.
+    CallShared {
+        /// Where.
+        call: CallTable,
+        /// As many as there are rows.
+        ids: Vec<RequestId>,
+    },
+    /// Child to host: the answers, which lie in shared memory.
+    AnswerShared {
+        /// Where.
+        answer: AnswerTable,
+        /// The rows that are refused.
+        refused: Vec<Refused>,
+    },
+    /// Child to host, before an answer: the calls, this or earlier ones, whose memory something still looks at. It is said
+    /// anew whenever there are any, and once when there are none any more.
+    Held(Vec<Held>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -75,7 +94,7 @@ impl Message {
             Message::Ready(signature) => write_json(&mut frame, signature)?,
             Message::Call(batch) => {
                 write_rows(&mut frame, &batch.rows)?;
-                batch.ids.iter().for_each(|id| frame.extend_from_slice(&id.0.to_le_bytes()));
+                write_ids(&mut frame, &batch.ids);
                 frame.extend_from_slice(&(batch.ids.len() as u32).to_le_bytes());
             }
             Message::Answer(rows) => write_rows(&mut frame, rows)?,
@@ -83,6 +102,15 @@ impl Message {
                 write_json(&mut frame, &FailureBody { kind: *kind, reason: reason.clone() })?;
             }
             Message::Mixed(answers) => write_mixed(&mut frame, answers)?,
+            Message::CallShared { call, ids } => {
+                call.write(&mut frame);
+                write_ids(&mut frame, ids);
+            }
+            Message::AnswerShared { answer, refused } => {
+                answer.write(&mut frame);
+                write_refused(&mut frame, refused)?;
+            }
+            Message::Held(held) => Held::write(held, &mut frame),
         }
         let length = frame.len() - HEADER_BYTES;
         if length > FRAME_BYTES_MAX {
@@ -110,6 +138,16 @@ impl Message {
                 Ok(Message::Failure { kind, reason })
             }
             6 => Ok(Message::Mixed(read_mixed(payload)?)),
+            7 => {
+                let (call, ids) = CallTable::read(&payload)?;
+                Ok(Message::CallShared { call, ids: read_ids(&ids) })
+            }
+            8 => {
+                let (answer, refused) = AnswerTable::read(&payload)?;
+                let rows = answer.rows.words.first().map_or(0, |rows| *rows as usize);
+                Ok(Message::AnswerShared { refused: read_refused(&refused, rows)?, answer })
+            }
+            9 => Ok(Message::Held(Held::read(&payload))),
             other => Err(corrupt().with("kind", other)),
         }
     }
@@ -122,6 +160,9 @@ impl Message {
             Message::Answer(_) => 4,
             Message::Failure { .. } => 5,
             Message::Mixed(_) => 6,
+            Message::CallShared { .. } => 7,
+            Message::AnswerShared { .. } => 8,
+            Message::Held(_) => 9,
         }
     }
 }
@@ -164,11 +205,16 @@ pub fn write_blocking(socket: &mut impl Write, message: &Message) -> Result<()> 
 }
 
 fn write_rows(frame: &mut Vec<u8>, rows: &RecordBatch) -> Result<()> {
-    frame.reserve(rows.columns().iter().map(slice_bytes).sum::<usize>() + ROWS_FRAMING_BYTES);
+    frame.reserve(rows_bytes(rows) + ROWS_FRAMING_BYTES);
     let failed = |source| Error::new(Kind::Internal, "encode rows for model process").source(source);
     let mut writer = StreamWriter::try_new(frame, &rows.schema()).map_err(failed)?;
     writer.write(rows).map_err(failed)?;
     writer.finish().map_err(failed)
+}
+
+/// The bytes of the values of `rows`, whatever else their buffers hold.
+pub(super) fn rows_bytes(rows: &RecordBatch) -> usize {
+    rows.columns().iter().map(slice_bytes).sum()
 }
 
 fn slice_bytes(column: &ArrayRef) -> usize {
@@ -189,20 +235,22 @@ fn read_call(payload: Buffer) -> Result<RequestBatch> {
     let (rest, count) = payload.split_last_chunk().ok_or_else(corrupt)?;
     let ids_bytes = (u32::from_le_bytes(*count) as usize).saturating_mul(ID_BYTES);
     let rows_bytes = rest.len().checked_sub(ids_bytes).ok_or_else(corrupt)?;
-    let ids = rest[rows_bytes..].chunks_exact(ID_BYTES).map(|bytes| {
-        let bytes = bytes.try_into().expect("chunks of 16 bytes have 16 bytes");
-        RequestId(u128::from_le_bytes(bytes))
-    });
-    let ids = ids.collect();
-    RequestBatch::new(ids, read_rows(payload.slice_with_length(0, rows_bytes))?)
+    RequestBatch::new(read_ids(&rest[rows_bytes..]), read_rows(payload.slice_with_length(0, rows_bytes))?)
+}
+
+fn write_ids(frame: &mut Vec<u8>, ids: &[RequestId]) {
+    ids.iter().for_each(|id| frame.extend_from_slice(&id.0.to_le_bytes()));
+}
+
+fn read_ids(bytes: &[u8]) -> Vec<RequestId> {
+    bytes.as_chunks::<ID_BYTES>().0.iter().map(|id| RequestId(u128::from_le_bytes(*id))).collect()
 }
 
 /// The rows, then the refusals as JSON, then the length of that JSON.
 fn write_mixed(frame: &mut Vec<u8>, answers: &Answers) -> Result<()> {
     write_rows(frame, &answers.rows)?;
-    let body = |refused: &Refused| RefusedBody { row: refused.row, kind: Kind::Data, reason: refused.reason.clone() };
     let before = frame.len();
-    write_json(frame, &answers.refused.iter().map(body).collect::<Vec<_>>())?;
+    write_refused(frame, &answers.refused)?;
     let length = (frame.len() - before) as u32;
     frame.extend_from_slice(&length.to_le_bytes());
     Ok(())
@@ -211,14 +259,24 @@ fn write_mixed(frame: &mut Vec<u8>, answers: &Answers) -> Result<()> {
 fn read_mixed(payload: Buffer) -> Result<Answers> {
     let (rest, length) = payload.split_last_chunk().ok_or_else(corrupt)?;
     let rows_bytes = rest.len().checked_sub(u32::from_le_bytes(*length) as usize).ok_or_else(corrupt)?;
-    let refused: Vec<RefusedBody> = read_json(&rest[rows_bytes..])?;
     let rows = read_rows(payload.slice_with_length(0, rows_bytes))?;
+    let refused = read_refused(&rest[rows_bytes..], rows.num_rows())?;
+    Ok(Answers { refused, rows })
+}
+
+fn write_refused(frame: &mut Vec<u8>, refused: &[Refused]) -> Result<()> {
+    let body = |refused: &Refused| RefusedBody { row: refused.row, kind: Kind::Data, reason: refused.reason.clone() };
+    write_json(frame, &refused.iter().map(body).collect::<Vec<_>>())
+}
+
+fn read_refused(json: &[u8], rows: usize) -> Result<Vec<Refused>> {
+    let refused: Vec<RefusedBody> = read_json(json)?;
     let refused = refused.into_iter().map(|RefusedBody { row, kind, reason }| match kind {
         // Every other kind says that the call as a whole did not work out.
-        Kind::Data if row < rows.num_rows() => Ok(Refused { row, reason }),
+        Kind::Data if row < rows => Ok(Refused { row, reason }),
         _ => Err(corrupt().with("row", row).with("row_kind", kind.name())),
     });
-    Ok(Answers { refused: refused.collect::<Result<_>>()?, rows })
+    refused.collect()
 }
 
 fn write_json(frame: &mut Vec<u8>, value: &impl Serialize) -> Result<()> {
@@ -304,7 +362,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn damaged_frames_are_errors(code in 0u8..8, payload in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn damaged_frames_are_errors(code in 0u8..11, payload in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = Message::decode(code, Buffer::from_vec(payload));
         }
 

@@ -91,7 +91,8 @@ pub fn host(settings: &PythonSettings, command: WorkerCommand) -> Result<Process
         .map_err(|source| Error::new(Kind::Internal, "write settings of model").source(source))?;
     let signature = signature.as_deref().map(declared).transpose()?;
     let settings = ProcessSettings::new(model, revision, open, command);
-    Ok(ProcessHost::new(ProcessSettings { memory_bytes: *memory_bytes, signature, ..settings }))
+    let shares_memory = true;
+    Ok(ProcessHost::new(ProcessSettings { memory_bytes: *memory_bytes, signature, shares_memory, ..settings }))
 }
 
 fn declared(signature: &str) -> Result<Signature> {

@@ -9,9 +9,9 @@ use super::events::DispatchId;
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// Longest such pause: short enough that a repaired model is back before anyone restarts the job.
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
-/// Starts that may fail in a row before what waits is failed. Apart from how often a row is tried: that a process does not
-/// come up, for want of memory perhaps, is no fault of the rows in the queue.
-const STARTS_MAX: u32 = 5;
+/// Starts that may fail in a row before the job is stopped: about a minute of pauses, in which a full machine may find room
+/// again. Apart from how often a row is tried: that a process does not come up is no fault of the rows that wait for it.
+pub(super) const STARTS_MAX: u32 = 12;
 
 /// The replicas of one model.
 #[derive(Debug)]

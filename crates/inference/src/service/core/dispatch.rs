@@ -8,7 +8,7 @@ use forebay_core::time::Instant;
 use forebay_gate::limiter::Class;
 
 use super::super::events::{Action, DispatchId, Failure};
-use super::super::slots::AfterFailure;
+use super::super::slots::{AfterFailure, STARTS_MAX};
 use super::{Core, Running, Storing, Work, select};
 use crate::hosts::{Answers, Refused};
 use crate::request::RequestBatch;
@@ -19,8 +19,9 @@ impl Core {
     pub(super) fn on_replica_failed(&mut self, replica: u16, failure: &Failure, now: Instant) {
         let final_ = !failure.kind.is_retryable();
         if self.slots.failed(replica, final_) == AfterFailure::GiveUp {
+            let failure = no_start(failure, final_);
             for work in std::mem::take(&mut self.queue) {
-                self.fail(work, failure, now);
+                self.fail(work, &failure, now);
             }
         }
     }
@@ -182,6 +183,16 @@ impl Core {
 /// The model answered, and what it said of these rows is that it will not answer them.
 fn refusal(reason: String) -> Failure {
     Failure { kind: Kind::Data, reason, class: Class::Answered, retry_after: None, final_: true }
+}
+
+/// What the rows that wait for a replica are told when none comes up. It is nobody's row that is at fault, so it must stop the
+/// job and not make dead letters of them: that is what `Invalid` does.
+fn no_start(failure: &Failure, final_: bool) -> Failure {
+    let reason = match final_ {
+        true => failure.reason.clone(),
+        false => format!("not started in {STARTS_MAX} tries, the last of which: {}", failure.reason),
+    };
+    Failure { kind: Kind::Invalid, reason, ..failure.clone() }
 }
 
 /// A call that ends so leaves no replica behind.
