@@ -49,6 +49,7 @@ pub fn bench(root: &Path) -> Vec<Step> {
     names.sort();
     let mut steps = vec![Step::run("setup", root.join("scripts/setup.sh"), "")];
     steps.push(Step::run("build", "cargo", "build --workspace --all-targets"));
+    steps.push(Step::call("python package", python::place));
     steps.extend(names.iter().map(|name| Step::run(name, tool("python"), &format!("benchmarks/{name}/run.py"))));
     steps
 }

@@ -373,14 +373,13 @@ impl Subtask {
             return Takes::Nothing;
         }
         let (room, absorbs) = (self.chain.has_room(&self.outlet), self.chain.absorbs());
-        let with_credit = self.bug == Some(RuntimeBug::AbsorbedWithCredit) || !self.reading;
-        if room && !self.outlet.is_beyond_credit() {
+        let goes_on = room && !self.outlet.is_beyond_credit();
+        let barrier_queued = !goes_on && self.inputs.barrier_queued();
+        let forgets_credit = barrier_queued && self.bug == Some(RuntimeBug::AbsorbedWithCredit);
+        if goes_on || absorbs && (!self.reading || forgets_credit) {
             self.release();
             Takes::WithRoom
-        } else if absorbs && with_credit && (!self.reading || self.inputs.barrier_queued()) {
-            self.release();
-            Takes::WithRoom
-        } else if absorbs && self.inputs.barrier_queued() {
+        } else if absorbs && barrier_queued {
             self.absorbed = true;
             Takes::WithoutRoom
         } else if room || absorbs {
