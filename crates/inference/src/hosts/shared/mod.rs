@@ -4,7 +4,7 @@
 //! children cannot write to; answers lie in a slab of each replica that its child writes and the host reads. An [`Arena`]
 //! lends spans of a slab; a [`Lease`] is such a span, and it is lent again only when the last buffer over it is gone *and*
 //! the child has said that nothing of it looks there any more. What crosses the socket is a [`Table`]: types, lengths and
-//! places of the buffers ([`layout`]).
+//! places of the buffers (`layout.rs`).
 //!
 //! A child may be hostile, or broken. It cannot shrink a slab under its reader. What it answers is checked against the spans of
 //! its own call before anything is read. Only fixed-width values, of which every bit pattern is a value, stay where the child
