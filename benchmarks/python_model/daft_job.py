@@ -29,7 +29,7 @@ def main() -> None:
     rows, out = sys.argv[1:]
     before = time.perf_counter()
     daft.set_runner_native()
-    frame = daft.read_json(rows)
+    frame = daft.read_parquet(rows)
     frame.with_column("length", Model().length(daft.col("text"))).select("id", "length").write_parquet(out)
     print(json.dumps({"wall_seconds": time.perf_counter() - before}))
 

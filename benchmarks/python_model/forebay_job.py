@@ -28,7 +28,7 @@ def main() -> None:
     rows, out = sys.argv[1:]
     before = time.perf_counter()
     answers = Model().length(fb.col("text"))
-    fb.read_jsonl(rows).with_column("length", answers).select("id", "length").write_parquet(out)
+    fb.read_parquet(rows).with_column("length", answers).select("id", "length").write_parquet(out)
     print(json.dumps({"wall_seconds": time.perf_counter() - before}))
 
 

@@ -27,7 +27,7 @@ def main() -> None:
     rows, out = sys.argv[1:]
     ray.init(num_cpus=2, object_store_memory=1 << 30, include_dashboard=False, log_to_driver=False)
     before = time.perf_counter()
-    ray.data.read_json(rows).map_batches(Model, batch_size=REQUEST_ROWS, concurrency=1).write_parquet(out)
+    ray.data.read_parquet(rows).map_batches(Model, batch_size=REQUEST_ROWS, concurrency=1).write_parquet(out)
     print(json.dumps({"wall_seconds": time.perf_counter() - before}))
     ray.shutdown()
 

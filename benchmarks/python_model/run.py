@@ -2,7 +2,7 @@
 
     python benchmarks/python_model/run.py [--rows N] [--rounds K] [--only ENGINE]
 
-20,000 rows of text from JSON lines through a class in Python that sleeps 5 ms for a batch of 64 and answers with
+20,000 rows of text from Parquet through a class in Python that sleeps 5 ms for a batch of 64 and answers with
 lengths, one batch at a time, into Parquet. If the model never waits that takes 1.565 s. The package `forebay` is taken
 from the tree (`cargo xtask python` puts its native part there); the peers get a virtual environment of their own in
 `$FOREBAY_CACHE`, from `python/requirements-peers.txt`.
@@ -11,7 +11,7 @@ Each engine is a process measured from outside: CPU seconds are those of all pro
 outlive it (this one takes orphans over and waits for them), memory is the greatest sum of their PSS, looked at every
 50 ms. `job` is the time that the program itself took from building the frame to the last file; starting Python,
 importing and, for Ray, starting its cluster are in `wall` only. Every output is read: each row must be there once, with
-its answer.
+its answer. The input is Parquet because Daft hands the rows of JSON lines to a function three at a time.
 """
 
 from __future__ import annotations
@@ -58,7 +58,10 @@ def text(number: int) -> str:
 
 def write_rows(path: Path, rows: int) -> None:
     """Writes the input."""
-    path.write_text("".join(json.dumps({"id": number, "text": text(number)}) + "\n" for number in range(rows)))
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"id": range(rows), "text": [text(number) for number in range(rows)]}), path)
 
 
 def descendants() -> list[int]:
@@ -188,7 +191,7 @@ def main() -> int:
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before, {options.rounds} round(s)")
     runs: list[Measured] = []
     with tempfile.TemporaryDirectory(prefix="forebay-python-model-") as name:
-        rows = Path(name) / "rows.jsonl"
+        rows = Path(name) / "rows.parquet"
         write_rows(rows, options.rows)
         for number in range(options.rounds):
             for engine in engines:
