@@ -23,6 +23,8 @@ from forebay.udf import func
 COLUMN: Final = "_forebay_crash"
 # Set in the processes that may be killed; its value is the process.
 _VARIABLE: Final = "FOREBAY_CRASHING"
+# Names the file that says that the process was killed at a crash, and not by anybody else.
+_KILLED: Final = "FOREBAY_CRASHING_KILLED"
 
 
 class Fragile(DataFrame):
@@ -42,17 +44,20 @@ class Fragile(DataFrame):
 def run(job: dict[str, Any], folder: Path) -> str:
     """Runs a job to its end over all its crashes, and returns its report.
 
-    Raises: the error of the job if it fails.
+    Raises: the error of the job if it fails; InternalError if its process ends in any other way.
     """
-    description, report = folder / "job.json", folder / "report.json"
+    description, report, killed = folder / "job.json", folder / "report.json", folder / "killed"
     description.write_text(json.dumps(job))
     command = [sys.executable, "-m", "forebay._crashing", str(description), str(folder / "checkpoints"), str(report)]
     path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, sys.path)])
-    status = -signal.SIGKILL
-    while status == -signal.SIGKILL:
-        status = subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, check=False).returncode
+    environment = os.environ | {"PYTHONPATH": path, _KILLED: str(killed)}
+    status = subprocess.run(command, env=environment, check=False).returncode
+    while status == -signal.SIGKILL and killed.exists():
+        killed.unlink()
+        status = subprocess.run(command, env=environment, check=False).returncode
     if not report.exists():
-        raise InternalError(f"the process of the job ended with {status}")
+        advice = "what it printed says more; -9 is a kill, by the system for want of memory or by a function"
+        raise InternalError(f"the process of the job ended with {status}: {advice}")
     said = json.loads(report.read_text())
     if "kind" in said:
         raise KINDS[said["kind"]](said["message"])
@@ -67,6 +72,7 @@ def _tripping(met: str) -> Any:
             if os.environ.get(_VARIABLE) != str(os.getppid()):
                 raise InvalidError("rows with crash() between them are run by testing.collect")
             mark.touch()
+            Path(os.environ[_KILLED]).touch()
             os.kill(os.getppid(), signal.SIGKILL)
         return True
 

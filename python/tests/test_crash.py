@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,3 +67,14 @@ def test_what_cannot_be_run_so_is_refused() -> None:
         testing.rows([{"n": 1}, testing.crash(), {"n": 2}]).collect()
     with pytest.raises(fb.errors.InvalidError, match='no column "m"'):
         testing.collect(testing.rows([{"n": 1}]).select("m"))
+
+
+def test_a_process_that_something_else_kills_is_not_started_for_ever() -> None:
+    @fb.func
+    def fatal(n: int) -> int:
+        os.kill(os.getppid(), signal.SIGKILL)
+        return n
+
+    frame = testing.rows([{"n": 1}, testing.crash(), {"n": 2}]).filter(fb.col("n") < 2)
+    with pytest.raises(fb.errors.InternalError, match="ended with -9"):
+        testing.collect(frame.with_column("m", fatal(fb.col("n"))))
