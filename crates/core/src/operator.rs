@@ -140,8 +140,7 @@ pub trait Operator: Send {
 
     /// Whether `on_batch` may be called although `room` answered `Full`, so that a barrier queued behind the batch need not
     /// wait for room. Only an operator whose snapshot holds every row it took may answer true; the host then gives it about one
-    /// channel window more than it asked for, and no more before it has had room again. Where a barrier cannot overtake (in
-    /// front of a sink or a durable edge) it gives as much for each barrier.
+    /// window of each of its channels more than it asked for, and no more before it has had room again; before a stop all that was read.
     fn absorbs(&self) -> bool {
         false
     }

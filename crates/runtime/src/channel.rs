@@ -91,11 +91,11 @@ impl Ledger {
 
     fn remove(&mut self, cost: Ledger) {
         debug_assert!(self.bytes >= cost.bytes && self.rows >= cost.rows, "credit is given back once");
-        self.take(cost);
+        self.reduce(cost);
     }
 
-    /// Down to nothing.
-    fn take(&mut self, cost: Ledger) {
+    /// Less by `cost`, or nothing where that is more.
+    fn reduce(&mut self, cost: Ledger) {
         self.bytes = self.bytes.saturating_sub(cost.bytes);
         self.rows = self.rows.saturating_sub(cost.rows);
     }
@@ -128,7 +128,7 @@ impl State {
     fn settle(&mut self, window: Window) {
         let fits = |cost: &Ledger| {
             let mut before = self.used;
-            before.take(*cost);
+            before.reduce(*cost);
             before.admits(*cost, window)
         };
         self.beyond = self.beyond.filter(|cost| !fits(cost));

@@ -46,7 +46,7 @@ pub enum Command {
     Barrier(Barrier),
     /// The checkpoint is published.
     CheckpointComplete(Epoch),
-    /// Read nothing more; what was read goes on. Where no barrier may overtake, it goes into an operator that absorbs, room or not.
+    /// Read nothing more; what was read goes on, into an operator that absorbs whether it has room or not.
     StopReading,
 }
 
