@@ -33,6 +33,8 @@ HELD: Final = 9
 HEADER: Final = struct.Struct("<IB")
 # The engine takes no longer frame, either.
 FRAME_BYTES_MAX: Final = 1 << 30
+# Rows of up to this many bytes are copied once more to be sent in one piece.
+_SENT_AT_ONCE_BYTES: Final = 256 << 10
 _ID_BYTES: Final = 16
 _WORD_BYTES: Final = 8
 # How many words, and how many bytes of schema follow them.
@@ -53,8 +55,13 @@ class Call:
     """Rows to answer, each with the id of its request."""
 
     rows: pa.RecordBatch
-    ids: list[int]
+    packed_ids: pa.Buffer
     spans: Spans | None = None
+
+    def ids(self) -> list[int]:
+        """The ids, as many as there are rows."""
+        packed = self.packed_ids.to_pybytes()
+        return [int.from_bytes(packed[at : at + _ID_BYTES], "little") for at in range(0, len(packed), _ID_BYTES)]
 
 
 class _Sending(io.RawIOBase):
@@ -92,7 +99,7 @@ def read_call(payload: pa.Buffer) -> Call:
     """The rows and request ids of a `CALL`."""
     (count,) = struct.unpack("<I", payload.slice(payload.size - 4, 4))
     start = payload.size - 4 - count * _ID_BYTES
-    ids = _ids(payload.slice(start, count * _ID_BYTES))
+    ids = payload.slice(start, count * _ID_BYTES)
     with pa.ipc.open_stream(payload.slice(0, start)) as stream:
         return Call(stream.read_next_batch(), ids)
 
@@ -101,7 +108,7 @@ def read_call_shared(payload: pa.Buffer, memory: Memory) -> Call:
     """The rows and request ids of a `CALL_SHARED`."""
     (call, start, length, *words), layout, rest = read_table(payload)
     spans = memory.spans(call, start, length)
-    return Call(layout.put_together(iter(words), spans.buffer), _ids(rest), spans)
+    return Call(layout.put_together(iter(words), spans.buffer), rest, spans)
 
 
 def read_table(payload: pa.Buffer) -> tuple[tuple[int, ...], Layout, pa.Buffer]:
@@ -150,12 +157,20 @@ def send_rows(connection: socket.socket, rows: pa.RecordBatch, failures: list[Ro
     """
     body = _failures(failures) if failures else b""
     tail = body + struct.pack("<I", len(body)) if failures else b""
+    kind = MIXED if failures else ANSWER
+    if rows.nbytes + len(tail) <= _SENT_AT_ONCE_BYTES:
+        written = pa.BufferOutputStream()
+        _write(written, rows)
+        front = written.getvalue().to_pybytes()
+        # One write, so that the engine wakes up once.
+        connection.sendall(HEADER.pack(len(front) + len(tail), kind) + front + tail)
+        return
     counted = pa.MockOutputStream()
     _write(counted, rows)
     length = counted.size() + len(tail)
     if length > FRAME_BYTES_MAX:
         raise FrameTooLongError(f"the answer has {length} bytes, a frame at most {FRAME_BYTES_MAX}")
-    connection.sendall(HEADER.pack(length, MIXED if failures else ANSWER))
+    connection.sendall(HEADER.pack(length, kind))
     _write(pa.PythonFile(_Sending(connection), mode="w"), rows)
     if tail:
         connection.sendall(tail)
@@ -170,11 +185,6 @@ def _failures(failures: list[RowFailure]) -> bytes:
     if not failures:
         return b"[]"
     return json.dumps([vars(failure) for failure in failures]).encode()
-
-
-def _ids(packed: pa.Buffer) -> list[int]:
-    tail = packed.to_pybytes()
-    return [int.from_bytes(tail[at : at + _ID_BYTES], "little") for at in range(0, len(tail), _ID_BYTES)]
 
 
 def _write(sink: pa.NativeFile, rows: pa.RecordBatch) -> None:

@@ -86,7 +86,7 @@ def _memory(descriptors: Sequence[int] | None, bound: Bound) -> _shared.Memory |
 def _answer(connection: socket.socket, executor: Executor, call: _frames.Call, log: str | None) -> None:
     try:
         rows, failures = executor.answer(call.rows)
-        _append(log, call.ids)
+        _append(log, call)
         _frames.send_rows(connection, rows, failures)
     except ConnectionError:
         raise
@@ -119,7 +119,7 @@ def _answered(
         call = _frames.read_call_shared(payload, memory)
         _shared.run_in(call.spans)
         rows, failures = executor.answer(call.rows)
-        _append(log, call.ids)
+        _append(log, call)
         if call.spans is None or not executor.layout.travels:
             return rows, failures
         try:
@@ -132,11 +132,11 @@ def _answered(
         _shared.run_in(None)
 
 
-def _append(log: str | None, ids: list[int]) -> None:
+def _append(log: str | None, call: _frames.Call) -> None:
     """One write for all rows, so that the lines of several processes do not mix."""
     if log is not None:
         with Path(log).open("ab", buffering=0) as file:
-            file.write("".join(f"{each:032x}\n" for each in ids).encode())
+            file.write("".join(f"{each:032x}\n" for each in call.ids()).encode())
 
 
 def load(settings: dict[str, Any]) -> Bound:
