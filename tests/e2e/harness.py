@@ -227,6 +227,11 @@ class Workspace:
         """Returns the segments of the journal, the newest last."""
         return sorted((self.checkpoints / self.job / "journal").glob("*.fbj"))
 
+    def logs(self, edge: str, savepoint: str | None = None) -> list[Path]:
+        """Returns the files of a durable edge's log, or of the copy of it in a savepoint, the newest last."""
+        folder = self.checkpoints / self.job / (f"savepoint-edges/{savepoint}" if savepoint else "edges") / edge
+        return sorted(folder.glob("*.fbe"))
+
     def epochs(self) -> list[int]:
         """Returns the epochs of the checkpoints that `forebay checkpoints list` shows, in its order."""
         listed = self.in_checkpoints("checkpoints", "list")

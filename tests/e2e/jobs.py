@@ -41,6 +41,53 @@ format = "parquet"
 path = "${{OUT}}"
 """
 
+# Three regions with durable edges between them, of both modes.
+CUT_BATCH_ROWS: Final = 8
+CUT_IN_FLIGHT: Final = 4
+CUT: Final = f"""\
+name = "cut"
+parallelism = 2
+checkpoint_interval = "50ms"
+
+[source]
+format = "jsonl"
+path = "${{INPUT}}/*.jsonl"
+batch_rows = 64
+
+[[step]]
+with = ["id + 1 AS after"]
+
+[[step]]
+uid = "read"
+durable = {{ mode = "id_dedupe" }}
+
+[[step]]
+[step.infer]
+uid = "ask"
+model = "fake"
+inputs = {{ text = "text" }}
+outputs = {{ echo = "echo", length = "length" }}
+batch_rows = {CUT_BATCH_ROWS}
+in_flight = {CUT_IN_FLIGHT}
+linger = "1ms"
+
+[[step]]
+uid = "answered"
+durable = {{ quota = "1MiB" }}
+
+[[step]]
+select = ["id", "text", "echo", "length", "after"]
+
+[model.fake]
+host = "fake"
+service_time = "10ms"
+log = "${{EXECUTIONS}}"
+
+[sink]
+format = "parquet"
+path = "${{OUT}}"
+"""
+
 IMAGES: Final = """\
 name = "pictures"
 checkpoint_interval = "200ms"

@@ -11,60 +11,15 @@ from typing import Final
 import pytest
 from conftest import MakeSpace
 from harness import FAILED, REFUSED
+from jobs import CUT, CUT_BATCH_ROWS, CUT_IN_FLIGHT
 from kills import killed, undisturbed_seconds
 from rows import balance, check_answers, committed, write_rows
 
 ROWS: Final = 2000
 KILLS: Final = 12
 SEED: Final = 38825
-BATCH_ROWS: Final = 8
-IN_FLIGHT: Final = 4
 # A claim and three checkpoints.
 DAMAGED_EPOCHS: Final = 4
-
-JOB: Final = f"""\
-name = "cut"
-parallelism = 2
-checkpoint_interval = "50ms"
-
-[source]
-format = "jsonl"
-path = "${{INPUT}}/*.jsonl"
-batch_rows = 64
-
-[[step]]
-with = ["id + 1 AS after"]
-
-[[step]]
-uid = "read"
-durable = {{ mode = "id_dedupe" }}
-
-[[step]]
-[step.infer]
-uid = "ask"
-model = "fake"
-inputs = {{ text = "text" }}
-outputs = {{ echo = "echo", length = "length" }}
-batch_rows = {BATCH_ROWS}
-in_flight = {IN_FLIGHT}
-linger = "1ms"
-
-[[step]]
-uid = "answered"
-durable = {{ quota = "1MiB" }}
-
-[[step]]
-select = ["id", "text", "echo", "length", "after"]
-
-[model.fake]
-host = "fake"
-service_time = "10ms"
-log = "${{EXECUTIONS}}"
-
-[sink]
-format = "parquet"
-path = "${{OUT}}"
-"""
 
 # The job with a model in its first region too, so that it takes several checkpoints to read everything.
 SLOW_STEP: Final = """\
@@ -82,16 +37,16 @@ host = "fake"
 service_time = "40ms"
 
 """
-SLOW_FIRST: Final = JOB.replace('[[step]]\nuid = "read"', SLOW_STEP + '[[step]]\nuid = "read"')
+SLOW_FIRST: Final = CUT.replace('[[step]]\nuid = "read"', SLOW_STEP + '[[step]]\nuid = "read"')
 
 
 def test_three_regions_survive_kills_and_other_parallelisms(space: MakeSpace) -> None:
     """Nothing is lost, doubled, or asked again beyond what was in flight; what is kept between regions is trimmed."""
     moments = random.Random(SEED)
-    first = space(JOB, "cut")
+    first = space(CUT, "cut")
     write_rows(first.input, ROWS)
     longest = undisturbed_seconds(first)
-    workspace = space(JOB, "cut")
+    workspace = space(CUT, "cut")
     write_rows(workspace.input, ROWS)
     kills, resume = 0, None
     for kill in range(KILLS):
@@ -113,7 +68,7 @@ def test_three_regions_survive_kills_and_other_parallelisms(space: MakeSpace) ->
     again = sum(executed.values()) - len(executed)
     assert len(executed) == ROWS
     # At most five subtasks have a request batch in each of their places when the engine is killed.
-    assert again <= kills * 5 * IN_FLIGHT * BATCH_ROWS, f"{again} rows asked again in {kills} kills"
+    assert again <= kills * 5 * CUT_IN_FLIGHT * CUT_BATCH_ROWS, f"{again} rows asked again in {kills} kills"
 
 
 @pytest.mark.parametrize("region", [1, 2])
@@ -174,7 +129,7 @@ def test_going_back_that_was_interrupted_is_carried_out_by_the_next_start(space:
 
 def test_checkpoints_and_journals_of_every_region_can_be_looked_at(space: MakeSpace) -> None:
     """Without `--region` all are listed; one epoch is shown of the region that is named."""
-    workspace = space(JOB, "cut")
+    workspace = space(CUT, "cut")
     write_rows(workspace.input, ROWS)
     workspace.run()
     listed = workspace.in_checkpoints("checkpoints", "list")
@@ -191,7 +146,7 @@ def test_checkpoints_and_journals_of_every_region_can_be_looked_at(space: MakeSp
 
 def test_the_report_counts_regions(space: MakeSpace) -> None:
     """Rows are counted as read once, in the region that reads the source, and as written once."""
-    workspace = space(JOB, "cut")
+    workspace = space(CUT, "cut")
     write_rows(workspace.input, ROWS)
     outcome = workspace.run()
     report = outcome.report

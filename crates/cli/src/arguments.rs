@@ -141,6 +141,9 @@ pub enum SavepointsCommand {
         name: String,
         #[command(flatten)]
         folder: FolderArguments,
+        /// Folder that was given to `run --journal`; needed for jobs with durable steps.
+        #[arg(long, value_name = "DIR")]
+        journal: Option<PathBuf>,
     },
     /// List the savepoints.
     List(FolderArguments),

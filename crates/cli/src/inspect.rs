@@ -113,7 +113,7 @@ pub async fn open(options: &FolderArguments) -> Result<CheckpointFolder, Problem
 }
 
 /// The job that is meant: the one named, or the only one in the folder.
-fn job_name(options: &FolderArguments) -> Result<String, Problem> {
+pub fn job_name(options: &FolderArguments) -> Result<String, Problem> {
     if let Some(job) = &options.job {
         return Ok(job.clone());
     }

@@ -75,7 +75,7 @@ pub async fn run(options: RunArguments) -> Result<ExitCode, Problem> {
 async fn keep(options: &RunArguments, job: &str) -> Result<String, Problem> {
     let Some(name) = &options.savepoint else { return Ok("latest".to_string()) };
     let folder = FolderArguments { checkpoints: options.checkpoints.clone(), job: Some(job.to_string()) };
-    savepoints::create(&folder, name).await?;
+    savepoints::create(&folder, options.journal.as_deref(), name).await?;
     Ok(format!("savepoint:{name}"))
 }
 

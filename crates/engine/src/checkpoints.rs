@@ -10,7 +10,8 @@ use forebay_core::element::Epoch;
 use forebay_inference::journal::Journal;
 use forebay_runtime::attempt::{Checkpoints, Committables, SavedState, SubtaskState};
 use forebay_state::checkpoint::{
-    CheckpointFolder, Committers, ManifestDraft, Published, SinkCommittables, StateEntry, StateFile, SubtaskSnapshot,
+    CheckpointFolder, Committers, ManifestDraft, Published, SinkCommittables, StateEntry, StateFile, StillNeeded,
+    SubtaskSnapshot,
 };
 use forebay_state::edge;
 use futures::future::BoxFuture;
@@ -48,19 +49,19 @@ impl JobCheckpoints {
         self.edges.publish(edge::Published { epoch, state_of: Some(epoch) }).await?;
         // What cannot be removed now is removed after the next checkpoint; that must not fail the job.
         match self.folder.retain(self.keep).await {
-            Ok(Some(oldest)) => self.trim(oldest).await,
+            Ok(Some(needed)) => self.trim(needed).await,
             Ok(None) => {}
             Err(error) => tracing::warn!("old checkpoints stay for now: {}", error.chain()),
         }
         Ok(())
     }
 
-    async fn trim(&self, oldest: Epoch) {
-        if let Err(error) = self.edges.retain(oldest).await {
+    async fn trim(&self, needed: StillNeeded) {
+        if let Err(error) = self.edges.retain(needed.edges).await {
             tracing::warn!("rows of durable edges stay for now: {}", error.chain());
         }
         let Some(journal) = &self.journal else { return };
-        if let Err(error) = journal.trim(oldest).await {
+        if let Err(error) = journal.trim(needed.journal).await {
             tracing::warn!("journal entries stay for now: {}", error.chain());
         }
     }

@@ -4,23 +4,26 @@
 //! The logs outlive the attempts of both sides. One whose write failed is opened again by whichever side restarts first, and
 //! is told again what is known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use forebay_core::Result;
+use forebay_core::disk::Disk;
 use forebay_core::element::Epoch;
 use forebay_core::env::Env;
 use forebay_core::key_group::KeyGroup;
 use forebay_plan::graph::{EdgeKind, JobGraph};
 use forebay_plan::spec::{DurableMode, DurableSpec};
-use forebay_state::checkpoint::Started;
+use forebay_state::checkpoint::{CheckpointFolder, Logs, Savepoint, Started};
 use forebay_state::edge::{
     Claim, EdgeEnds, EdgeLog, EdgeMode, EdgeSettings, PlantedBug, Positions, Published, WriterState,
 };
 
 use crate::outside::Outside;
 use crate::resume::region_name;
+use crate::run::journal_folder;
 
 /// Folder of all logs beside the journal's.
 pub const EDGES_FOLDER: &str = "edges";
@@ -63,6 +66,22 @@ pub(crate) struct RegionEdges {
     region: usize,
     /// How far its readers and writers were at each checkpoint, by edge, until it is no longer the oldest that is kept.
     seen: Arc<Mutex<BTreeMap<Epoch, BTreeMap<String, Positions>>>>,
+}
+
+/// Where the logs of `job` lie, if that is on this machine; arguments as of [`journal_folder`].
+///
+/// # Errors
+/// If the folder cannot be opened.
+pub fn edge_logs(outside: &dyn Outside, checkpoints: &str, journal: Option<&Path>, job: &str) -> Result<Option<Logs>> {
+    match journal_folder(checkpoints, journal, job) {
+        Ok(folder) => Ok(Some(logs(outside.journal_env(&folder)?.disk()))),
+        Err(_) => Ok(None),
+    }
+}
+
+/// The logs on `disk`, the one of the journal's folder.
+fn logs(disk: Arc<dyn Disk>) -> Logs {
+    Logs { disk, folder: EDGES_FOLDER.to_string() }
 }
 
 /// Under which uid the writers of an edge keep their state.
@@ -112,6 +131,29 @@ impl Edges {
             });
         }
         Ok(found)
+    }
+
+    /// Makes the logs what they were when `savepoint` was made, but for those whose writers, by place of their region, are among
+    /// `gone_back`: those have been put back and are written already. Before any log is opened.
+    ///
+    /// # Errors
+    /// `Invalid` if the savepoint has other edges than the job; `Corrupt` if a copy is damaged.
+    pub async fn put_back(
+        &self,
+        savepoint: &Savepoint,
+        folder: &CheckpointFolder,
+        gone_back: impl Fn(usize) -> bool,
+    ) -> Result<()> {
+        let logs = logs(self.env.disk());
+        for ends in self.ends.iter().filter(|ends| !gone_back(ends.producer)) {
+            folder.put_back_log(savepoint, &ends.spec.uid, &logs).await?;
+        }
+        Ok(())
+    }
+
+    /// The uids of all edges.
+    pub fn uids(&self) -> BTreeSet<&str> {
+        self.ends.iter().map(|ends| ends.spec.uid.as_str()).collect()
     }
 
     /// The log of `ends`, open.

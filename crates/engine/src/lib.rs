@@ -37,6 +37,7 @@ mod stream_join;
 pub mod watch;
 mod window;
 
+pub use edges::edge_logs;
 pub use forebay_runtime::coordinator::Stop;
 pub use outside::{Bounds, Local, Outside, Planted};
 pub use prepare::{Prepared, prepare};

@@ -79,37 +79,52 @@ pub(crate) async fn starts(asked: &ResumeJob, folders: &[CheckpointFolder], edge
     let all = |resume| Ok(vec![resume; folders.len()]);
     match asked {
         ResumeJob::Fresh => all(Resume::Fresh),
-        ResumeJob::Latest => latest(folders).await,
+        ResumeJob::Latest => latest(folders, edges).await,
         ResumeJob::Epoch(epoch) if folders.len() == 1 => all(Resume::Epoch(*epoch)),
         ResumeJob::Epoch(epoch) => Err(refused("go on from an older checkpoint")
             .with("epoch", epoch)
             .with("regions", folders.len())
             .source("the regions number their checkpoints apart: say which region, as in `--resume r1=7`")),
         ResumeJob::Regions(epochs) => fitting(epochs, folders, edges).await,
-        ResumeJob::Savepoint(name) => savepoint(name, folders).await,
+        ResumeJob::Savepoint(name) => savepoint(name, folders, edges).await,
     }
 }
 
 /// The newest of each, but for what an earlier start decided and did not come to.
-async fn latest(folders: &[CheckpointFolder]) -> Result<Vec<Resume>> {
+async fn latest(folders: &[CheckpointFolder], edges: &Edges) -> Result<Vec<Resume>> {
     let [first, _, ..] = folders else { return Ok(vec![Resume::Latest; folders.len()]) };
     let undone = first.undone_restore().await?;
-    let start = |place: usize| undone.get(&(place as u32)).map_or(Resume::Latest, |epoch| Resume::Epoch(*epoch));
+    if let Some(name) = &undone.savepoint {
+        let savepoint = first.savepoint(name).await.map_err(|error| {
+            error.with("to do", "an earlier start began to go back to it: go back to another one, if it is gone")
+        })?;
+        edges.put_back(&savepoint, first, |place| !undone.regions.contains_key(&(place as u32))).await?;
+    }
+    let start =
+        |place: usize| undone.regions.get(&(place as u32)).map_or(Resume::Latest, |epoch| Resume::Epoch(*epoch));
     Ok((0..folders.len()).map(start).collect())
 }
 
-async fn savepoint(name: &str, folders: &[CheckpointFolder]) -> Result<Vec<Resume>> {
+/// The epochs of a savepoint. Of several regions: decided for all of them at once, with the logs between them put back.
+async fn savepoint(name: &str, folders: &[CheckpointFolder], edges: &Edges) -> Result<Vec<Resume>> {
     let Some(first) = folders.first() else { return Ok(Vec::new()) };
     let savepoint = first.savepoint(name).await?;
     let epoch = |place: usize| savepoint.regions.get(&(place as u32)).map(|epoch| Resume::Epoch(*epoch));
     let starts: Option<Vec<Resume>> = (0..folders.len()).map(epoch).collect();
-    starts.filter(|starts| starts.len() == savepoint.regions.len()).ok_or_else(|| {
+    let same_edges = savepoint.edges.keys().map(String::as_str).eq(edges.uids());
+    let fits = |starts: &Vec<Resume>| starts.len() == savepoint.regions.len() && same_edges;
+    let starts = starts.filter(fits).ok_or_else(|| {
         refused("go on from savepoint")
             .with("savepoint", name)
             .with("its regions", savepoint.regions.len())
             .with("regions of the job", folders.len())
-            .source("durable steps were added or removed since")
-    })
+            .source("durable steps were added, removed or renamed since")
+    })?;
+    if starts.len() > 1 {
+        first.decide_restore(&savepoint.regions, Some(name)).await?;
+        edges.put_back(&savepoint, first, |_| false).await?;
+    }
+    Ok(starts)
 }
 
 async fn fitting(asked: &BTreeMap<usize, Epoch>, folders: &[CheckpointFolder], edges: &Edges) -> Result<Vec<Resume>> {
@@ -145,7 +160,7 @@ async fn fitting(asked: &BTreeMap<usize, Epoch>, folders: &[CheckpointFolder], e
         Resume::Latest | Resume::Fresh => None,
     });
     if let Some(first) = folders.first() {
-        first.decide_restore(&decided.collect()).await?;
+        first.decide_restore(&decided.collect(), None).await?;
     }
     Ok(starts)
 }

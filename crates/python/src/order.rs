@@ -121,7 +121,8 @@ impl Places {
     /// Keeps the newest checkpoint of the job `job` as `name`; what a resume from it is called.
     pub async fn savepoint(&self, job: &str, machine: &Local, name: &str) -> Result<String, Failure> {
         let folder = CheckpointFolder::new(machine.env(), machine.store(&self.checkpoints)?, job)?;
-        let savepoint = folder.create_savepoint(name).await?;
+        let logs = forebay_engine::edge_logs(machine, &self.checkpoints, self.journal.as_deref(), job)?;
+        let savepoint = folder.create_savepoint(name, logs.as_ref()).await?;
         Ok(format!("savepoint:{}", savepoint.name))
     }
 

@@ -141,6 +141,12 @@ impl Layout {
         Ok(format!("{}/{name}.json", self.savepoints()))
     }
 
+    /// Folder of what the savepoint `name` keeps of the durable edge `edge`; without an edge, of all.
+    pub(super) fn savepoint_logs(&self, name: &str, edge: Option<&str>) -> String {
+        let all = format!("{}/savepoint-edges/{name}", self.job);
+        edge.map_or_else(|| all.clone(), |edge| format!("{all}/{edge}"))
+    }
+
     /// Which region's folder `path` is in.
     pub(super) fn region_of(job: &str, path: &str) -> Option<u32> {
         let (number, _) = path.strip_prefix(job)?.strip_prefix("/region-")?.split_once('/')?;

@@ -6,6 +6,7 @@
 //! JOB/once/NAME                                 values written once, such as the list of splits
 //! JOB/restore/0000000001.json                   a decision to go back to older epochs of several regions
 //! JOB/savepoint/NAME.json                       the epochs of all regions that a user keeps
+//! JOB/savepoint-edges/NAME/UID/00000007-3.fbe   copies of the logs of durable edges as they were then
 //! JOB/region-0/epoch/0000000007.json            epoch record: created once, never changed; names one manifest
 //! JOB/region-0/manifest/0000000007-3-HASH.json  immutable; lists state files and what sinks must commit
 //! JOB/region-0/state/0000000007-3/TASK-SUBTASK-HASH.snap
@@ -42,6 +43,7 @@ pub mod restart;
 mod restore_decision;
 mod retain;
 mod savepoint;
+mod savepoint_logs;
 mod sealed;
 mod snapshot_file;
 
@@ -51,7 +53,10 @@ pub use layout::{Layout, REGION};
 pub use manifest::{Encoded, EpochKind, EpochRecord, FORMAT, Manifest, SinkCommittables, StateFile};
 pub use protocol::{Action, Ending, Event, PlantedBug};
 pub use restart::{Resume, Started};
+pub use restore_decision::Undone;
+pub use retain::StillNeeded;
 pub use savepoint::Savepoint;
+pub use savepoint_logs::{LogFile, Logs};
 pub use snapshot_file::{StateEntry, SubtaskSnapshot, content_hash};
 
 #[cfg(test)]

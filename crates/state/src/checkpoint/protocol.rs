@@ -113,4 +113,6 @@ pub enum PlantedBug {
     TrimMayBuildOn,
     /// Removing old checkpoints does not look at savepoints.
     TrimSavepoints,
+    /// Logs of durable edges are trimmed under a savepoint that still copies them.
+    TrimWhileCopied,
 }

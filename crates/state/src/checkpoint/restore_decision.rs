@@ -3,7 +3,8 @@
 //! Regions claim their epochs apart. A crash between two claims would leave one region gone back and another one not, which has
 //! read what is no longer written: the newest of each would not fit together any more. So the decision is written first, as one
 //! record that is created once. Whoever starts the job later carries out what is left of it: a region whose newest epoch is
-//! still the one of the decision has not gone back yet.
+//! still the one of the decision has not gone back yet. A decision for a savepoint names it, because the logs of durable edges
+//! have to be put back before their writers start.
 
 use std::collections::BTreeMap;
 
@@ -16,14 +17,26 @@ use super::folder::CheckpointFolder;
 use super::layout::number_in;
 use super::sealed::{seal, unseal};
 
-/// Version of the record.
-const FORMAT: u32 = 1;
+/// Version of the record; 1 as long as it names no savepoint.
+const FORMAT: u32 = 2;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Decision {
     format: u32,
     /// By number of the region from 0.
     regions: BTreeMap<u32, GoBack>,
+    /// The savepoint whose logs are put back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    savepoint: Option<String>,
+}
+
+/// What is left of a decision to go back.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Undone {
+    /// The epochs of the regions that have not gone back yet, by number from 0.
+    pub regions: BTreeMap<u32, Epoch>,
+    /// The savepoint that they go back to, if it is one.
+    pub savepoint: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,12 +50,12 @@ struct GoBack {
 // === impl CheckpointFolder ===
 
 impl CheckpointFolder {
-    /// Decides that the regions go on from these epochs, by number of the region. Before any of them restarts; dropped half-way, the decision
-    /// is there or it is not.
+    /// Decides that the regions go on from these epochs, by number of the region, of `savepoint` if they are those of one. Before any of
+    /// them restarts; dropped half-way, the decision is there or it is not.
     ///
     /// # Errors
     /// `Fenced` if somebody else decided at the same time; `Invalid` for a region without an epoch.
-    pub async fn decide_restore(&self, epochs: &BTreeMap<u32, Epoch>) -> Result<()> {
+    pub async fn decide_restore(&self, epochs: &BTreeMap<u32, Epoch>, savepoint: Option<&str>) -> Result<()> {
         let mut regions = BTreeMap::new();
         for (region, from) in epochs {
             let newest = self.newest_of(*region).await?.ok_or_else(|| {
@@ -51,7 +64,9 @@ impl CheckpointFolder {
             regions.insert(*region, GoBack { newest, from: *from });
         }
         let number = self.newest_decision().await?.map_or(1, |(number, _)| number + 1);
-        let bytes = seal(&Decision { format: FORMAT, regions })?;
+        let savepoint = savepoint.map(ToString::to_string);
+        let format = if savepoint.is_some() { FORMAT } else { 1 };
+        let bytes = seal(&Decision { format, regions, savepoint })?;
         match self.records.store.create(&self.records.layout.restore_decision(number), bytes).await? {
             Created::New => Ok(()),
             Created::AlreadyThere => {
@@ -60,12 +75,12 @@ impl CheckpointFolder {
         }
     }
 
-    /// What is left of the newest decision: the epochs of the regions that have not gone back yet.
+    /// What is left of the newest decision.
     ///
     /// # Errors
     /// `Corrupt`, naming the file, if the decision cannot be read; `Invalid` if a newer release wrote it.
-    pub async fn undone_restore(&self) -> Result<BTreeMap<u32, Epoch>> {
-        let mut undone = BTreeMap::new();
+    pub async fn undone_restore(&self) -> Result<Undone> {
+        let mut undone = Undone::default();
         let Some((_, path)) = self.newest_decision().await? else { return Ok(undone) };
         let Some(bytes) = self.records.store.read(&path).await? else { return Ok(undone) };
         let decision: Decision = unseal(&path, &bytes)?;
@@ -77,9 +92,10 @@ impl CheckpointFolder {
         }
         for (region, GoBack { newest, from }) in decision.regions {
             if self.newest_of(region).await? == Some(newest) {
-                undone.insert(region, from);
+                undone.regions.insert(region, from);
             }
         }
+        undone.savepoint = decision.savepoint.filter(|_| !undone.regions.is_empty());
         Ok(undone)
     }
 

@@ -4,6 +4,9 @@
 //! epoch names is never removed, also if it lies in an older epoch's folder, nor is what the next snapshots of the running
 //! attempt may build on: a subtask that has not yet heard of the newest checkpoint builds on one before it. Manifests go last, so that an interrupted call is
 //! finished by the next one; from the first removal on the epochs count as no longer kept. What savepoints name stays.
+//!
+//! Logs of durable edges are held for a savepoint only while it is made: then it has a copy, and a log that could not be trimmed
+//! would be full some day.
 
 use std::collections::BTreeSet;
 
@@ -17,20 +20,30 @@ use super::protocol::PlantedBug;
 use super::records::Retained;
 use super::sealed::seal;
 
+/// The oldest checkpoints that anything kept may still ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StillNeeded {
+    /// Of the journal: savepoints count.
+    pub journal: Epoch,
+    /// Of the logs of durable edges: savepoints count until they are complete.
+    pub edges: Epoch,
+}
+
 // === impl CheckpointFolder ===
 
 impl CheckpointFolder {
     /// Removes manifests and state older than the newest `keep` checkpoints (at least 1), but for what savepoints name. Answers the
-    /// oldest checkpoint whose state a kept epoch holds: nothing before it will be asked for again. `None` while there are not yet `keep`
-    /// checkpoints: everything may be.
+    /// oldest checkpoints whose state a kept epoch holds: nothing before them will be asked for again. `None` while there are not yet
+    /// `keep` checkpoints: everything may be.
     ///
     /// # Errors
     /// `Corrupt` if an epoch that is to be kept cannot be read: nothing is removed then. Whatever the store fails with.
-    pub async fn retain(&self, keep: usize) -> Result<Option<Epoch>> {
+    pub async fn retain(&self, keep: usize) -> Result<Option<StillNeeded>> {
         let Some(kept) = self.newest_checkpoints(keep.max(1)).await? else { return Ok(None) };
         let Some(oldest) = kept.iter().map(|manifest| manifest.epoch).min() else { return Ok(None) };
         let pinned = self.pinned_before(oldest).await?;
         let pins = pinned.iter().map(|(_, manifest)| manifest);
+        let copied = self.copied_from().await?;
         let build_on = if self.bug == Some(PlantedBug::TrimMayBuildOn) { Vec::new() } else { self.may_build_on() };
         let keeps_earlier = self.bug != Some(PlantedBug::TrimBuiltOn);
         let needed = || kept.iter().chain(pins.clone());
@@ -45,7 +58,19 @@ impl CheckpointFolder {
         self.remove_older(&layout.states(), oldest, &named).await?;
         self.remove_older(&layout.committed_markers(), oldest, &named).await?;
         self.remove_older(&layout.manifests(), oldest, &named).await?;
-        Ok(needed().filter_map(|manifest| manifest.state_of).min())
+        let logged = kept.iter().chain(pins.clone().filter(|manifest| copied.contains(&manifest.epoch)));
+        let (journal, edges) = (oldest_state(needed()), oldest_state(logged));
+        Ok(journal.map(|journal| StillNeeded { journal, edges: edges.unwrap_or(journal) }))
+    }
+
+    /// The epochs of savepoints that may still be copying logs.
+    async fn copied_from(&self) -> Result<BTreeSet<Epoch>> {
+        if self.bug == Some(PlantedBug::TrimWhileCopied) {
+            return Ok(BTreeSet::new());
+        }
+        let (savepoints, region) = (self.records.savepoints().await?, self.records.layout.number());
+        let unfinished = savepoints.iter().filter(|savepoint| !savepoint.complete);
+        Ok(unfinished.filter_map(|savepoint| savepoint.regions.get(&region).copied()).collect())
     }
 
     /// The epochs before `oldest` that savepoints name: path and content of each one's manifest.
@@ -84,4 +109,9 @@ impl CheckpointFolder {
         }
         Ok(())
     }
+}
+
+/// The oldest checkpoint whose state one of `manifests` holds.
+fn oldest_state<'a>(manifests: impl Iterator<Item = &'a Manifest>) -> Option<Epoch> {
+    manifests.filter_map(|manifest| manifest.state_of).min()
 }

@@ -1,14 +1,14 @@
 //! Savepoints: checkpoints that a user keeps under a name, until the user removes them.
 //!
-//! A savepoint copies nothing. It is one record that names the newest epoch of every region; what these epochs need is kept
-//! however old it is, in the checkpoint folder, the journal and the durable edges, as long as the record exists.
+//! A savepoint is one record that names the newest epoch of every region; what these epochs need is kept however old it is, in the
+//! checkpoint folder and the journal, as long as the record exists. Only the logs of durable edges are copied (`savepoint_logs.rs`): one
+//! that could not be trimmed would be full some day.
 //!
 //! **Against retention.** Removal of old checkpoints reads the savepoints after it has seen the newest epoch, and a savepoint is
 //! written before it is checked that the epochs it names are still the newest: whichever comes first, the other sees it.
 //! **Against crashes.** The record is written as incomplete, checked, and then marked complete. One that a crash left
 //! incomplete keeps what it names, is shown as such, is refused by a restore, and can be removed.
-//! **Several regions** have durable edges between them, which cannot be trimmed behind a savepoint as their logs are today, and a
-//! full log stops the job: a savepoint of such a job is refused.
+//! **Several regions** go back together, and their logs with them, by one decision (`restore_decision.rs`).
 
 use std::collections::BTreeMap;
 
@@ -20,10 +20,11 @@ use serde::{Deserialize, Serialize};
 use super::folder::CheckpointFolder;
 use super::layout::Layout;
 use super::records::Records;
+use super::savepoint_logs::{LogFile, Logs};
 use super::sealed::{seal, unseal};
 
-/// Version of the record.
-const FORMAT: u32 = 1;
+/// Version of the record; 1 of a job without durable edges.
+const FORMAT: u32 = 2;
 /// How often the newest epochs are looked at before a job that checkpoints faster than the store answers is given up on.
 const TRIES_MAX: usize = 20;
 
@@ -38,6 +39,9 @@ pub struct Savepoint {
     pub created_wall_micros: i64,
     /// The epoch that each region goes on from, by number of the region from 0.
     pub regions: BTreeMap<u32, Epoch>,
+    /// The copied files of each durable edge's log, oldest first, by the edge's uid.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub edges: BTreeMap<String, Vec<LogFile>>,
     /// False until it was checked that nothing of it is missing.
     pub complete: bool,
 }
@@ -45,25 +49,36 @@ pub struct Savepoint {
 // === impl CheckpointFolder ===
 
 impl CheckpointFolder {
-    /// Keeps the newest checkpoint as `name`. The job may be running or not. Dropped half-way, it leaves at most an incomplete one.
+    /// Keeps the newest checkpoint as `name`. The job may be running or not; `logs` are needed and read if it has several regions. Dropped half-way, it
+    /// leaves at most an incomplete one, which keeps logs from being trimmed until it is removed.
     ///
     /// # Errors
-    /// `Invalid` if a savepoint of that name exists, if the name cannot be a file's, if the job has no checkpoint yet or
-    /// several regions; `Corrupt` if the newest checkpoint cannot be read; `Unavailable` if checkpoints follow each other so fast
-    /// that none could be kept.
-    pub async fn create_savepoint(&self, name: &str) -> Result<Savepoint> {
+    /// `Invalid` if a savepoint of that name exists, if the name cannot be a file's, if a region has no checkpoint yet, or if the logs of
+    /// several regions are not there; `Corrupt` if the newest checkpoint or a log cannot be read; `Unavailable` if checkpoints follow each
+    /// other so fast that none could be kept.
+    pub async fn create_savepoint(&self, name: &str, logs: Option<&Logs>) -> Result<Savepoint> {
         let path = self.records.layout.savepoint(name)?;
         for _ in 0..TRIES_MAX {
             let regions = self.newest_of_each_region(name).await?;
-            let created_wall_micros = self.env.wall_micros();
-            let begun =
-                Savepoint { format: FORMAT, name: name.to_string(), created_wall_micros, regions, complete: false };
+            let begun = Savepoint {
+                format: 1,
+                name: name.to_string(),
+                created_wall_micros: self.env.wall_micros(),
+                regions,
+                edges: BTreeMap::new(),
+                complete: false,
+            };
             if self.records.store.create(&path, seal(&begun)?).await? != Created::New {
                 return Err(failed("create savepoint", Kind::Invalid, name)
                     .source("there is one of this name: choose another, or remove it first"));
             }
             if self.newest_of_each_region(name).await? == begun.regions {
-                return self.complete(begun, &path).await;
+                let complete = self.completed(begun, logs).await;
+                return match &complete {
+                    Ok(complete) => self.records.store.put(&path, seal(complete)?).await,
+                    Err(_) => self.remove_savepoint(name).await,
+                }
+                .and(complete);
             }
             self.records.store.delete(&path).await?;
         }
@@ -71,37 +86,35 @@ impl CheckpointFolder {
             .source("the job took another checkpoint each time: try again, or lengthen its checkpoint_interval"))
     }
 
-    /// The epochs that `begun` names are kept by now, so they can be read.
-    async fn complete(&self, begun: Savepoint, path: &str) -> Result<Savepoint> {
+    /// The savepoint with all that belongs to it. The epochs that `begun` names are kept by now, so they can be read.
+    async fn completed(&self, begun: Savepoint, logs: Option<&Logs>) -> Result<Savepoint> {
         for (region, epoch) in &begun.regions {
             let folder = self.clone().of_region(*region);
             if folder.records.epoch(*epoch).await?.state_of.is_none() {
-                self.records.store.delete(path).await?;
                 return Err(no_checkpoint(&begun.name, *region));
             }
             let problems = folder.verify(Some(*epoch)).await?;
             if let Some(problem) = problems.first() {
-                self.records.store.delete(path).await?;
                 return Err(failed("create savepoint", Kind::Corrupt, &begun.name)
                     .with("region", format!("r{}", region + 1))
                     .with("file", &problem.path)
                     .source(problem.what.clone()));
             }
         }
-        let complete = Savepoint { complete: true, ..begun };
-        self.records.store.put(path, seal(&complete)?).await?;
-        Ok(complete)
+        if begun.regions.len() < 2 {
+            return Ok(Savepoint { complete: true, ..begun });
+        }
+        let logs = logs.ok_or_else(|| {
+            failed("create savepoint", Kind::Invalid, &begun.name)
+                .source("the job has durable steps, whose logs lie beside the journal: pass `--journal DIR`")
+        })?;
+        let edges = self.copy_logs(&begun.name, logs).await?;
+        Ok(Savepoint { format: FORMAT, edges, complete: true, ..begun })
     }
 
     async fn newest_of_each_region(&self, name: &str) -> Result<BTreeMap<u32, Epoch>> {
         let mut newest = BTreeMap::new();
-        let regions = self.regions().await?;
-        if regions.len() > 1 {
-            return Err(failed("create savepoint", Kind::Invalid, name).with("regions", regions.len()).source(
-                "a job with durable steps cannot have one yet: drain it, and keep a copy of its checkpoint folder",
-            ));
-        }
-        for region in regions {
+        for region in self.regions().await? {
             let folder = self.clone().of_region(region);
             let epoch = folder.records.epochs().await?.last().copied();
             newest.insert(region, epoch.ok_or_else(|| no_checkpoint(name, region))?);
@@ -164,7 +177,8 @@ impl CheckpointFolder {
         if self.records.store.read(&path).await?.is_none() {
             return Err(failed("remove savepoint", Kind::Invalid, name).source("there is none of this name"));
         }
-        self.records.store.delete(&path).await
+        self.records.store.delete(&path).await?;
+        self.remove_logs(name).await
     }
 }
 

@@ -41,6 +41,7 @@ mod replay;
 mod restore;
 mod segment;
 mod settings;
+mod sound;
 mod writer;
 
 pub use self::core::{EdgeCore, Place, Record};
@@ -54,6 +55,7 @@ pub use record::Span;
 pub use replay::{Found, Replay};
 pub use restore::{Candidate, EdgeEnds, consistent_restore};
 pub use settings::EdgeSettings;
+pub(crate) use sound::Sound;
 pub use writer::{EdgeWriter, Grouping, by_key, by_row};
 
 #[cfg(test)]

@@ -56,24 +56,9 @@ pub struct Replay<'a> {
 impl<'a> Replay<'a> {
     /// A reading of the folder that holds files called `names`.
     pub fn new(settings: &'a CoreSettings, names: impl IntoIterator<Item = String>) -> Self {
-        let mut files: Vec<(u32, u64, String)> = names
-            .into_iter()
-            .filter_map(|name| parse_name(&name).map(|(number, attempt)| (number, attempt, name)))
-            .collect();
-        files.sort_by_key(|(number, attempt, _)| (*number, std::cmp::Reverse(*attempt)));
-        let mut found = Found { number_max: files.last().map_or(0, |(number, ..)| *number), ..Found::default() };
-        let mut last = (0, 0);
-        // A fenced attempt may have gone on writing: such a segment repeats a number or comes after a newer attempt's.
-        files.retain(|(number, attempt, name)| {
-            let stale = *number == last.0 || *attempt < last.1;
-            if stale {
-                found.stale.push(name.clone());
-            } else {
-                last = (*number, *attempt);
-            }
-            !stale
-        });
+        let (mut files, stale, number_max) = in_order(names);
         files.reverse();
+        let found = Found { number_max, stale, ..Found::default() };
         Self { settings, found, files, held: None, skipped: None }
     }
 
@@ -217,6 +202,26 @@ impl Found {
         }
         self.records.retain(|record| Some(record.epoch) <= base);
     }
+}
+
+/// The files of a log, oldest first, those of fenced attempts, and the highest number of any.
+pub(super) fn in_order(names: impl IntoIterator<Item = String>) -> (Vec<(u32, u64, String)>, Vec<String>, u32) {
+    let numbered = |name: String| parse_name(&name).map(|(number, attempt)| (number, attempt, name));
+    let mut files: Vec<_> = names.into_iter().filter_map(numbered).collect();
+    files.sort_by_key(|(number, attempt, _)| (*number, std::cmp::Reverse(*attempt)));
+    let number_max = files.last().map_or(0, |(number, ..)| *number);
+    let (mut stale, mut last) = (Vec::new(), (0, 0));
+    // A fenced attempt may have gone on writing: such a segment repeats a number or comes after a newer attempt's.
+    files.retain(|(number, attempt, name)| {
+        let is_stale = *number == last.0 || *attempt < last.1;
+        if is_stale {
+            stale.push(name.clone());
+        } else {
+            last = (*number, *attempt);
+        }
+        !is_stale
+    });
+    (files, stale, number_max)
 }
 
 pub(super) fn corrupt(file: &str, place: u64, reason: &str) -> Error {

@@ -7,6 +7,7 @@ use futures::FutureExt;
 
 use super::crash::StoppingStore;
 use super::*;
+use crate::checkpoint::Undone;
 
 const REGIONS: u32 = 2;
 
@@ -25,7 +26,7 @@ async fn publish(folder: &CheckpointFolder, epochs: u64) {
 
 /// Both regions go back to epoch 2, in their order.
 async fn go_back(process: &Process) -> Result<()> {
-    process.folder.decide_restore(&(0..REGIONS).map(|region| (region, Epoch(2))).collect()).await?;
+    process.folder.decide_restore(&(0..REGIONS).map(|region| (region, Epoch(2))).collect(), None).await?;
     for number in 0..REGIONS {
         region(process, number).restart(Resume::Epoch(Epoch(2)), &Committers::new()).await?;
     }
@@ -37,11 +38,11 @@ async fn start_latest(process: &Process) -> Vec<u64> {
     let undone = process.folder.undone_restore().await.unwrap();
     let mut states = Vec::new();
     for number in 0..REGIONS {
-        let resume = undone.get(&number).map_or(Resume::Latest, |epoch| Resume::Epoch(*epoch));
+        let resume = undone.regions.get(&number).map_or(Resume::Latest, |epoch| Resume::Epoch(*epoch));
         let started = region(process, number).restart(resume, &Committers::new()).await.unwrap();
         states.push(started.restored.unwrap().state_of.unwrap().0);
     }
-    assert_eq!(process.folder.undone_restore().await.unwrap(), BTreeMap::new(), "all of it is carried out");
+    assert_eq!(process.folder.undone_restore().await.unwrap().regions, BTreeMap::new(), "all of it is carried out");
     states
 }
 
@@ -76,10 +77,29 @@ fn a_decision_counts_until_the_regions_went_on() {
     block_on(async {
         publish(&region(&process, 0), 3).await;
         publish(&region(&process, 1), 3).await;
-        assert_eq!(process.folder.undone_restore().await.unwrap(), BTreeMap::new());
+        assert_eq!(process.folder.undone_restore().await.unwrap().regions, BTreeMap::new());
         go_back(&process).await.unwrap();
-        assert_eq!(process.folder.undone_restore().await.unwrap(), BTreeMap::new());
-        let error = process.folder.decide_restore(&[(7, Epoch(1))].into()).await.unwrap_err();
+        assert_eq!(process.folder.undone_restore().await.unwrap().regions, BTreeMap::new());
+        let error = process.folder.decide_restore(&[(7, Epoch(1))].into(), None).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid);
+    });
+}
+
+#[test]
+fn a_decision_for_a_savepoint_names_it_until_all_regions_went_on() {
+    let process = Process::new(&MemoryDisk::new(), 1);
+    block_on(async {
+        publish(&region(&process, 0), 3).await;
+        publish(&region(&process, 1), 3).await;
+        process.folder.decide_restore(&[(0, Epoch(2)), (1, Epoch(3))].into(), Some("before")).await.unwrap();
+        let undone = |regions: &[(u32, u64)], savepoint: Option<&str>| Undone {
+            regions: regions.iter().map(|(region, epoch)| (*region, Epoch(*epoch))).collect(),
+            savepoint: savepoint.map(ToString::to_string),
+        };
+        assert_eq!(process.folder.undone_restore().await.unwrap(), undone(&[(0, 2), (1, 3)], Some("before")));
+        region(&process, 0).restart(Resume::Epoch(Epoch(2)), &Committers::new()).await.unwrap();
+        assert_eq!(process.folder.undone_restore().await.unwrap(), undone(&[(1, 3)], Some("before")));
+        region(&process, 1).restart(Resume::Epoch(Epoch(3)), &Committers::new()).await.unwrap();
+        assert_eq!(process.folder.undone_restore().await.unwrap(), undone(&[], None));
     });
 }

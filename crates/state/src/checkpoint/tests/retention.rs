@@ -1,9 +1,15 @@
 //! What `retain` gives up and what it never does.
 
 use super::*;
+use crate::checkpoint::StillNeeded;
 
 fn files_below(disk: &MemoryDisk, folder: &str) -> usize {
     disk.paths().iter().filter(|path| path.starts_with(folder)).count()
+}
+
+/// Everything is needed from `epoch` on.
+fn from(epoch: u64) -> Option<StillNeeded> {
+    Some(StillNeeded { journal: Epoch(epoch), edges: Epoch(epoch) })
 }
 
 #[test]
@@ -15,9 +21,8 @@ fn the_newest_checkpoints_stay_restorable_and_the_folder_bounded() {
         let mut epoch = started.next_epoch;
         for count in 0..10 {
             epoch = process.epoch(&started, epoch, count).await.unwrap();
-            let oldest = process.folder.retain(3).await.unwrap();
-            let expected = if count < 2 { None } else { Some(Epoch(count)) };
-            assert_eq!(oldest, expected, "{count}");
+            let needed = process.folder.retain(3).await.unwrap();
+            assert_eq!(needed, if count < 2 { None } else { from(count) }, "{count}");
             assert_eq!(process.folder.verify(None).await.unwrap(), []);
         }
         assert_eq!(files_below(&disk, "job/region-0/state"), 3);
@@ -39,7 +44,7 @@ fn keep_zero_keeps_the_newest() {
     block_on(async {
         let started = process.restart(Resume::Fresh).await.unwrap();
         process.epoch(&started, Epoch(2), 0).await.unwrap();
-        assert_eq!(process.folder.retain(0).await.unwrap(), Some(Epoch(2)));
+        assert_eq!(process.folder.retain(0).await.unwrap(), from(2));
         let started = process.restart(Resume::Latest).await.unwrap();
         assert_eq!(process.count(&started).await.unwrap(), 1);
     });
@@ -58,7 +63,7 @@ fn claims_keep_the_state_that_they_name() {
         for _ in 0..5 {
             process.restart(Resume::Epoch(Epoch(2))).await.unwrap();
         }
-        assert_eq!(process.folder.retain(1).await.unwrap(), Some(Epoch(2)), "the claims still need epoch 2");
+        assert_eq!(process.folder.retain(1).await.unwrap(), from(2), "the claims still need epoch 2");
         assert_eq!(process.folder.verify(None).await.unwrap(), []);
         let started = process.restart(Resume::Latest).await.unwrap();
         assert_eq!(process.count(&started).await.unwrap(), 1);

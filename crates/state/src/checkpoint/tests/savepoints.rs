@@ -4,7 +4,7 @@ use futures::FutureExt;
 
 use super::crash::StoppingStore;
 use super::*;
-use crate::checkpoint::PlantedBug;
+use crate::checkpoint::{PlantedBug, StillNeeded};
 
 /// A job that has published this many checkpoints, with no more than one kept, and a savepoint after the second.
 async fn with_savepoint(process: &Process, checkpoints: u64) -> Started {
@@ -13,7 +13,7 @@ async fn with_savepoint(process: &Process, checkpoints: u64) -> Started {
         process.epoch(&started, Epoch(count + 2), count).await.unwrap();
         process.folder.retain(1).await.unwrap();
         if count == 1 {
-            let savepoint = process.folder.create_savepoint("before-upgrade").await.unwrap();
+            let savepoint = process.folder.create_savepoint("before-upgrade", None).await.unwrap();
             assert_eq!(savepoint.regions, [(0, Epoch(3))].into());
         }
     }
@@ -39,11 +39,33 @@ fn nothing_that_a_savepoint_may_ask_for_is_said_to_be_free() {
     let process = Process::new(&MemoryDisk::new(), 1);
     block_on(async {
         with_savepoint(&process, 10).await;
-        assert_eq!(process.folder.retain(1).await.unwrap(), Some(Epoch(3)));
+        let needed = |journal, edges| Some(StillNeeded { journal: Epoch(journal), edges: Epoch(edges) });
+        assert_eq!(process.folder.retain(1).await.unwrap(), needed(3, 11), "logs have been copied");
         process.folder.remove_savepoint("before-upgrade").await.unwrap();
-        assert_eq!(process.folder.retain(1).await.unwrap(), Some(Epoch(11)));
+        assert_eq!(process.folder.retain(1).await.unwrap(), needed(11, 11));
         assert_eq!(process.restart(Resume::Epoch(Epoch(3))).await.unwrap_err().kind(), Kind::Invalid);
     });
+}
+
+/// What is held after `checkpoints` for a savepoint of the third epoch that is still being made.
+fn held_while_copied(bug: Option<PlantedBug>) -> StillNeeded {
+    let mut process = Process::new(&MemoryDisk::new(), 1);
+    process.folder = process.folder.clone().with_bug(bug);
+    block_on(async {
+        with_savepoint(&process, 3).await;
+        let made = process.folder.savepoint("before-upgrade").await.unwrap();
+        let path = process.folder.records.layout.savepoint("before-upgrade").unwrap();
+        let half = crate::checkpoint::Savepoint { complete: false, ..made };
+        process.store.put(&path, crate::checkpoint::sealed::seal(&half).unwrap()).await.unwrap();
+        process.folder.retain(1).await.unwrap().unwrap()
+    })
+}
+
+#[test]
+fn logs_are_held_while_they_are_copied() {
+    let held = StillNeeded { journal: Epoch(3), edges: Epoch(3) };
+    assert_eq!(held_while_copied(None), held);
+    assert_ne!(held_while_copied(Some(PlantedBug::TrimWhileCopied)), held, "the planted bug is not seen");
 }
 
 #[test]
@@ -62,7 +84,7 @@ fn names_are_taken_once_and_found_again() {
     let process = Process::new(&MemoryDisk::new(), 1);
     block_on(async {
         with_savepoint(&process, 3).await;
-        let error = process.folder.create_savepoint("before-upgrade").await.unwrap_err();
+        let error = process.folder.create_savepoint("before-upgrade", None).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid);
         let error = process.folder.savepoint("other").await.unwrap_err();
         assert!(error.to_string().contains("savepoints=before-upgrade"), "{error}");
@@ -72,17 +94,17 @@ fn names_are_taken_once_and_found_again() {
 }
 
 #[test]
-fn a_job_without_a_checkpoint_or_with_several_regions_has_no_savepoint() {
+fn a_region_without_a_checkpoint_has_no_savepoint() {
     let process = Process::new(&MemoryDisk::new(), 1);
     block_on(async {
-        assert_eq!(process.folder.create_savepoint("early").await.unwrap_err().kind(), Kind::Invalid);
+        assert_eq!(process.folder.create_savepoint("early", None).await.unwrap_err().kind(), Kind::Invalid);
         let started = process.restart(Resume::Fresh).await.unwrap();
-        let error = process.folder.create_savepoint("early").await.unwrap_err();
+        let error = process.folder.create_savepoint("early", None).await.unwrap_err();
         assert!(error.chain().contains("after its first"), "{}", error.chain());
         process.epoch(&started, Epoch(2), 0).await.unwrap();
         process.folder.clone().of_region(1).restart(Resume::Fresh, &Committers::new()).await.unwrap();
-        let error = process.folder.create_savepoint("cut").await.unwrap_err();
-        assert!(error.chain().contains("durable steps"), "{}", error.chain());
+        let error = process.folder.create_savepoint("cut", None).await.unwrap_err();
+        assert!(error.chain().contains("region=r2"), "{}", error.chain());
         assert_eq!(process.folder.savepoints().await.unwrap(), []);
     });
 }
@@ -100,6 +122,7 @@ fn a_crash_while_one_is_made_leaves_a_savepoint_that_is_refused_and_can_be_remov
             name: "half".to_string(),
             created_wall_micros: 0,
             regions: [(0, Epoch(2))].into(),
+            edges: BTreeMap::new(),
             complete: false,
         };
         process.store.put(&path, crate::checkpoint::sealed::seal(&half).unwrap()).await.unwrap();
@@ -153,7 +176,7 @@ fn a_savepoint_is_whole_at_whatever_moment_checkpoints_come() {
         let finished = block_on(async {
             let started = job.restart(Resume::Fresh).await.unwrap();
             job.epoch(&started, Epoch(2), 0).await.unwrap();
-            let mut made = Box::pin(maker.folder.create_savepoint("now"));
+            let mut made = Box::pin(maker.folder.create_savepoint("now", None));
             // As far as it comes with so many calls; then two checkpoints come, and only the newest is kept.
             let early = made.as_mut().now_or_never();
             for count in 1..3 {

@@ -12,7 +12,7 @@ const BATCH: i64 = 4;
 const SEEDS: u64 = 6;
 
 /// A disk whose process stops for good after some calls: later calls never answer and do nothing.
-struct StoppingDisk {
+pub(super) struct StoppingDisk {
     inner: MemoryDisk,
     calls_left: AtomicUsize,
 }
@@ -30,6 +30,11 @@ struct Outside {
 // === impl StoppingDisk ===
 
 impl StoppingDisk {
+    /// `disk`, with this many calls.
+    pub(super) fn new(disk: &MemoryDisk, calls: usize) -> Self {
+        Self { inner: disk.clone(), calls_left: AtomicUsize::new(calls) }
+    }
+
     fn call<T: Send + 'static>(&self, call: impl FnOnce() -> BoxFuture<'static, T>) -> BoxFuture<'static, T> {
         let left = self.calls_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         if left.is_ok() { call() } else { Box::pin(pending()) }

@@ -5,6 +5,7 @@ mod damage;
 mod flow;
 mod kept;
 mod limits;
+mod savepoint;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
