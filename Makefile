@@ -29,5 +29,5 @@ bench: ## run benchmarks/*/run.py
 lint: ## formats, types, tidy, licences, clippy
 	@. scripts/env.sh && cargo xtask lint
 
-docs: ## build the API pages and check links
+docs: ## build the site and the API pages, check links
 	@. scripts/env.sh && cargo xtask docs

@@ -16,15 +16,16 @@ PAGE: Final = PACKAGE.parent / "docs/guide/python-api.md"
 HEAD: Final = """# Python, name by name
 
 Made of the docstrings by `UPDATE=1 python -m pytest python/tests/test_api_reference.py`. How they belong together is in
-[the guide](python.md), what options mean in [the reference](../reference/job-file.md).
+[the guide](python.md), what options mean in [the reference](../reference/job-file.md), what each error asks of you on
+[its page](../reference/errors.md).
 """
 SECTIONS: Final[dict[str, list[Any]]] = {
     "Sources": [fb.read_parquet, fb.read_jsonl, fb.read_csv, fb.read_images, fb.table, fb.sql],
     "Frames": [fb.DataFrame, fb.Grouped],
     "Expressions": [fb.col, fb.lit, fb.expr, fb.function, fb.count, fb.Expression],
-    "`Expression.str`": [namespaces.TextFunctions],
-    "`Expression.dt`": [namespaces.DateTimeFunctions],
-    "`Expression.image`": [namespaces.ImageFunctions],
+    "Texts: `Expression.str`": [namespaces.TextFunctions],
+    "Dates and times: `Expression.dt`": [namespaces.DateTimeFunctions],
+    "Images: `Expression.image`": [namespaces.ImageFunctions],
     "Functions": [fb.func, fb.cls, fb.method, fb.Tensor, fb.empty],
     "Models": [fb.Model, fb.ai.predict, fb.ai.prompt, fb.ai.embed_text, fb.ai.classify_text],
     "Jobs and results": [fb.Job, fb.Run, fb.Report, fb.Result, fb.DeadLetterWarning],
@@ -41,14 +42,15 @@ SECTIONS: Final[dict[str, list[Any]]] = {
 
 
 def described(thing: Any) -> str:
-    """The docstring's text without its examples, in one paragraph each."""
+    """The docstring: prose, lists, and examples, which `test_examples.py` runs."""
     text = inspect.getdoc(thing) or ""
-    kept = re.split(r"^>>>", text, maxsplit=1, flags=re.MULTILINE)[0].strip()
-    return "\n\n".join(_paragraph(each) for each in kept.split("\n\n"))
+    return "\n\n".join(_paragraph(each) for each in re.split(r"\n{2,}", text.strip()))
 
 
 def _paragraph(text: str) -> str:
-    """Wrapped prose as one line; a list of `Shape:` and the like as a list."""
+    """Wrapped prose as one line; a list of `Shape:` and the like as a list; an example as such."""
+    if text.startswith(">>>"):
+        return f"```pycon\n{text}\n```"
     if re.match(r"(Shape|Nulls|Raises):", text):
         return "\n".join(f"- {line}" for line in text.splitlines())
     return " ".join(text.split())
@@ -73,24 +75,31 @@ def members(thing: type) -> Iterator[tuple[str, Any]]:
             yield name, member
 
 
-def entry(thing: Any) -> Iterator[str]:
-    """One name, with what belongs to it."""
+def called(thing: Any) -> str:
+    """What users call it behind `fb.`."""
     name = getattr(thing, "__name__", None) or {id(fb.func): "func", id(fb.method): "method"}[id(thing)]
-    if isinstance(thing, type) and issubclass(thing, Exception):
-        yield f"**`{name}`** {described(thing)}\n"
-        return
-    yield f"### {name}\n"
+    module = str(getattr(thing, "__module__", "")).removeprefix("forebay.")
+    return f"{module}.{name}" if module in ("ai", "errors", "testing") else str(name)
+
+
+def entry(title: str, thing: Any) -> Iterator[str]:
+    """One name with a heading, and each that belongs to it with one of its own, so that links lead to every name."""
+    name = called(thing)
+    namespace = title.split("`")[1] if "`" in title else None
+    if namespace is None:
+        yield f"### {name}\n"
     if not isinstance(thing, type):
         yield f"{signature(name, thing)}\n"
     yield f"{described(thing)}\n"
-    if isinstance(thing, type):
+    if isinstance(thing, type) and not issubclass(thing, BaseException):
         for each, member in members(thing):
-            lines = described(member).split("\n\n")
-            yield f"- {signature(each, member)}: {lines[0]}"
-            yield from (f"  {line}" for paragraph in lines[1:] for line in paragraph.splitlines())
-        yield ""
+            yield f"### {namespace}.{each}\n" if namespace else f"#### {name}.{each}\n"
+            yield f"{signature(each, member)}\n"
+            yield f"{described(member)}\n"
     elif name in ("func", "method"):
-        yield f"- {signature(f'{name}.batch', thing.batch)}: {described(thing.batch)}\n"
+        yield f"#### {name}.batch\n"
+        yield f"{signature('batch', thing.batch)}\n"
+        yield f"{described(thing.batch)}\n"
 
 
 def page() -> str:
@@ -98,7 +107,7 @@ def page() -> str:
     lines = [HEAD]
     for title, things in SECTIONS.items():
         lines.append(f"## {title}\n")
-        lines.extend(line for thing in things for line in entry(thing))
+        lines.extend(line for thing in things for line in entry(title, thing))
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip() + "\n"
 
 

@@ -1,4 +1,4 @@
-"""The guide runs as written, and prints what it says."""
+"""Pages with Python run as written, and print what they say."""
 
 from __future__ import annotations
 
@@ -7,17 +7,29 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Final
+
+import pytest
 
 from worker_process import HANG_SECONDS, PACKAGE
 
-GUIDE = PACKAGE.parent / "docs/guide/python.md"
-BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
-MARK = "=== next block ==="
+DOCS: Final = PACKAGE.parent / "docs"
+# Each runs in a folder of its own; pages of one line go on where the one before left off.
+PAGES: Final = [
+    ["guide/quickstart.md", "guide/python.md"],
+    ["guide/failures.md"],
+    ["reference/errors.md"],
+]
+# Python in these is shown, and runs elsewhere or not at all: it reads what a job of the page would have written.
+SHOWN: Final = {"index.md", "reference/formats/parquet.md"}
+BLOCK: Final = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
+MARK: Final = "=== next block ==="
 
 
-def test_the_guide_runs_and_prints_what_it_says(tmp_path: Path) -> None:
-    blocks = BLOCK.findall(GUIDE.read_text())
-    script = tmp_path / "guide.py"
+@pytest.mark.parametrize("pages", PAGES, ids=lambda pages: pages[-1])
+def test_the_pages_run_and_print_what_they_say(pages: list[str], tmp_path: Path) -> None:
+    blocks = [block for page in pages for block in BLOCK.findall((DOCS / page).read_text())]
+    script = tmp_path / "page.py"
     script.write_text(f'\nprint("{MARK}")\n'.join(code for code, _ in blocks))
     environment = os.environ | {"PYTHONPATH": str(PACKAGE)}
     done = subprocess.run(
@@ -32,3 +44,8 @@ def test_the_guide_runs_and_prints_what_it_says(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     printed = [part.lstrip("\n") for part in done.stdout.split(f"{MARK}\n")]
     assert printed == [shown for _, shown in blocks]
+
+
+def test_every_page_with_python_runs() -> None:
+    pages = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md") if BLOCK.search(page.read_text())}
+    assert pages == {page for pages in PAGES for page in pages} | SHOWN

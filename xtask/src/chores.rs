@@ -6,12 +6,13 @@
 use std::path::{Path, PathBuf};
 
 use crate::steps::{Action, Step};
-use crate::{cache, python, tidy};
+use crate::{cache, python, site, tidy};
 
 /// Everything that CI runs.
 pub fn ci(root: &Path) -> Vec<Step> {
     let mut steps = vec![Step::run("setup", root.join("scripts/setup.sh"), "")];
     steps.extend(at_once());
+    steps.push(pages());
     steps.extend(supply_chain(root));
     steps.push(Step::run("build", "cargo", "build --workspace --all-targets"));
     steps.push(Step::call("python package", python::place));
@@ -33,9 +34,10 @@ pub fn lint(root: &Path) -> Vec<Step> {
     steps
 }
 
-/// The API pages and the links of all pages.
-pub fn docs() -> Vec<Step> {
-    vec![Step::call("links", tidy::run_links), api_pages()]
+/// The links of all pages, the site, and the API pages.
+pub fn docs(root: &Path) -> Vec<Step> {
+    let setup = Step::run("setup", root.join("scripts/setup.sh"), "");
+    vec![setup, Step::call("links", tidy::run_links), pages(), api_pages()]
 }
 
 /// Every benchmark, one after another, in the order of their names.
@@ -76,6 +78,11 @@ fn supply_chain(root: &Path) -> Vec<Step> {
 
 fn clippy() -> Step {
     Step::run("clippy", "cargo", "clippy --workspace --all-targets -- -D warnings")
+}
+
+/// The pages of `docs/` as a site.
+fn pages() -> Step {
+    Step::call("site", site::build)
 }
 
 fn api_pages() -> Step {

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 mod chores;
 mod python;
 mod rust;
+mod site;
 mod steps;
 mod tidy;
 
@@ -19,7 +20,7 @@ const USAGE: &str = "usage: cargo xtask CHORE
   lint    tidy, formats, types, licences, unused dependencies, clippy
   ci      all that CI runs: setup, lint, build, tests, docs; ends with a table of seconds
   python  put the built native library into the Python package's folder
-  docs    build the API pages and check every link
+  docs    build the site and the API pages, and check every link
   bench   run every benchmarks/*/run.py
 ";
 
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
         Some("lint") => steps::run(root, chores::lint(root)),
         Some("ci") => steps::run(root, chores::ci(root)),
         Some("python") => python::place(root),
-        Some("docs") => steps::run(root, chores::docs()),
+        Some("docs") => steps::run(root, chores::docs(root)),
         Some("bench") => steps::run(root, chores::bench(root)),
         Some("help" | "--help" | "-h") => {
             print!("{USAGE}");
