@@ -49,6 +49,8 @@ pub struct Replay<'a> {
     held: Option<(Header, String, Bytes, usize)>,
     /// One whose header is damaged: of no account if the next does not refer to it.
     skipped: Option<(u32, String)>,
+    /// Where the first record of each key group stands, or would stand.
+    starts: BTreeMap<KeyGroup, u64>,
 }
 
 // === impl Replay ===
@@ -59,7 +61,7 @@ impl<'a> Replay<'a> {
         let (mut files, stale, number_max) = in_order(names);
         files.reverse();
         let found = Found { number_max, stale, ..Found::default() };
-        Self { settings, found, files, held: None, skipped: None }
+        Self { settings, found, files, held: None, skipped: None, starts: BTreeMap::new() }
     }
 
     /// The file to read next; `None` when all are.
@@ -125,19 +127,17 @@ impl<'a> Replay<'a> {
         found.attempt = header.attempt;
         if found.segments.is_empty() {
             found.ends.clone_from(&header.ends);
+            self.starts.clone_from(&header.ends);
         }
         let cuts =
             self.settings.mode == EdgeMode::CommitRead && self.settings.bug != Some(PlantedBug::KeepUnpublishedTail);
         if let Some(base) = header.begins.filter(|_| cuts) {
             found.cut(base);
+            self.cut_before_start(header);
         }
-        let end = |ends: &BTreeMap<KeyGroup, u64>, group| ends.get(group).copied().unwrap_or(0);
-        match found
-            .ends
-            .keys()
-            .chain(header.ends.keys())
-            .find(|group| end(&found.ends, group) != end(&header.ends, group))
-        {
+        let (found, end) = (&self.found, |ends: &BTreeMap<KeyGroup, u64>, group| ends.get(group).copied().unwrap_or(0));
+        let mut groups = found.ends.keys().chain(header.ends.keys());
+        match groups.find(|group| end(&found.ends, group) != end(&header.ends, group)) {
             Some(group) => {
                 let reason = format!(
                     "key group {} ends at {} before this segment, its header says {}",
@@ -148,6 +148,18 @@ impl<'a> Replay<'a> {
                 Err(corrupt(file, 0, &reason))
             }
             None => Ok(()),
+        }
+    }
+
+    /// What a header cuts off may have begun in segments that are trimmed since, because nobody needs what is cut off: of a
+    /// key group that has no record left, the header alone knows how far it went back.
+    fn cut_before_start(&mut self, header: &Header) {
+        for (group, said) in &header.ends {
+            let start = self.starts.get(group).copied().unwrap_or(0);
+            if *said < start && self.found.ends.get(group) == Some(&start) {
+                self.found.ends.insert(*group, *said);
+                self.starts.insert(*group, *said);
+            }
         }
     }
 

@@ -94,3 +94,39 @@ fn a_missing_segment_is_noticed() {
     block_on(disk.remove(&middle)).unwrap();
     assert_eq!(read_back(&disk, EdgeMode::CommitRead, &state).unwrap_err().kind(), Kind::Corrupt);
 }
+
+#[test]
+fn a_crash_while_what_was_cut_off_is_trimmed_is_no_damage() {
+    let mut opened = 0;
+    for removed in 0.. {
+        let (disk, none) = (MemoryDisk::new(), Groups::new());
+        let first = Process::open(&disk, 1, settings(EdgeMode::CommitRead)).unwrap();
+        first.take_over(1, None, Epoch(1), &none).unwrap().unwrap();
+        let mut writers = first.writers(1, 1, &none);
+        for start in [0, 10, 20, 30] {
+            write(&mut writers, &batch(start..start + 10));
+            first.barrier(&mut writers, Epoch(2)).unwrap();
+        }
+        // Nothing of it was published: the next attempt begins again.
+        let second = Process::open(&disk, 2, settings(EdgeMode::CommitRead)).unwrap();
+        second.take_over(2, None, Epoch(2), &none).unwrap().unwrap();
+        let mut writers = second.writers(2, 1, &none);
+        write(&mut writers, &batch(100..110));
+        let state = second.barrier(&mut writers, Epoch(3)).unwrap();
+        let cut_off: Vec<String> = disk.paths().into_iter().filter(|path| path.contains("-1.fbe")).collect();
+        if removed > cut_off.len() {
+            break;
+        }
+        for path in &cut_off[..removed] {
+            block_on(disk.remove(path)).unwrap();
+        }
+        let third = Process::open(&disk, 3, settings(EdgeMode::CommitRead)).unwrap();
+        third.take_over(3, Some(Epoch(3)), Epoch(4), &state).unwrap().unwrap();
+        third.publish(Epoch(3));
+        let (mut readers, mut seen) = (third.readers(1, &none).unwrap(), Seen::default());
+        third.read(&mut readers[0], &mut seen).unwrap();
+        assert_eq!(sorted(seen.rows), (100..110).collect::<Vec<_>>(), "{removed} files removed");
+        opened += 1;
+    }
+    assert!(opened > 3, "only {opened} files were there to be removed");
+}
