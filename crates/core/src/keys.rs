@@ -17,6 +17,7 @@ use arrow::datatypes::{
     Time64NanosecondType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
     TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
+use smallvec::SmallVec;
 
 use crate::error::{Error, Kind, Result};
 use crate::hash::hash64;
@@ -27,9 +28,15 @@ pub use decode::columns_of;
 const NULL: u8 = 0;
 const VALUE: u8 = 1;
 
+/// Longest key that needs no heap block: a number or a short text, and the struct is 32 bytes.
+const INLINE_BYTES_MAX: usize = 23;
+
+/// The bytes of a key. State compares, hashes and copies them more often than anything else.
+type KeyBytes = SmallVec<[u8; INLINE_BYTES_MAX]>;
+
 /// The key of a row.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(Box<[u8]>);
+pub struct Key(KeyBytes);
 
 /// The key columns of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +48,8 @@ pub struct KeyColumns {
 
 impl Key {
     /// A key of these bytes.
-    pub fn new(bytes: impl Into<Box<[u8]>>) -> Self {
-        Self(bytes.into())
+    pub fn new(bytes: impl AsRef<[u8]>) -> Self {
+        Self(KeyBytes::from_slice(bytes.as_ref()))
     }
 
     /// The bytes.
@@ -103,7 +110,7 @@ impl KeyColumns {
     /// # Errors
     /// `Internal` if a column has another type than the schema said.
     pub fn keys(&self, rows: &RecordBatch) -> Result<Vec<Key>> {
-        Ok(self.encode(rows)?.into_iter().map(Key::new).collect())
+        Ok(self.encode(rows)?.into_iter().map(Key).collect())
     }
 
     /// The key group of every row, of `groups` in all.
@@ -114,8 +121,8 @@ impl KeyColumns {
         Ok(self.encode(rows)?.iter().map(|key| KeyGroup::of_hash(hash64(key), groups)).collect())
     }
 
-    fn encode(&self, rows: &RecordBatch) -> Result<Vec<Vec<u8>>> {
-        let mut keys = vec![Vec::with_capacity(self.places.len() * 9); rows.num_rows()];
+    fn encode(&self, rows: &RecordBatch) -> Result<Vec<KeyBytes>> {
+        let mut keys = vec![KeyBytes::new(); rows.num_rows()];
         for place in &self.places {
             append(rows.column(*place), &mut keys)?;
         }
@@ -137,7 +144,7 @@ pub fn can_be_key(kind: &DataType) -> bool {
 }
 
 /// Appends the encoded value of each row of `column` to its key.
-fn append(column: &ArrayRef, keys: &mut [Vec<u8>]) -> Result<()> {
+fn append(column: &ArrayRef, keys: &mut [KeyBytes]) -> Result<()> {
     use DataType as D;
     match column.data_type() {
         D::Null => keys.iter_mut().for_each(|key| key.push(NULL)),
@@ -183,7 +190,7 @@ fn append(column: &ArrayRef, keys: &mut [Vec<u8>]) -> Result<()> {
 }
 
 /// Tags each row and lets `write` append the values that are not null.
-fn each(column: &dyn Array, keys: &mut [Vec<u8>], mut write: impl FnMut(usize, &mut Vec<u8>)) {
+fn each(column: &dyn Array, keys: &mut [KeyBytes], mut write: impl FnMut(usize, &mut KeyBytes)) {
     for (place, key) in keys.iter_mut().enumerate() {
         if column.is_null(place) {
             key.push(NULL);
@@ -196,14 +203,14 @@ fn each(column: &dyn Array, keys: &mut [Vec<u8>], mut write: impl FnMut(usize, &
 
 fn number<T: ArrowPrimitiveType, const WIDTH: usize>(
     column: &ArrayRef,
-    keys: &mut [Vec<u8>],
+    keys: &mut [KeyBytes],
     bytes: impl Fn(T::Native) -> [u8; WIDTH],
 ) {
     let values = column.as_primitive::<T>();
     each(column, keys, |place, key| key.extend_from_slice(&bytes(values.value(place))));
 }
 
-fn piece(key: &mut Vec<u8>, bytes: &[u8]) {
+fn piece(key: &mut KeyBytes, bytes: &[u8]) {
     // Lengths of Arrow values of one batch fit 32 bits wherever a batch fits memory; a longer one would only be cut in its prefix.
     key.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
     key.extend_from_slice(bytes);
@@ -232,6 +239,16 @@ mod tests {
     fn keys(rows: &RecordBatch) -> Vec<Key> {
         let places = (0..rows.num_columns()).collect();
         KeyColumns::new(places, &rows.schema()).unwrap().keys(rows).unwrap()
+    }
+
+    #[test]
+    fn short_and_long_keys_are_their_bytes() {
+        for length in [0, 1, INLINE_BYTES_MAX, INLINE_BYTES_MAX + 1, 100] {
+            let bytes: Vec<u8> = (0..length as u8).collect();
+            assert_eq!(Key::new(&bytes).as_bytes(), bytes);
+        }
+        assert!(Key::new([7; 24]) < Key::new([8; 2]), "ordered as bytes, whatever their length");
+        assert_eq!(size_of::<Key>(), 32);
     }
 
     #[test]

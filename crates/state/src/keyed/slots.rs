@@ -3,8 +3,8 @@
 //! Keys are hashed, not ordered, because almost every access names its key; a key with one space costs no tree. Wherever an
 //! order is visible (scans, iteration, snapshots) it is made: spaces are kept in order, keys are sorted when a group is walked.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::ops::{Bound, RangeBounds};
 
 use forebay_core::hash::hash64;
@@ -14,9 +14,6 @@ use forebay_core::keys::Key;
 
 /// What is changed is named by key and space; timers put their time first.
 pub(super) type Address = (Key, Space);
-
-/// Length of a list of changes below which cleaning it up does not pay.
-const CHANGES_MIN: usize = 64;
 
 /// A range of spaces.
 pub(super) type SpaceRange = (Bound<Space>, Bound<Space>);
@@ -56,17 +53,17 @@ pub(super) struct Slot<V> {
     pub size: u32,
     /// The interval between barriers in which it was last put on the list of changes.
     pub listed_in: u32,
+    /// The interval in which it was made, if no snapshot can know of it: removed in the same, it never was.
+    pub made_in: u32,
     /// Used since the clock's hand last passed.
     pub referenced: bool,
     pub spilled: Spilled,
 }
 
-/// What changed since the last barrier; names an entry more than once at times.
+/// What changed since the last barrier.
 #[derive(Debug)]
 pub(super) struct Changes<A> {
-    list: Vec<A>,
-    /// Length at which naming entries twice is cleaned up.
-    length_max: usize,
+    addresses: HashSet<A, BuildHasherDefault<KeyHasher>>,
 }
 
 /// The values of one key, in order of space.
@@ -98,7 +95,7 @@ pub(super) struct GroupSlots<V> {
 
 impl Hasher for KeyHasher {
     fn write(&mut self, bytes: &[u8]) {
-        self.0 ^= hash64(bytes);
+        self.0 = self.0.rotate_left(29) ^ hash64(bytes);
     }
 
     fn write_usize(&mut self, _length: usize) {}
@@ -113,28 +110,31 @@ impl Hasher for KeyHasher {
 
 impl<A> Default for Changes<A> {
     fn default() -> Self {
-        Self { list: Vec::new(), length_max: CHANGES_MIN }
+        Self { addresses: HashSet::default() }
     }
 }
 
-impl<A: Ord> Changes<A> {
-    pub fn push(&mut self, address: A) {
-        self.list.push(address);
-        if self.list.len() >= self.length_max {
-            self.clean();
-        }
+impl<A: Ord + Hash> Changes<A> {
+    /// Notes a change; false if it was noted before.
+    pub fn push(&mut self, address: A) -> bool {
+        self.addresses.insert(address)
     }
 
-    fn clean(&mut self) {
-        self.list.sort_unstable();
-        self.list.dedup();
-        self.length_max = (self.list.len() * 2).max(CHANGES_MIN);
+    /// Forgets a change; false if there was none.
+    pub fn cancel(&mut self, address: &A) -> bool {
+        self.addresses.remove(address)
     }
 
-    /// Each changed address once, in order; nothing is on the list afterwards.
+    /// Whether a change is noted.
+    pub fn contains(&self, address: &A) -> bool {
+        self.addresses.contains(address)
+    }
+
+    /// Each changed address, in order; none is noted afterwards.
     pub fn take(&mut self) -> Vec<A> {
-        self.clean();
-        std::mem::take(self).list
+        let mut list: Vec<A> = std::mem::take(&mut self.addresses).into_iter().collect();
+        list.sort_unstable();
+        list
     }
 }
 

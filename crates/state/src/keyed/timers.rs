@@ -39,7 +39,10 @@ pub struct Timers {
     groups: u16,
     owned: Range<u16>,
     by_time: BTreeMap<EventTime, BTreeSet<(Key, Space)>>,
+    /// Timers of snapshots that were set or removed since.
     changed: Changes<Change>,
+    /// Timers that no snapshot knows: one that is due before there is one never was.
+    made: Changes<Change>,
     count: usize,
 }
 
@@ -54,6 +57,7 @@ impl Timers {
             owned,
             by_time: BTreeMap::new(),
             changed: Changes::default(),
+            made: Changes::default(),
             count: 0,
         }
     }
@@ -72,7 +76,10 @@ impl Timers {
         let is_new = self.by_time.entry(time).or_default().insert((key.clone(), space.clone()));
         if is_new {
             self.count += 1;
-            self.changed.push((time, key.clone(), space.clone()));
+            let change = (time, key.clone(), space.clone());
+            if !self.changed.contains(&change) {
+                self.made.push(change);
+            }
         }
         Ok(is_new)
     }
@@ -87,8 +94,7 @@ impl Timers {
         if timers.is_empty() {
             self.by_time.remove(&time);
         }
-        self.count -= 1;
-        self.changed.push((time, address.0, address.1));
+        self.note_end((time, address.0, address.1));
         true
     }
 
@@ -101,9 +107,15 @@ impl Timers {
         if first.get().is_empty() {
             first.remove();
         }
-        self.count -= 1;
-        self.changed.push((time, key.clone(), space.clone()));
+        self.note_end((time, key.clone(), space.clone()));
         Some(Timer { time, key, space })
+    }
+
+    fn note_end(&mut self, change: Change) {
+        self.count -= 1;
+        if !self.made.cancel(&change) {
+            self.changed.push(change);
+        }
     }
 
     /// The time of the first timer.
@@ -146,7 +158,7 @@ impl Timers {
 
     /// Ends a restore: nothing counts as changed.
     pub(super) fn restored(&mut self) {
-        drop(self.changed.take());
+        (self.changed, self.made) = (Changes::default(), Changes::default());
     }
 }
 
@@ -171,7 +183,11 @@ impl Part for Timers {
 
     fn take_changed(&mut self) -> Changed {
         let mut changed = Changed::new();
-        for change in self.changed.take() {
+        let mut all = self.changed.take();
+        all.extend(self.made.take());
+        // The sections of a group are in order.
+        all.sort_unstable();
+        for change in all {
             changed.entry(change.1.group(self.groups)).or_default().push(change);
         }
         changed

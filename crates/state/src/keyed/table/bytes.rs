@@ -184,7 +184,8 @@ impl<V: StateValue> StateTable<V> {
         let old = self.slots[place].get(key, space).map_or((0, Spilled::No), |slot| (slot.size, slot.spilled));
         let spilled = if old.1 == Spilled::No { Spilled::No } else { Spilled::Stale };
         let stamp = written.map_or(i64::MIN, |time| time.0);
-        let mut slot = Slot { value, written: stamp, size: old.0, listed_in: 0, referenced: false, spilled };
+        let mut slot =
+            Slot { value, written: stamp, size: old.0, listed_in: 0, made_in: 0, referenced: false, spilled };
         if let Some(cold) = &mut self.cold {
             cold.account(&mut slot, key, space);
         }

@@ -145,7 +145,8 @@ impl<V: StateValue> StateTable<V> {
     fn bring_back(&mut self, place: usize, key: &Key, space: &Space, bytes: &[u8]) -> Result<()> {
         let (written, value) = read_cold(bytes).map_err(|reason| self.lost(reason))?;
         let value = V::decode(value)?;
-        let mut slot = Slot { value, written, size: 0, listed_in: 0, referenced: true, spilled: Spilled::Same };
+        let mut slot =
+            Slot { value, written, size: 0, listed_in: 0, made_in: 0, referenced: true, spilled: Spilled::Same };
         if let Some(cold) = &mut self.cold {
             cold.account(&mut slot, key, space);
         }

@@ -230,19 +230,24 @@ impl<V: StateValue> StateTable<V> {
             written: i64::MIN,
             size: 0,
             listed_in: self.interval,
+            made_in: 0,
             referenced: true,
             spilled: Spilled::No,
         };
         let old = self.slots[place].insert(key, space, fresh);
-        let (listed, written, spilled, size) = old.map_or((false, i64::MIN, Spilled::No, 0), |old| {
-            (old.listed_in == self.interval, old.written, old.spilled, old.size)
-        });
         let group = &mut self.slots[place];
-        if !listed {
-            group.changed.push((key.clone(), space.clone()));
-        }
+        let listed = old.as_ref().is_some_and(|old| old.listed_in == self.interval);
+        let is_noted = !listed && group.changed.push((key.clone(), space.clone()));
         let Some(slot) = group.get_mut(key, space) else { return Ok(()) };
-        (slot.written, slot.spilled, slot.size) = (written, spilled, size);
+        match old {
+            Some(old) => {
+                (slot.written, slot.spilled, slot.size, slot.made_in) =
+                    (old.written, old.spilled, old.size, old.made_in);
+            }
+            None if is_noted => slot.made_in = self.interval,
+            // It was removed since the last barrier: a snapshot may know it.
+            None => {}
+        }
         slot.touch(now);
         if let Some(cold) = &mut self.cold {
             cold.account(slot, key, space);
@@ -259,8 +264,11 @@ impl<V: StateValue> StateTable<V> {
     fn take(&mut self, place: usize, key: &Key, space: &Space) -> Result<Option<V>> {
         let interval = self.interval;
         let Some(slot) = self.slots[place].remove(key, space) else { return Ok(None) };
-        if slot.listed_in != interval {
-            self.slots[place].changed.push((key.clone(), space.clone()));
+        let changed = &mut self.slots[place].changed;
+        if slot.made_in == interval {
+            changed.cancel(&(key.clone(), space.clone()));
+        } else if slot.listed_in != interval {
+            changed.push((key.clone(), space.clone()));
         }
         if let Some(cold) = &mut self.cold {
             let group = KeyGroup(self.owned.start + place as u16);
