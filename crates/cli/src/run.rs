@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use forebay_engine::{Local, OVERTAKE_AFTER, Outside, Prepared, Report, ResumeJob, RunOptions, Watch};
+use forebay_engine::{Components, Local, OVERTAKE_AFTER, Outside, Prepared, Report, ResumeJob, RunOptions, Watch};
 use forebay_inference::hosts::process::WorkerCommand;
 use forebay_plan::{JobFile, Overrides};
 use tokio::runtime::Handle;
@@ -18,16 +18,16 @@ use crate::{savepoints, signals};
 const STOPPED: u8 = 3;
 
 /// Prints the plan.
-pub async fn plan(options: PlanArguments) -> Result<ExitCode, Problem> {
+pub async fn plan(options: PlanArguments, components: &Components) -> Result<ExitCode, Problem> {
     let outside = local()?;
     let job = read_job(&options)?;
-    let prepared = forebay_engine::prepare(&job, &outside).await?;
+    let prepared = forebay_engine::prepare_with(&job, &outside, components).await?;
     print!("{}", forebay_plan::explain::explain(&prepared.plan.graph));
     Ok(ExitCode::SUCCESS)
 }
 
 /// Runs a job to its end.
-pub async fn run(options: RunArguments) -> Result<ExitCode, Problem> {
+pub async fn run(options: RunArguments, components: &Components) -> Result<ExitCode, Problem> {
     let outside = local()?;
     let job = read_job(&options.plan)?;
     let run_options = RunOptions {
@@ -38,7 +38,7 @@ pub async fn run(options: RunArguments) -> Result<ExitCode, Problem> {
         overtake_after: Some(OVERTAKE_AFTER),
     };
     let stop = signals::stop().map_err(|error| Problem::failed("install signal handlers", error))?;
-    let prepared: Prepared = forebay_engine::prepare(&job, &outside).await?;
+    let prepared: Prepared = forebay_engine::prepare_with(&job, &outside, components).await?;
     let watch = Arc::new(Watch::default());
     let shown = Shown::start(&job.name, Arc::clone(&watch), outside.env(), options.progress);
     let report = forebay_engine::run(&prepared, &run_options, &outside, stop, &watch).await;

@@ -22,6 +22,7 @@ pub mod keys;
 pub mod model;
 pub mod on_error;
 pub mod operator;
+pub mod process;
 pub mod row;
 pub mod row_kind;
 pub mod sink;

@@ -1,6 +1,7 @@
 //! Assembles the parts of Forebay and runs a pipeline in one process.
 //!
 //! - [`mod@outside`]: what a job touches beyond this process, as one trait; production and simulation each implement it.
+//! - [`mod@components`]: what the program that runs it adds.
 //! - [`mod@prepare`]: looks at sources, tables and models, and plans the job.
 //! - `lower`: turns the job graph into operators, readers, writers and committers.
 //! - [`mod@resume`]: where a job begins.
@@ -13,6 +14,7 @@
 //! crates it assembles.
 
 pub mod checkpoints;
+pub mod components;
 mod edges;
 pub mod env;
 mod feedback;
@@ -26,6 +28,7 @@ pub mod models;
 mod nexmark;
 pub mod outside;
 pub mod prepare;
+mod process;
 pub mod progress;
 mod region;
 pub mod remote;
@@ -37,10 +40,11 @@ mod stream_join;
 pub mod watch;
 mod window;
 
+pub use components::Components;
 pub use edges::edge_logs;
 pub use forebay_runtime::coordinator::Stop;
 pub use outside::{Bounds, Local, Outside, Planted};
-pub use prepare::{Prepared, prepare};
+pub use prepare::{Prepared, prepare, prepare_with};
 pub use resume::ResumeJob;
 pub use run::{OVERTAKE_AFTER, RunOptions, journal_folder, run};
 pub use watch::{Report, Watch};

@@ -198,7 +198,7 @@ mod tests {
         let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
         let sources = [("rows".to_string(), schema)].into();
         let facts = Facts { sources, tables: BTreeMap::new(), signatures: BTreeMap::new() };
-        let plan = build(&parse(&text, "job.toml", |_| None).unwrap(), &facts, &[]).unwrap();
+        let plan = build(&parse(&text, "job.toml", |_| None).unwrap(), &facts, &[], &[]).unwrap();
         let found = limits_behind(&plan.graph, &plan.graph.tasks[0])?;
         Some(found.into_iter().map(str::to_string).collect())
     }

@@ -39,6 +39,7 @@ use forebay_state::checkpoint::Committers;
 use forebay_state::edge::{EdgeLog, EdgeReader, EdgeWriter, by_row};
 use forebay_state::keyed::StateSettings;
 
+use crate::components::Components;
 use crate::edges::{reader_uid, writer_uid};
 use crate::feedback::{feedback, metrics};
 use crate::infer::{self, MakeRung};
@@ -48,6 +49,7 @@ use crate::model::ServiceModel;
 use crate::nexmark;
 use crate::outside::{Outside, Planted};
 use crate::prepare::{files, source_format, table_format};
+use crate::process::process;
 use crate::sink::{Sink, files_sink};
 use crate::stream_join::stream_join;
 
@@ -68,6 +70,8 @@ pub struct Parts {
     pub logs: BTreeMap<String, EdgeLog>,
     /// Bounds of each step's keyed state.
     pub state: StateSettings,
+    /// What the program that runs the job adds.
+    pub components: Components,
 }
 
 /// The sinks of a region, opened and checked.
@@ -394,6 +398,9 @@ impl Maker<'_> {
             StepAction::Sample(spec) => {
                 let SampleSpec { hash_max, seed } = *spec;
                 Ok(Box::new(move |_| Ok(Box::new(Stateless::new(Sample::new(hash_max, seed))))))
+            }
+            StepAction::Process(spec) => {
+                process(spec, step, &self.parts.state, &self.parts.components, self.planted.process)
             }
             StepAction::Sink(sink) => {
                 let sink = self.sinks.by_uid.get(&sink.uid).cloned().ok_or_else(|| missing("sink", &sink.uid))?;

@@ -14,6 +14,7 @@ use forebay_inference::hosts::{Host, fake, onnx, python};
 use forebay_inference::protocols::gauges::Scraper;
 use forebay_inference::{journal, service};
 use forebay_operators::inference as operator;
+use forebay_operators::process::ProcessBug;
 use forebay_operators::stream_join::as_of::AsOfBug;
 use forebay_operators::stream_join::regular::RegularBug;
 use forebay_operators::stream_join::timed::TimedJoinBug;
@@ -137,6 +138,8 @@ pub struct Planted {
     pub as_of_join: Option<AsOfBug>,
     /// In joins of all rows.
     pub regular_join: Option<RegularBug>,
+    /// In process functions.
+    pub process: Option<ProcessBug>,
     /// In keyed state.
     pub state: Option<StateBug>,
     /// In the runtime.

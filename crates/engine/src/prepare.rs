@@ -12,6 +12,7 @@ use forebay_inference::hosts::{Host, Signature, Slot};
 use forebay_plan::spec::{SourceFormat, TableFormat};
 use forebay_plan::{Facts, JobFile, JobFileError, Needs, Plan, build, needs};
 
+use crate::components::Components;
 use crate::nexmark;
 use crate::outside::{Outside, hosts};
 
@@ -21,6 +22,8 @@ pub struct Prepared {
     pub plan: Plan,
     /// The models, by name, not started.
     pub hosts: BTreeMap<String, Arc<dyn Host>>,
+    /// What the program that runs it adds.
+    pub components: Components,
 }
 
 /// Why a job cannot be planned: its file is wrong, or something it names cannot be looked at.
@@ -60,11 +63,23 @@ impl From<PrepareError> for Error {
 /// # Errors
 /// [`PrepareError::File`] for what the user must change in the file, else what the outside answered.
 pub async fn prepare(job: &JobFile, outside: &dyn Outside) -> Result<Prepared, PrepareError> {
+    prepare_with(job, outside, &Components::default()).await
+}
+
+/// [`prepare`], for a job that may also name `components`.
+///
+/// # Errors
+/// Those of [`prepare`].
+pub async fn prepare_with(
+    job: &JobFile,
+    outside: &dyn Outside,
+    components: &Components,
+) -> Result<Prepared, PrepareError> {
     let needs = needs(job);
     let hosts = hosts(outside, &needs.models)?;
     let facts = facts(&needs, &hosts, outside).await?;
-    let plan = build(job, &facts, &forebay_functions::functions())?;
-    Ok(Prepared { plan, hosts })
+    let plan = build(job, &facts, &forebay_functions::functions(), &components.known())?;
+    Ok(Prepared { plan, hosts, components: components.clone() })
 }
 
 async fn facts(needs: &Needs, hosts: &BTreeMap<String, Arc<dyn Host>>, outside: &dyn Outside) -> Result<Facts> {

@@ -208,6 +208,7 @@ impl<'a> Region<'a> {
             splits: self.splits().await?,
             logs: BTreeMap::new(),
             state: self.job.state.clone(),
+            components: self.job.prepared.components.clone(),
         })
     }
 

@@ -6,6 +6,7 @@
 //! - [`window`]: aggregates of a key's rows by event time, with keyed state.
 //! - [`stream_join`]: joins of two streams. [`deduplicate`]: one row of each key. [`top`]: the first rows of each key.
 //! - [`feedback`]: predictions with their labels. [`metrics`]: how good they were.
+//! - [`process`]: functions that users write, with keyed state and timers.
 //! - [`inference`]: rows to a model and back, without ever blocking its subtask.
 //!
 //! Nothing here does I/O, reads a clock or knows a host.
@@ -20,6 +21,7 @@ pub mod kinds;
 pub mod limit;
 pub mod lookup_join;
 pub mod metrics;
+pub mod process;
 pub mod project;
 pub mod sample;
 pub mod stateless;

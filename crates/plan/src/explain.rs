@@ -137,6 +137,7 @@ fn write_step(out: &mut String, step: &Step) -> Result {
                 spec.seed
             )?;
         }
+        StepAction::Process(spec) => keyed::write_process(out, uid, spec, step.input())?,
         StepAction::Sink(sink) => return write_sink(out, uid, sink),
     }
     let updates = if step.changes == Changes::Updates { "updates of " } else { "" };

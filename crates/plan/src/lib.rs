@@ -30,6 +30,7 @@ use std::sync::Arc;
 
 use datafusion::logical_expr::LogicalPlan;
 use forebay_core::function::RowFunction;
+use forebay_core::process::KnownProcess;
 
 pub use facts::{Facts, Needs, needs};
 pub use job_file::{JobFile, JobFileError, Overrides, json_schema, parse, parse_json, parse_with};
@@ -43,22 +44,33 @@ pub struct Plan {
     pub graph: graph::JobGraph,
 }
 
-/// Checks `job` against `facts` and lays it out. `functions` are the row functions that its expressions may call.
+/// Checks `job` against `facts` and lays it out. `functions` are the row functions that its expressions may call, `processes`
+/// what its `process` steps may name.
 ///
 /// # Errors
 /// `Invalid`, pointing at the place in the job file, for whatever the user must change: a column, function, model, type
 /// or shape that does not fit. `Internal` if the facts lack something that [`needs`] asked for.
-pub fn build(job: &JobFile, facts: &Facts, functions: &[Arc<dyn RowFunction>]) -> Result<Plan, JobFileError> {
-    let plan = lay(job, facts, functions)?;
+pub fn build(
+    job: &JobFile,
+    facts: &Facts,
+    functions: &[Arc<dyn RowFunction>],
+    processes: &[Arc<dyn KnownProcess>],
+) -> Result<Plan, JobFileError> {
+    let plan = lay(job, facts, functions, processes)?;
     // The second time without columns that nothing uses; errors and their hints name all.
     match graph::narrowed(&plan.graph, facts) {
-        Some(narrower) => lay(job, &narrower, functions),
+        Some(narrower) => lay(job, &narrower, functions, processes),
         None => Ok(plan),
     }
 }
 
-fn lay(job: &JobFile, facts: &Facts, functions: &[Arc<dyn RowFunction>]) -> Result<Plan, JobFileError> {
-    let laid = logical::build(job, facts, functions)?;
+fn lay(
+    job: &JobFile,
+    facts: &Facts,
+    functions: &[Arc<dyn RowFunction>],
+    processes: &[Arc<dyn KnownProcess>],
+) -> Result<Plan, JobFileError> {
+    let laid = logical::build(job, facts, functions, processes)?;
     let graph = graph::build(job, facts, &laid)?;
     Ok(Plan { logical: laid.plans(), graph })
 }

@@ -6,6 +6,7 @@
 mod durable;
 mod feedback;
 mod keyed;
+mod process;
 mod rows;
 mod stream_join;
 mod watermark;
@@ -29,6 +30,7 @@ use crate::remote::RemoteSpec;
 pub use durable::{DurableMode, DurableSpec};
 pub use feedback::{FeedbackSpec, MetricsSpec};
 pub use keyed::{DeduplicateKeep, DeduplicateOrder, DeduplicateSpec, TopSpec, deduplicate_sides, remembered};
+pub use process::ProcessSpec;
 pub use rows::{ExplodeSpec, LimitSpec, SampleSpec};
 pub use stream_join::{StreamJoinHow, StreamJoinKind, StreamJoinSpec};
 pub use watermark::{FileTimes, WatermarkSpec};

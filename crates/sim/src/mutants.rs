@@ -6,6 +6,7 @@
 use forebay_connectors::sinks::files::FileSinkBug;
 use forebay_engine::Planted;
 use forebay_inference::journal::PlantedBug as JournalBug;
+use forebay_operators::process::ProcessBug;
 use forebay_operators::stream_join::as_of::AsOfBug;
 use forebay_operators::stream_join::regular::RegularBug;
 use forebay_operators::stream_join::timed::TimedJoinBug;
@@ -76,7 +77,7 @@ impl Mutant {
             .map(|(name, bug)| Self { name, store: Some(bug), ..Self::default() })
     }
 
-    /// Bugs of windows, joins and keyed state.
+    /// Bugs of windows, joins, process functions and keyed state.
     fn of_event_time() -> Vec<Self> {
         vec![
             Self::planted("window_fires_early", |planted| planted.window = Some(WindowBug::FireEarly)),
@@ -87,6 +88,9 @@ impl Mutant {
             Self::planted("join_forgets_partner", |planted| planted.timed_join = Some(TimedJoinBug::ForgetPartner)),
             Self::planted("version_does_not_wait", |planted| planted.as_of_join = Some(AsOfBug::DoNotWait)),
             Self::planted("latest_version_dropped", |planted| planted.as_of_join = Some(AsOfBug::DropTheLatest)),
+            Self::planted("timer_fires_early", |planted| planted.process = Some(ProcessBug::FireEarly)),
+            Self::planted("timers_forgotten", |planted| planted.process = Some(ProcessBug::ForgetTimers)),
+            Self::planted("process_forgets_clock", |planted| planted.process = Some(ProcessBug::ForgetClock)),
             Self::planted("nulls_stay", |planted| planted.regular_join = Some(RegularBug::KeepNulls)),
             Self::planted("removals_forgotten", |planted| planted.state = Some(StateBug::ForgetRemovals)),
             Self::planted("join_forgets_clock", |planted| planted.timed_join = Some(TimedJoinBug::ForgetClock)),

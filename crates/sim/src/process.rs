@@ -17,6 +17,7 @@ use crate::disk::Gate;
 use crate::host::Woken;
 use crate::outside::SimOutside;
 use crate::random::{Random, Trace};
+use crate::timed::components;
 
 /// A process that runs the job.
 pub(crate) struct Process {
@@ -43,7 +44,7 @@ impl Process {
     /// A process that has not begun.
     pub fn new(outside: Arc<SimOutside>, plan: Plan, options: RunOptions, random: Random, trace: Trace) -> Self {
         let (stop, stopped) = oneshot::channel::<Stop>();
-        let prepared = Prepared { plan, hosts: outside.models() };
+        let prepared = Prepared { plan, hosts: outside.models(), components: components() };
         let reached = Arc::clone(&outside);
         let run = async move {
             let stopped = Box::pin(async move {

@@ -11,7 +11,7 @@ use forebay_core::hash::hash64;
 use forebay_core::store::Store;
 use forebay_core::testing::{ManualEnv, MemoryDisk};
 use forebay_core::time::Instant;
-use forebay_engine::{Report, ResumeJob, RunOptions, Stop, prepare};
+use forebay_engine::{Report, ResumeJob, RunOptions, Stop, prepare_with};
 use forebay_plan::Plan;
 use forebay_state::checkpoint::{CheckpointFolder, CheckpointInfo};
 use forebay_state::store::LocalStore;
@@ -25,7 +25,7 @@ use crate::outside::SimOutside;
 use crate::process::{Process, Step};
 use crate::random::{Random, Trace};
 use crate::scenario::{Layout, Scenario, Trigger, Trouble, TroubleKind};
-use crate::timed::check_timed;
+use crate::timed::{check_timed, components};
 use crate::view::{CHECKPOINTS, View, write};
 
 /// Steps in which a process must end. The longest seen is a tenth of it.
@@ -254,7 +254,7 @@ impl World {
         let job = forebay_plan::parse(&text, "sim.toml", |_| None).map_err(|error| format!("job file: {error:?}"))?;
         let outside = self.outside(Weather::default());
         let env = outside.env.clone();
-        let prepared = env.block_on(async move { prepare(&job, &outside).await });
+        let prepared = env.block_on(async move { prepare_with(&job, &outside, &components()).await });
         let plan = prepared.map_err(|error| format!("plan: {error:?}"))?.plan;
         self.plans.insert(layout, plan.clone());
         Ok(plan)

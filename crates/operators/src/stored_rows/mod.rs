@@ -17,8 +17,8 @@ use forebay_core::{Error, Kind, Result};
 pub use read::RowReader;
 pub use write::RowWriter;
 
-const NULL: u8 = 0;
-const VALUE: u8 = 1;
+pub(crate) const NULL: u8 = 0;
+pub(crate) const VALUE: u8 = 1;
 
 /// Elements of a list, each with its tag.
 const TAGGED: u8 = 0;
@@ -45,7 +45,7 @@ pub fn check_storable(schema: &Schema) -> Result<()> {
 }
 
 /// The type that values of `kind` are stored as; `None` if they cannot be.
-fn plain(kind: &DataType) -> Option<DataType> {
+pub(crate) fn plain(kind: &DataType) -> Option<DataType> {
     use DataType as D;
     Some(match kind {
         D::Utf8View => D::Utf8,

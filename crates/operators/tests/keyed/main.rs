@@ -6,4 +6,6 @@ mod deduplicate;
 mod feedback;
 mod harness;
 mod metrics;
+mod process;
+mod process_calls;
 mod top;

@@ -1,11 +1,11 @@
-//! Steps that keep rows by key, and those of the feedback loop, as text.
+//! Steps that keep state by key, among them those of the feedback loop and process functions, as text.
 
 use std::fmt::{Result, Write};
 
 use arrow::datatypes::Schema;
 use humantime::{format_duration, format_rfc3339_seconds};
 
-use crate::spec::{DeduplicateSpec, FeedbackSpec, MetricsSpec, TopSpec, remembered};
+use crate::spec::{DeduplicateSpec, FeedbackSpec, MetricsSpec, ProcessSpec, TopSpec, remembered};
 
 pub(super) fn write_deduplicate(out: &mut String, uid: &str, spec: &DeduplicateSpec, input: &Schema) -> Result {
     writeln!(out, "    {uid}: {spec} of each {}{}", names(&spec.keys, input), remembered(spec.ttl))
@@ -58,6 +58,12 @@ pub(super) fn write_metrics(out: &mut String, uid: &str, spec: &MetricsSpec) -> 
             writeln!(out, "      changes up to {lateness} behind the watermark give another row, later ones are late")
         }
     }
+}
+
+pub(super) fn write_process(out: &mut String, uid: &str, spec: &ProcessSpec, input: &Schema) -> Result {
+    writeln!(out, "    {uid}: process function {} {}", spec.function, by(&spec.keys, input))?;
+    let settings = if spec.settings == "{}" { "no settings" } else { spec.settings.as_str() };
+    writeln!(out, "      runs in the engine with {settings}; a bad row goes to the dead letters")
 }
 
 fn moment(micros: i64) -> String {

@@ -119,6 +119,8 @@ fn kind(action: &StepAction) -> String {
         StepAction::Explode(spec) => format!("explode {:?} {}", spec.columns, spec.ignore_empty_and_null),
         StepAction::Limit(spec) => format!("limit {}", spec.rows),
         StepAction::Sample(spec) => format!("sample {} {}", spec.hash_max, spec.seed),
+        // Settings may change between two runs; state has its own versions.
+        StepAction::Process(spec) => format!("process {}", spec.function),
         StepAction::Sink(sink) => format!("sink {}", sink.format),
     }
 }

@@ -109,6 +109,7 @@ impl Lower<'_> {
             NodeKind::Explode(spec) => StepAction::Explode(spec.clone()),
             NodeKind::Limit(spec) => StepAction::Limit(spec.clone()),
             NodeKind::Sample(spec) => StepAction::Sample(*spec),
+            NodeKind::Process(spec) => StepAction::Process(spec.clone()),
             NodeKind::Sink(sink) => StepAction::Sink(sink.clone()),
         })
     }

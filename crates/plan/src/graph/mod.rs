@@ -30,7 +30,7 @@ use crate::logical::node::Side;
 use crate::logical::{Laid, internal};
 use crate::spec::{Changes, DurableSpec, InferSpec, LookupJoinSpec, ModelSpec, SinkSpec, SourceSpec, StreamJoinSpec};
 use crate::spec::{DeduplicateSpec, FeedbackSpec, MetricsSpec, TopSpec};
-use crate::spec::{ExplodeSpec, LimitSpec, SampleSpec};
+use crate::spec::{ExplodeSpec, LimitSpec, ProcessSpec, SampleSpec};
 use crate::window::WindowSpec;
 
 pub use hash::PlanHash;
@@ -156,6 +156,8 @@ pub enum StepAction {
     Limit(LimitSpec),
     /// Keeps a part of the rows, chosen by their ids.
     Sample(SampleSpec),
+    /// Gives the rows of each key to a function, found by its name.
+    Process(ProcessSpec),
     /// Stages rows for its committer.
     Sink(SinkSpec),
 }
@@ -290,6 +292,7 @@ impl StepAction {
             Self::Deduplicate(spec) => Some(vec![spec.keys.clone()]),
             Self::Top(spec) => Some(vec![spec.keys.clone()]),
             Self::Metrics(spec) => Some(vec![spec.keys.clone()]),
+            Self::Process(spec) => Some(vec![spec.keys.clone()]),
             Self::Infer(infer) if !infer.rows.key.is_empty() => Some(vec![infer.rows.key.clone()]),
             Self::Filter { .. } | Self::Project { .. } | Self::Call(_) | Self::Infer(_) | Self::LookupJoin(_) => None,
             Self::Union { .. } | Self::Durable(_) | Self::Sink(_) | Self::Explode(_) | Self::Sample(_) => None,

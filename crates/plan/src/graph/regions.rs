@@ -86,7 +86,7 @@ fn repeats(step: &Step, models: &BTreeMap<String, ModelService>) -> bool {
         StepAction::Explode(_) | StepAction::Sample(_) => true,
         // What they give depends on how rows of several subtasks or streams interleave.
         StepAction::StreamJoin(_) | StepAction::Window(_) | StepAction::Deduplicate(_) | StepAction::Top(_) => false,
-        StepAction::Feedback(_) | StepAction::Metrics(_) | StepAction::Limit(_) => false,
+        StepAction::Feedback(_) | StepAction::Metrics(_) | StepAction::Limit(_) | StepAction::Process(_) => false,
     }
 }
 

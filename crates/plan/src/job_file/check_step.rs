@@ -11,8 +11,8 @@ use toml::Spanned;
 use super::check::Checker;
 use super::tables::{InferTable, StepTable};
 use super::{
-    Action, InferDecl, InferSettings, JobFileError, StepDecl, check_infer, defaults, durable, feedback, keyed, rows,
-    stream_join, window,
+    Action, InferDecl, InferSettings, JobFileError, StepDecl, check_infer, defaults, durable, feedback, keyed, process,
+    rows, stream_join, window,
 };
 use crate::nearest::{listed, nearest};
 use crate::spec::{Limit, ModelSpec};
@@ -20,7 +20,7 @@ use crate::spec::{Limit, ModelSpec};
 type Result<T> = std::result::Result<T, JobFileError>;
 pub(super) type Models = BTreeMap<String, Spanned<ModelSpec>>;
 
-const ACTIONS: [&str; 16] = [
+const ACTIONS: [&str; 17] = [
     "filter",
     "select",
     "with",
@@ -37,6 +37,7 @@ const ACTIONS: [&str; 16] = [
     "limit",
     "sample",
     "group",
+    "process",
 ];
 
 /// Checks all steps in order; what they read is still open. Beside each step what its `from` says.
@@ -94,6 +95,8 @@ fn step(
         Action::Sample(rows::sample(checker, number, table.get_ref())?)
     } else if let Some(table) = table.group {
         Action::Window(rows::group(checker, number, table.into_inner())?)
+    } else if let Some(table) = table.process {
+        Action::Process(process::process(checker, number, table.into_inner())?)
     } else {
         return Err(checker.error(span, format!("step {number} does nothing")));
     };
@@ -180,6 +183,7 @@ fn named_actions(table: &StepTable) -> Vec<&'static str> {
         table.limit.is_some(),
         table.sample.is_some(),
         table.group.is_some(),
+        table.process.is_some(),
     ];
     ACTIONS.into_iter().zip(given).filter(|(_, given)| *given).map(|(name, _)| name).collect()
 }

@@ -25,7 +25,7 @@ pub(super) fn connect(
     let later = steps.iter().map(|step| step.uid.clone()).collect();
     let mut links = Links { checker, streams: Vec::new(), sources: sources.len(), read: BTreeSet::new(), later };
     for SourceDecl { spec, span, .. } in sources {
-        links.streams.push(Streams { uid: spec.uid.clone(), sides: &[], span: span.clone(), number: None });
+        links.streams.push(Streams { uid: spec.uid.clone(), sides: Vec::new(), span: span.clone(), number: None });
     }
     for (step, from) in steps.iter_mut().zip(steps_from) {
         let reader = format!("step {}", step.number);
@@ -35,7 +35,7 @@ pub(super) fn connect(
         for name in step.action.streams() {
             step.inputs.push(links.named(&reader, name)?);
         }
-        let sides = step.action.sides();
+        let sides = step.action.sides().into_iter().map(str::to_string).collect();
         links.streams.push(Streams {
             uid: step.uid.clone(),
             sides,
@@ -52,7 +52,7 @@ pub(super) fn connect(
 /// What a source or step gives.
 struct Streams {
     uid: String,
-    sides: &'static [&'static str],
+    sides: Vec<String>,
     span: Range<usize>,
     /// Of a step.
     number: Option<usize>,
@@ -108,14 +108,14 @@ impl Links<'_> {
                 self.read.insert(uid.to_string());
                 0
             }
-            Some(side) => match (1..).zip(streams.sides).find(|(_, known)| **known == side) {
+            Some(side) => match (1..).zip(&streams.sides).find(|(_, known)| *known == side) {
                 Some((port, _)) => port,
                 None => {
                     let error = self.checker.error(name.span(), format!("\"{uid}\" has no side output \"{side}\""));
                     let sides = if streams.sides.is_empty() {
                         "none".to_string()
                     } else {
-                        listed(streams.sides.iter().copied())
+                        listed(streams.sides.iter().map(String::as_str))
                     };
                     return Err(error.with_help(format!("it has {sides}")));
                 }

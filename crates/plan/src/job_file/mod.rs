@@ -22,6 +22,7 @@ mod json;
 mod keyed;
 mod links;
 mod nexmark;
+mod process;
 mod python;
 mod remote;
 mod rows;
@@ -50,6 +51,7 @@ pub use error::{JobFileError, JobText};
 pub use feedback::{FeedbackDecl, MetricsDecl};
 pub use json::parse_json;
 pub use keyed::{DeduplicateDecl, TopDecl};
+pub use process::ProcessDecl;
 pub use rows::ExplodeDecl;
 pub use window::WindowDecl;
 
@@ -165,6 +167,8 @@ pub enum Action {
     Feedback(FeedbackDecl),
     /// Says how good predictions were.
     Metrics(MetricsDecl),
+    /// Gives the rows of each key to a function of the program that runs the job.
+    Process(ProcessDecl),
 }
 
 /// An inference step as declared.
@@ -307,7 +311,7 @@ impl Action {
     pub fn keeps_state(&self) -> bool {
         match self {
             Self::StreamJoin(_) | Self::Window(_) | Self::Deduplicate(_) | Self::Top(_) => true,
-            Self::Feedback(_) | Self::Metrics(_) | Self::Durable(_) | Self::Limit(_) => true,
+            Self::Feedback(_) | Self::Metrics(_) | Self::Durable(_) | Self::Limit(_) | Self::Process(_) => true,
             Self::Explode(_) | Self::Sample(_) => false,
             Self::Filter(..) | Self::Select(..) | Self::With(..) | Self::Infer(_) | Self::Join(_) | Self::Union(_) => {
                 false
@@ -316,8 +320,9 @@ impl Action {
     }
 
     /// Names of its side outputs, those of ports 1 and up; others read them as `uid.name`.
-    pub fn sides(&self) -> &'static [&'static str] {
-        match self {
+    pub fn sides(&self) -> Vec<&str> {
+        let fixed: &[&str] = match self {
+            Self::Process(process) => return process.side_outputs.iter().map(|name| name.get_ref().as_str()).collect(),
             Self::StreamJoin(join) => join.kind.sides(),
             Self::Filter(..) | Self::Select(..) | Self::With(..) | Self::Infer(_) | Self::Join(_) => &[],
             Self::Union(_) | Self::Durable(_) => &[],
@@ -329,7 +334,8 @@ impl Action {
             Self::Feedback(_) => &["late", "late_labels"],
             Self::Metrics(metrics) if metrics.every.is_some() => &["late"],
             Self::Metrics(_) => &[],
-        }
+        };
+        fixed.to_vec()
     }
 }
 

@@ -18,6 +18,7 @@ use super::durable::DurableTable;
 use super::ends::{self, DeadLettersTable, SinkTable, SourceTable};
 use super::feedback::{FeedbackTable, MetricsTable};
 use super::keyed::{DeduplicateTable, TopTable};
+use super::process::ProcessTable;
 use super::python::PathText;
 use super::remote::{HttpJsonTable, OpenAiTable, OpenInferenceTable};
 use super::rows::{ExplodeTable, GroupTable, SampleTable};
@@ -69,14 +70,15 @@ pub struct JobTable {
 }
 
 /// One step: exactly one of `filter`, `select`, `with`, `infer`, `join`, `union`, `window`, `durable`,
-/// `deduplicate`, `top`, `feedback`, `metrics`, `explode`, `limit`, `sample` and `group`.
+/// `deduplicate`, `top`, `feedback`, `metrics`, `explode`, `limit`, `sample`, `group` and
+/// `process`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [
     {"required": ["filter"]}, {"required": ["select"]}, {"required": ["with"]}, {"required": ["infer"]}, {"required": ["join"]},
     {"required": ["union"]}, {"required": ["window"]}, {"required": ["durable"]}, {"required": ["deduplicate"]},
     {"required": ["top"]}, {"required": ["feedback"]}, {"required": ["metrics"]}, {"required": ["explode"]},
-    {"required": ["limit"]}, {"required": ["sample"]}, {"required": ["group"]},
+    {"required": ["limit"]}, {"required": ["sample"]}, {"required": ["group"]}, {"required": ["process"]},
 ]))]
 pub struct StepTable {
     /// Stable name, to be read by others; default `step-N`, of an `infer` step the model's name; a step with state must have one.
@@ -133,6 +135,9 @@ pub struct StepTable {
     /// Computes aggregates of all rows of a key, once the input has ended.
     #[schemars(with = "Option<GroupTable>")]
     pub group: Option<Spanned<GroupTable>>,
+    /// Gives the rows of each key to a function of the program that runs the job.
+    #[schemars(with = "Option<ProcessTable>")]
+    pub process: Option<Spanned<ProcessTable>>,
     /// What happens to a row that a function in `filter`, `select` or `with` cannot process; default `dead_letter`.
     #[schemars(with = "Option<OnErrorText>")]
     pub on_error: Option<Spanned<OnError>>,

@@ -63,5 +63,7 @@ pub(super) fn given(action: &Action, inputs: &[Changes]) -> Result<Changes, Refu
             help: "its input has updates; write order = \"ordered\"",
         }),
         Action::Infer(_) => Ok(taken),
+        // The function says so itself; see `process`.
+        Action::Process(_) => Ok(taken),
     }
 }

@@ -126,7 +126,8 @@ impl KeyedSite<'_> {
         Err(self.error(sql, format!("\"{name}\" is {kind}, which has no order")).with_help(help))
     }
 
-    fn check_storable(&self) -> Result<()> {
+    /// Refuses a column that cannot be kept.
+    pub fn check_storable(&self) -> Result<()> {
         match self.input.fields().iter().find(|field| !can_be_stored(field.data_type())) {
             None => Ok(()),
             Some(field) => {

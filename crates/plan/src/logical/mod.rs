@@ -16,6 +16,7 @@ mod infer;
 mod join;
 mod keyed;
 pub mod node;
+mod process;
 pub(crate) mod session;
 mod stream_join;
 mod union;
@@ -33,6 +34,7 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use forebay_core::Kind;
 use forebay_core::function::RowFunction;
 use forebay_core::on_error::OnError;
+use forebay_core::process::KnownProcess;
 use toml::Spanned;
 
 use crate::facts::Facts;
@@ -86,9 +88,15 @@ impl Laid {
 }
 
 /// Builds the plan of `job`.
-pub(crate) fn build(job: &JobFile, facts: &Facts, functions: &[Arc<dyn RowFunction>]) -> Result<Laid> {
+pub(crate) fn build(
+    job: &JobFile,
+    facts: &Facts,
+    functions: &[Arc<dyn RowFunction>],
+    processes: &[Arc<dyn KnownProcess>],
+) -> Result<Laid> {
     let state = session::open(functions).map_err(|error| internal(job, &error))?;
-    let mut builder = Builder { job, facts, state, nodes: Vec::new(), streams: BTreeMap::new(), inputs: Vec::new() };
+    let (nodes, streams, inputs) = (Vec::new(), BTreeMap::new(), Vec::new());
+    let mut builder = Builder { job, facts, processes, state, nodes, streams, inputs };
     job.sources.iter().try_for_each(|source| builder.source(source))?;
     job.steps.iter().try_for_each(|step| builder.step(step))?;
     job.sinks.iter().try_for_each(|sink| builder.sink(sink))?;
@@ -123,6 +131,7 @@ struct Stream {
 struct Builder<'a> {
     job: &'a JobFile,
     facts: &'a Facts,
+    processes: &'a [Arc<dyn KnownProcess>],
     state: SessionState,
     nodes: Vec<Node>,
     /// By uid and output.
@@ -169,7 +178,7 @@ impl Builder<'_> {
     fn step(&mut self, step: &StepDecl) -> Result<()> {
         self.read(&step.inputs)?;
         let inputs: Vec<Changes> = self.inputs.iter().map(|input| input.changes).collect();
-        let changes = changes::given(&step.action, &inputs).map_err(|refusal| {
+        let mut changes = changes::given(&step.action, &inputs).map_err(|refusal| {
             let message = format!("step {} {}", step.number, refusal.why);
             self.job.text.error(step.span.clone(), message).with_help(refusal.help)
         })?;
@@ -245,6 +254,14 @@ impl Builder<'_> {
                 let site = keyed::KeyedSite { job: self.job, step, input: &input };
                 let (spec, schema) = feedback::metrics(&site, decl, &keys, inputs[0])?;
                 self.over(NodeKind::Metrics(spec), &step.uid, schema)
+            }
+            Action::Process(decl) => {
+                let keys = self.columns(step, "by", &decl.by)?;
+                let input = self.input()?.schema().as_ref().clone();
+                let site = keyed::KeyedSite { job: self.job, step, input: &input };
+                let (spec, schema, gives) = process::process(&site, decl, &keys, inputs[0], self.processes)?;
+                changes = gives;
+                self.over(NodeKind::Process(spec), &step.uid, schema)
             }
         }?;
         self.nodes.last_mut().into_iter().for_each(|node| node.changes = changes);

@@ -1,5 +1,5 @@
 //! Our nodes in a DataFusion plan: source, row-function call, inference, lookup join, join of streams, union, window,
-//! durable edge, deduplicate, top, feedback, metrics, explode, limit, sample, side output, sink.
+//! durable edge, deduplicate, top, feedback, metrics, explode, limit, sample, process, side output, sink.
 //!
 //! Filters and projections are DataFusion's own nodes. One extension type holds all of ours, so that the boilerplate of
 //! the trait exists once.
@@ -19,7 +19,7 @@ use crate::spec::{
     Changes, DeduplicateSpec, DurableSpec, FeedbackSpec, InferSpec, MetricsSpec, TopSpec, deduplicate_sides,
 };
 use crate::spec::{ExplodeSpec, LimitSpec, SampleSpec};
-use crate::spec::{LookupJoinSpec, SinkSpec, SourceSpec, StreamJoinSpec};
+use crate::spec::{LookupJoinSpec, ProcessSpec, SinkSpec, SourceSpec, StreamJoinSpec};
 use crate::window::{WindowShape, WindowSpec};
 
 /// One of our nodes.
@@ -67,6 +67,8 @@ pub enum NodeKind {
     Limit(LimitSpec),
     /// Keeps a part of the rows.
     Sample(SampleSpec),
+    /// Gives the rows of each key to a function.
+    Process(ProcessSpec),
     /// A side output of its input: stands in the plan of who reads it, and is no step.
     Side {
         /// Uid of the step that gives it.
@@ -164,6 +166,9 @@ impl NodeKind {
                 vec![side("late", predictions, first), side("late_labels", labels, second)]
             }
             Self::Metrics(spec) if spec.every.is_some() => vec![side("late", &spec.input, spec.changes)],
+            Self::Process(spec) => {
+                spec.sides.iter().map(|(name, schema)| side(name, schema, spec.sides_change)).collect()
+            }
             Self::Top(_) | Self::Metrics(_) => Vec::new(),
             Self::Explode(_) | Self::Limit(_) | Self::Sample(_) => Vec::new(),
             Self::Union(_) | Self::Durable(_) | Self::Side { .. } | Self::Sink(_) => Vec::new(),
@@ -216,6 +221,7 @@ impl UserDefinedLogicalNodeCore for PlanNode {
             NodeKind::Explode(_) => "Explode",
             NodeKind::Limit(_) => "Limit",
             NodeKind::Sample(_) => "Sample",
+            NodeKind::Process(_) => "Process",
             NodeKind::Side { .. } => "Side",
             NodeKind::Sink(_) => "Sink",
         }
@@ -256,6 +262,7 @@ impl UserDefinedLogicalNodeCore for PlanNode {
             NodeKind::Explode(spec) => write!(f, "Explode: columns {:?}", spec.columns),
             NodeKind::Limit(spec) => write!(f, "Limit: {} rows", spec.rows),
             NodeKind::Sample(spec) => write!(f, "Sample: {} of the rows", spec.ratio()),
+            NodeKind::Process(spec) => write!(f, "Process: {} by {}", spec.uid, spec.function),
             NodeKind::Side { uid, name } => write!(f, "Side: {uid}.{name}"),
             NodeKind::Sink(sink) => write!(f, "Sink: {} {} to {}", sink.uid, sink.format, sink.path),
         }

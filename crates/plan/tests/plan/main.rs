@@ -11,6 +11,7 @@ mod joins;
 mod keyed;
 mod layout;
 mod made;
+mod process;
 mod reference;
 mod regions;
 mod rows;

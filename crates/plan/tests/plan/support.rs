@@ -18,7 +18,7 @@ pub const DIGITS: &str = include_str!("data/digits.toml");
 /// Plans `text` with the facts below.
 pub fn plan(text: &str) -> std::result::Result<Plan, JobFileError> {
     let job = parse(text, "job.toml", |name| (name == "OUT").then(|| "out".to_string()))?;
-    build(&job, &facts(), &functions())
+    build(&job, &facts(), &functions(), &[])
 }
 
 /// The facts that every test job lives with.

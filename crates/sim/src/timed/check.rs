@@ -8,6 +8,7 @@ use crate::model::Books;
 use crate::view::View;
 
 use super::join::{JoinKind, JoinStep, Pair};
+use super::sessions::SessionsStep;
 use super::text::{micros, number};
 use super::window::{Results, Shape, WindowStep};
 use super::{Click, Order, SINKS, Timed};
@@ -22,6 +23,9 @@ pub(crate) fn check_timed(view: &View, timed: &Timed, books: &Books) -> Result<(
     }
     if let Some(join) = &timed.join {
         check_join(view, timed, join, books)?;
+    }
+    if let Some(sessions) = &timed.sessions {
+        check_sessions(view, timed, sessions, books)?;
     }
     Ok(())
 }
@@ -59,6 +63,22 @@ fn check_window(view: &View, timed: &Timed, step: &WindowStep, books: &Books) ->
         }
         (Order::Loose, Shape::Session { .. }) => same(&totals(&found), &totals(&step.results(&in_time))),
     }
+}
+
+/// A session is given once, of all its rows that were not late.
+fn check_sessions(view: &View, timed: &Timed, step: &SessionsStep, books: &Books) -> Result<(), String> {
+    let mut found = Results::new();
+    for row in view.lines_of(SINKS[5].1)? {
+        let key = number(&row, "k").unwrap_or(u64::MAX);
+        let place = (key, micros(&row, "window_start")?, micros(&row, "window_end")?);
+        let cells = (number(&row, "c").unwrap_or(0), number(&row, "s").unwrap_or(0));
+        if found.insert(place, cells).is_some() {
+            return Err(format!("I1: the session {place:?} is there twice"));
+        }
+        books.count("I1: sessions of a process function compared with the oracle");
+    }
+    let (in_time, _) = without_late(view, timed, &timed.clicks, SINKS[6].1, books)?;
+    same(&found, &step.results(&in_time))
 }
 
 /// Count and sum by key.

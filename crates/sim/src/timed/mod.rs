@@ -1,4 +1,5 @@
-//! What of a drawn job has event time: clicks with a watermark, a window over them, a join of them with a second stream.
+//! What of a drawn job has event time: clicks with a watermark, a window over them, a join of them with a second stream,
+//! a process function.
 //!
 //! It runs beside the rest of the job, under the same barriers, crashes and restarts at other parallelisms. What must come out
 //! hangs on which rows are late, so a seed draws how rows lie in its files ([`Order`]): where the promise of the watermark
@@ -8,16 +9,19 @@
 
 mod check;
 mod join;
+mod sessions;
 mod text;
 mod window;
 
 pub(crate) use check::check_timed;
+pub(crate) use sessions::components;
 
 use std::time::Duration;
 
 use crate::random::Random;
 
 use join::JoinStep;
+use sessions::SessionsStep;
 use text::{FILE_TIME, line};
 use window::WindowStep;
 
@@ -52,6 +56,7 @@ pub(crate) struct Timed {
     pub views: Vec<Click>,
     pub window: Option<WindowStep>,
     pub join: Option<JoinStep>,
+    pub sessions: Option<SessionsStep>,
     /// Most bytes of state in memory, if not the default.
     pub state_memory: Option<u64>,
     /// How long a read of a file takes at most.
@@ -63,12 +68,14 @@ pub(crate) struct Timed {
 }
 
 /// Uid and folder of each sink of this part.
-pub(crate) const SINKS: [(&str, &str); 5] = [
+pub(crate) const SINKS: [(&str, &str); 7] = [
     ("win_out", "_win/"),
     ("win_late", "_win_late/"),
     ("pair_out", "_pair/"),
     ("pair_late", "_pair_late/"),
     ("pair_late_stream", "_pair_late_stream/"),
+    ("ses_out", "_ses/"),
+    ("ses_late", "_ses_late/"),
 ];
 
 // === impl Timed ===
@@ -92,6 +99,9 @@ impl Timed {
         };
         let (window, join) = (random.chance(600), random.chance(600));
         let times = Times { span, jitter, grid };
+        // Drawn apart as well: it came later.
+        let mut later = Random::new(seed, "sessions");
+        let sessions = later.chance(350).then(|| SessionsStep::draw(&mut later));
         let keys = random.within(1, 5);
         let (clicks, views) = (clicks(&mut random, 48, keys, times), clicks(&mut random, 32, keys, times));
         Some(Self {
@@ -100,6 +110,7 @@ impl Timed {
             views: if join { views } else { Vec::new() },
             window: (window || !join).then(|| WindowStep::draw(&mut random)),
             join: join.then(|| JoinStep::draw(&mut random)),
+            sessions,
             out_of_order_ms,
             far_max: Duration::from_millis(random.pick(&[0, 60, 400])),
             files: random.within(1, 8),
@@ -150,7 +161,8 @@ impl Timed {
     /// The sections of the steps.
     pub fn steps(&self) -> String {
         let window = self.window.iter().map(WindowStep::text);
-        window.chain(self.join.iter().map(JoinStep::text)).collect()
+        let window = window.chain(self.join.iter().map(JoinStep::text));
+        window.chain(self.sessions.iter().map(SessionsStep::text)).collect()
     }
 
     /// The sections of the sinks.
@@ -170,7 +182,10 @@ impl Timed {
         }
         if let Some(join) = &self.join {
             text += &sink(SINKS[2], join.updates());
-            text.extend(SINKS[3..].iter().take(join.late_outputs()).map(|found| sink(*found, false)));
+            text.extend(SINKS[3..5].iter().take(join.late_outputs()).map(|found| sink(*found, false)));
+        }
+        if self.sessions.is_some() {
+            text.extend(SINKS[5..].iter().map(|found| sink(*found, false)));
         }
         text
     }

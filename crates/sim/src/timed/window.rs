@@ -43,6 +43,11 @@ impl WindowStep {
         Self { shape, keyed: random.chance(800), lateness_ms }
     }
 
+    /// A window of this shape for each key, without lateness.
+    pub fn keyed(shape: Shape) -> Self {
+        Self { shape, keyed: true, lateness_ms: 0 }
+    }
+
     /// The section of the step.
     pub fn text(&self) -> String {
         let shape = match self.shape {

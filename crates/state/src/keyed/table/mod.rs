@@ -74,8 +74,17 @@ impl<V: StateValue> StateTable<V> {
     /// # Errors
     /// See the type.
     pub fn get_mut(&mut self, key: &Key, space: &Space) -> Result<Option<&mut V>> {
+        self.get_mut_at(key, space, None)
+    }
+
+    /// [`StateTable::get_mut`] with the event time of the row that changes the value, as [`StateTable::insert_at`] takes it;
+    /// `None`: the watermark.
+    ///
+    /// # Errors
+    /// See the type.
+    pub fn get_mut_at(&mut self, key: &Key, space: &Space, time: Option<EventTime>) -> Result<Option<&mut V>> {
         let place = self.reach(key, space)?;
-        let now = self.write_time(None);
+        let now = self.write_time(time);
         let (interval, cold) = (self.interval, &mut self.cold);
         let group = &mut self.slots[place];
         let Some(slot) = group.keys.get_mut(key).and_then(|spaces| spaces.get_mut(space)) else { return Ok(None) };

@@ -25,6 +25,11 @@ impl<V> TableSpec<V> {
         Self { name, version, ttl: None, older: Vec::new() }
     }
 
+    /// The table's name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// Entries expire: one whose last write is at event time `t` is gone once the watermark is **after** `t + ttl`. See
     /// `StateTable::insert_at` for what counts as the time of a write.
     #[must_use]
