@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use forebay_core::operator::Operator;
-use forebay_core::process::{KnownProcess, ProcessSite};
+use forebay_core::process::ProcessSite;
 use forebay_core::time::EventTime;
 use forebay_core::{Error, Kind, Result, RowKind};
 use forebay_operators::process::{

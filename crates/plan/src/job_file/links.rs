@@ -9,7 +9,7 @@ use std::ops::Range;
 use toml::Spanned;
 
 use super::check::Checker;
-use super::{JobFileError, SinkDecl, SourceDecl, StepDecl, StreamRef};
+use super::{Action, JobFileError, SinkDecl, SourceDecl, StepDecl, StreamRef};
 use crate::nearest::{listed, nearest};
 
 type Result<T> = std::result::Result<T, JobFileError>;
@@ -25,7 +25,13 @@ pub(super) fn connect(
     let later = steps.iter().map(|step| step.uid.clone()).collect();
     let mut links = Links { checker, streams: Vec::new(), sources: sources.len(), read: BTreeSet::new(), later };
     for SourceDecl { spec, span, .. } in sources {
-        links.streams.push(Streams { uid: spec.uid.clone(), sides: Vec::new(), span: span.clone(), number: None });
+        links.streams.push(Streams {
+            uid: spec.uid.clone(),
+            sides: Vec::new(),
+            names_sides: false,
+            span: span.clone(),
+            number: None,
+        });
     }
     for (step, from) in steps.iter_mut().zip(steps_from) {
         let reader = format!("step {}", step.number);
@@ -39,6 +45,7 @@ pub(super) fn connect(
         links.streams.push(Streams {
             uid: step.uid.clone(),
             sides,
+            names_sides: matches!(step.action, Action::Process(_)),
             span: step.span.clone(),
             number: Some(step.number),
         });
@@ -53,6 +60,8 @@ pub(super) fn connect(
 struct Streams {
     uid: String,
     sides: Vec<String>,
+    /// Whether the step itself says which it has.
+    names_sides: bool,
     span: Range<usize>,
     /// Of a step.
     number: Option<usize>,
@@ -117,7 +126,8 @@ impl Links<'_> {
                     } else {
                         listed(streams.sides.iter().map(String::as_str))
                     };
-                    return Err(error.with_help(format!("it has {sides}")));
+                    let more = if streams.names_sides { "; its function's are named in side_outputs" } else { "" };
+                    return Err(error.with_help(format!("it has {sides}{more}")));
                 }
             },
         };

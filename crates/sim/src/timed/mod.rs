@@ -101,7 +101,7 @@ impl Timed {
         let times = Times { span, jitter, grid };
         // Drawn apart as well: it came later.
         let mut later = Random::new(seed, "sessions");
-        let sessions = later.chance(350).then(|| SessionsStep::draw(&mut later));
+        let sessions = later.chance(600).then(|| SessionsStep::draw(&mut later));
         let keys = random.within(1, 5);
         let (clicks, views) = (clicks(&mut random, 48, keys, times), clicks(&mut random, 32, keys, times));
         Some(Self {

@@ -253,6 +253,9 @@ fn an_entry_expires_when_the_watermark_is_after_its_last_write_and_ttl() {
         assert_eq!(table.get(&key(0), &Space::EMPTY).unwrap(), None, "counts as written at the first watermark");
         assert_eq!(table.get(&key(1), &Space::EMPTY).unwrap(), Some(&1));
         assert_eq!(table.scan(&key(2)).unwrap().count(), 0);
+        *table.get_mut_at(&key(1), &Space::EMPTY, Some(at(104))).unwrap().unwrap() = 1;
+        table.advance(at(114)).unwrap();
+        assert_eq!(table.get(&key(1), &Space::EMPTY).unwrap(), Some(&1), "changed in place at 104");
 
         // After a restore, before any watermark, what had expired stays gone.
         let snapshot = state.snapshot(Epoch(1), &mut [&mut table]).unwrap();
