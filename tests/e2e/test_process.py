@@ -1,4 +1,4 @@
-"""A process function in a program of its own, `examples/process`, through kills: visits beside those of an oracle in Python."""
+"""A process function in a program of its own, `examples/process`: visits beside those of an oracle, through kills."""
 
 from __future__ import annotations
 
@@ -80,9 +80,7 @@ def visits(rows: list[Row]) -> list[Row]:
 
 def in_order(rows: list[Row]) -> list[tuple[int, datetime, datetime, int, float, bool]]:
     """Returns visits as tuples, in order."""
-    return sorted(
-        (row["user"], row["start"], row["end"], row["pages"], row["spent"], row["bought"]) for row in rows
-    )
+    return sorted((row["user"], row["start"], row["end"], row["pages"], row["spent"], row["bought"]) for row in rows)
 
 
 def check(workspace: Workspace, rows: list[Row]) -> None:

@@ -13,7 +13,7 @@ use forebay_sim::{Mutant, operator, run};
 const SEEDS_MAX: u64 = 1500;
 /// Bugs that need more seeds, or a case that few seeds draw: left out unless `MUTANT` or `MUTANT_SEEDS` is set. All but
 /// `kept_by_row` are found by the tests of their own part.
-const RARE: [&str; 11] = [
+const RARE: [&str; 13] = [
     "tell_before_sync",
     "abort_before_claim",
     "skip_generation_check",
@@ -23,6 +23,8 @@ const RARE: [&str; 11] = [
     "window_forgets_clock",
     "removals_forgotten",
     "join_forgets_clock",
+    "timers_forgotten",
+    "process_forgets_clock",
     "newest_entry_only",
     "kept_by_row",
 ];

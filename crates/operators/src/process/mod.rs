@@ -55,6 +55,7 @@
 //! - [`shape`]: what a function declares. [`row`]: a row that comes in. [`context`]: what a function may do.
 //! - [`emit`]: rows on their way out, and their ids. [`state`]: values, lists and maps of the key at hand.
 
+pub mod cell;
 pub mod columns;
 pub mod context;
 pub mod emit;
@@ -70,9 +71,10 @@ mod work;
 use forebay_core::Result;
 use serde::de::DeserializeOwned;
 
+pub use cell::Cell;
 pub use columns::{Column, ColumnValue, Columns};
 pub use context::{Context, Timer};
-pub use emit::{Cell, Emission};
+pub use emit::Emission;
 pub use forebay_state::keyed::{StateValue, TableSpec};
 pub use known::{Process, process};
 pub use operator::{ProcessBug, ProcessSettings};

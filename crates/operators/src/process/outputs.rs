@@ -13,6 +13,7 @@ use forebay_core::row::SplitId;
 use forebay_core::{Batch, Error, Kind, Result, RowId, RowKind};
 
 use super::Timer;
+use super::cell::{Cell, Put, put};
 use super::columns::Base;
 use super::row::Row;
 use super::shape::Declared;
@@ -184,11 +185,22 @@ impl Outputs {
         self.outputs[output].kinds.len()
     }
 
-    /// Name and type of a column of `output`, those of the key left out, and whether it may be null.
-    pub fn column(&self, output: usize, column: usize) -> Option<(String, DataType, bool)> {
-        let output = &self.outputs[output];
-        let field = output.schema.fields().get(output.key_kinds.len() + column)?;
-        Some((field.name().clone(), output.kinds[column].clone(), field.is_nullable()))
+    /// Appends the value of a column to the row that is being put together.
+    pub fn put(&mut self, output: usize, column: usize, cell: Cell<'_>) -> Result<()> {
+        let (of, before) = (&self.outputs[output], self.bytes.len());
+        let Some(kind) = of.kinds.get(column) else {
+            return Err(self.refused(output, format!("more than {column} columns")));
+        };
+        let put = put(cell, kind, &mut self.bytes);
+        let field = &of.schema.fields()[of.key_kinds.len() + column];
+        let (kind, why) = match put {
+            Put::Done if cell != Cell::Null || field.is_nullable() => return Ok(()),
+            Put::Done => (Kind::Invalid, "it is given null: declare it nullable()".to_string()),
+            Put::OutOfRange => (Kind::Data, format!("{cell:?} is out of its range")),
+            Put::WrongType => (Kind::Invalid, format!("it is given {cell:?}")),
+        };
+        self.bytes.truncate(before);
+        Err(Error::new(kind, "give row").with("column", field.name()).with("type", field.data_type()).source(why))
     }
 
     pub fn is_staged(&self, output: usize, id: RowId) -> bool {
