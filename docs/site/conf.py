@@ -20,10 +20,12 @@ PAGES: Final[dict[str, list[str]]] = {
     "Guide": [
         "docs/guide/quickstart",
         "docs/guide/python",
+        "docs/guide/process-functions",
         "docs/guide/failures",
         "docs/guide/when-not-to-use",
         "examples/python/README",
         "examples/digits/README",
+        "examples/process/README",
     ],
     "Reference": [
         "docs/guide/python-api",

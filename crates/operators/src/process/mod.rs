@@ -54,6 +54,7 @@
 //!
 //! - [`shape`]: what a function declares. [`row`]: a row that comes in. [`context`]: what a function may do.
 //! - [`emit`]: rows on their way out, and their ids. [`state`]: values, lists and maps of the key at hand.
+//! - [`trial`]: a function on its own, for tests.
 
 pub mod cell;
 pub mod columns;
@@ -66,6 +67,7 @@ pub mod row;
 pub mod settings;
 pub mod shape;
 pub mod state;
+pub mod trial;
 mod work;
 
 use forebay_core::Result;
@@ -82,6 +84,7 @@ pub use row::{Row, StoredRow};
 pub use settings::{DurationText, NoSettings};
 pub use shape::{Shape, SideOutput};
 pub use state::{Json, List, Map, MapKey, Value};
+pub use trial::Trial;
 
 /// A function over the rows of each key, with state and timers of its own.
 ///
