@@ -130,7 +130,7 @@ pub struct StepTable {
     /// Keeps a part of the rows, chosen by their ids.
     #[schemars(with = "Option<SampleTable>")]
     pub sample: Option<Spanned<SampleTable>>,
-    /// Computes aggregates of all rows of a key, once the input has ended.
+    /// Computes aggregates of all rows of a key, once the input has ended or as they change.
     #[schemars(with = "Option<GroupTable>")]
     pub group: Option<Spanned<GroupTable>>,
     /// What happens to a row that a function in `filter`, `select` or `with` cannot process; default `dead_letter`.

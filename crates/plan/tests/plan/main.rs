@@ -16,4 +16,5 @@ mod regions;
 mod rows;
 mod sql;
 mod support;
+mod updates;
 mod windows;
