@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 class Grouped:
     """What `DataFrame.group_by` returns: `agg` says what is computed of the rows of each key."""
 
-    def __init__(self, frame: Keyed, keys: list[str], uid: str | None) -> None:
+    def __init__(self, frame: Keyed, keys: list[str], settings: dict[str, Any], uid: str | None) -> None:
         """Not for users."""
         self._frame = frame
         self._keys = keys
+        self._settings = settings
         self._uid = uid
 
     def agg(self, *aggregates: Expression, **named: Any) -> DataFrame:
-        """One row for each key, once the input has ended: the key, then the aggregates.
+        """One row for each key: the key, then the aggregates; when it comes, `group_by` says.
 
         An aggregate is one call of one function, such as `col("x").sum()`, `count()` or `expr("median(x)")`, named by
         its alias, else by its column.
@@ -40,5 +41,5 @@ class Grouped:
         given = named_expressions(aggregates, named)
         if not given:
             raise InvalidError('agg needs an aggregate, such as col("price").sum()')
-        settings = {"by": self._keys or None, "aggregates": aggregates_of(given)}
+        settings = {"by": self._keys or None, "aggregates": aggregates_of(given), **self._settings}
         return self._frame._step("group", without_none(settings), self._uid)

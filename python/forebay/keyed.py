@@ -66,12 +66,22 @@ class Keyed(Reshaped):
         }
         return self._step("window", without_none(settings), uid)
 
-    def group_by(self, *by: Keys, uid: str | None = None) -> Grouped:
-        """The rows by key, for `.agg(..)`, which computes of all of them once the input has ended.
+    def group_by(
+        self,
+        *by: Keys,
+        emit: Literal["end", "changes"] | None = None,
+        ttl: Duration | None = None,
+        uid: str | None = None,
+    ) -> Grouped:
+        """The rows by key, for `.agg(..)`, which computes of all of them.
 
-        Without a key all rows are one group. For results before the end, and over sources that have none, use `window`.
+        Without a key all rows are one group. By default each key gives one row, once the input has ended. With
+        `emit="changes"` results come as they change, as updates: a new one takes back the one before. `ttl`, which
+        needs event time, then says how long a key is remembered after its latest row. For results by interval use
+        `window`.
         """
-        return Grouped(self, [key for each in by for key in keys_of(each)], uid)
+        settings = {"emit": emit, "ttl": ttl and duration(ttl)}
+        return Grouped(self, [key for each in by for key in keys_of(each)], without_none(settings), uid)
 
     def deduplicate(
         self,

@@ -96,6 +96,19 @@ def test_groups_are_by_expressions_and_by_nothing(sales: fb.DataFrame) -> None:
     assert len(sales.filter("false").group_by().agg(rows=fb.count()).collect()) == 0
 
 
+def test_groups_give_their_changes() -> None:
+    bids = [(1, 10, 3), (1, 10, 5), (2, 10, 9), (3, 20, 4)]
+    frame = testing.rows([{"auction": a, "category": c, "price": p} for a, c, p in bids])
+    winning = frame.group_by("auction", "category", emit="changes").agg(fb.col("price").max())
+    prices = winning.group_by("category", emit="changes").agg(fb.col("price").mean())
+    left: Counter[tuple[int, float]] = Counter()
+    for row in prices.collect(kinds="change").rows():
+        left[row["category"], row["price"]] += -1 if row["change"] in ("-U", "-D") else 1
+    assert +left == Counter({(10, 7.0): 1, (20, 4.0): 1})
+    ended = winning.group_by().agg(fb.col("price").sum(), rows=fb.count())
+    assert ended.collect().rows() == [{"price": 18, "rows": 3}]
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -107,6 +120,7 @@ def test_groups_are_by_expressions_and_by_nothing(sales: fb.DataFrame) -> None:
         (lambda rows: rows.sample(1.5), "a share"),
         (lambda rows: rows.group_by("shop").agg(), "needs an aggregate"),
         (lambda rows: rows.group_by("shop").agg(fb.col("price") + 1).schema, "one aggregate function"),
+        (lambda rows: rows.group_by("shop", ttl="1h").agg(rows=fb.count()).schema, "leave out ttl"),
         (lambda rows: rows.group_by("shop").agg(fb.col("shop").max()).schema, 'two columns are called "shop"'),
     ],
 )

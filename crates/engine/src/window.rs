@@ -7,7 +7,7 @@ use forebay_core::Result;
 use forebay_core::keys::KeyColumns;
 use forebay_operators::window::{Aggregate, Shape, WindowBug, WindowSettings};
 use forebay_plan::graph::{Step, WindowStep};
-use forebay_plan::window::WindowShape;
+use forebay_plan::window::{Emit, WindowShape};
 use forebay_state::keyed::StateSettings;
 
 /// The settings of the operator of `step`, which does `window`, with its state within `state`.
@@ -22,13 +22,17 @@ pub fn settings(
 ) -> Result<WindowSettings> {
     let (spec, input) = (&window.spec, step.input());
     let aggregate = |planned: &forebay_plan::graph::WindowAggregate| {
-        Aggregate::new(Arc::clone(&planned.function), planned.filter.clone(), input)
+        let make = if spec.updates { Aggregate::of_updates } else { Aggregate::new };
+        make(Arc::clone(&planned.function), planned.filter.clone(), input)
     };
     Ok(WindowSettings {
         shape: shape(spec.shape),
         keys: KeyColumns::new(spec.keys.clone(), input)?,
         time: spec.time,
         lateness: micros(spec.allowed_lateness),
+        updates: spec.updates,
+        changes: spec.emit == Emit::Changes,
+        ttl: spec.ttl,
         aggregates: window.aggregates.iter().map(aggregate).collect::<Result<_>>()?,
         output: Arc::clone(&step.output),
         state: state.clone(),

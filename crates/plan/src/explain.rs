@@ -21,9 +21,9 @@ use crate::job_file::units::size_text;
 use crate::remote::ProtocolSpec;
 use crate::spec::{
     Changes, DurableSpec, FileTimes, Host, InferSpec, Limit, LookupJoinSpec, ModelSpec, SinkFormat, SinkSpec,
-    SourceSpec, StreamJoinSpec, WatermarkSpec,
+    SourceSpec, StreamJoinSpec, WatermarkSpec, remembered,
 };
-use crate::window::WindowShape;
+use crate::window::{Emit, WindowShape};
 
 /// The plan as `forebay plan` prints it.
 pub fn explain(graph: &JobGraph) -> String {
@@ -224,8 +224,15 @@ fn write_window(out: &mut String, uid: &str, window: &WindowStep, input: &Schema
         if keys.is_empty() { "of all rows, in one subtask".to_string() } else { format!("by {}", keys.join(", ")) };
     let aggregates: Vec<&str> = window.aggregates.iter().map(|aggregate| aggregate.text.as_str()).collect();
     writeln!(out, "    {uid}: {} {by}: {}", spec.shape, aggregates.join(", "))?;
-    if spec.shape == WindowShape::Whole {
-        return writeln!(out, "      results come when the input has ended");
+    match spec.emit {
+        Emit::End if spec.shape == WindowShape::Whole => {
+            return writeln!(out, "      results come when the input has ended");
+        }
+        Emit::Changes => {
+            let forgotten = remembered(spec.ttl.map(|(_, ttl)| ttl));
+            return writeln!(out, "      results come as they change{forgotten}");
+        }
+        Emit::End => {}
     }
     match spec.allowed_lateness {
         lateness if lateness.is_zero() => {

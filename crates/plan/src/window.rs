@@ -4,6 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use humantime::format_duration;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 /// The settings of a window step; its aggregates travel beside it, because they are expressions.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -18,6 +20,23 @@ pub struct WindowSpec {
     pub time: Option<usize>,
     /// How much longer than the watermark a window takes rows. Zero: every window gives one row, and nothing is taken back.
     pub allowed_lateness: Duration,
+    /// Whether rows take back earlier ones; never of sessions.
+    pub updates: bool,
+    /// When results are given; of [`WindowShape::Whole`], each other shape has `End`.
+    pub emit: Emit,
+    /// With `Changes`: the place of the event time, and how long a key is remembered after its latest row.
+    pub ttl: Option<(usize, Duration)>,
+}
+
+/// When a group gives its results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Emit {
+    /// Once, when the input has ended.
+    #[default]
+    End,
+    /// After each batch that changes them.
+    Changes,
 }
 
 /// How event time is cut into windows. Lengths are whole microseconds, more than zero.

@@ -84,6 +84,8 @@ impl Mutant {
             Self::planted("window_forgets_clock", |planted| planted.window = Some(WindowBug::ForgetClock)),
             Self::planted("session_merges_one", |planted| planted.window = Some(WindowBug::MergeOne)),
             Self::planted("old_result_stays", |planted| planted.window = Some(WindowBug::KeepOld)),
+            Self::planted("retraction_is_added", |planted| planted.window = Some(WindowBug::AddRetractions)),
+            Self::planted("empty_window_stays", |planted| planted.window = Some(WindowBug::KeepEmpty)),
             Self::planted("join_drops_early", |planted| planted.timed_join = Some(TimedJoinBug::DropEarly)),
             Self::planted("join_forgets_partner", |planted| planted.timed_join = Some(TimedJoinBug::ForgetPartner)),
             Self::planted("version_does_not_wait", |planted| planted.as_of_join = Some(AsOfBug::DoNotWait)),

@@ -35,8 +35,23 @@ pub(super) fn encode(rows: &RecordBatch, columns: &[OrderColumn]) -> Result<Vec<
     Ok(orders)
 }
 
+/// For each value of `column`, ascending, what it is ordered by.
+///
+/// # Errors
+/// `Invalid` for a type that has no order here.
+pub(crate) fn encode_column(column: &ArrayRef) -> Result<Vec<Vec<u8>>> {
+    let mut orders = vec![Vec::new(); column.len()];
+    append(column, false, &mut orders)?;
+    Ok(orders)
+}
+
+/// Whether these are the bytes of a null.
+pub(crate) fn is_null(order: &[u8]) -> bool {
+    order == [NULL]
+}
+
 /// The type as whose values those of `kind` are compared; `None` if they have no order here.
-fn comparable(kind: &DataType) -> Option<DataType> {
+pub(crate) fn comparable(kind: &DataType) -> Option<DataType> {
     use DataType as D;
     Some(match kind {
         D::Boolean | D::Int8 | D::Int16 | D::Int32 | D::Int64 | D::UInt8 | D::UInt16 | D::UInt32 => D::Int64,

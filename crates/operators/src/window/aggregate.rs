@@ -2,7 +2,8 @@
 //!
 //! Counts, sums, means and extremes of plain numbers are most of what windows compute; taking them row by row costs a
 //! fraction of a call with one slice for each key. All others are DataFusion accumulators. Both keep DataFusion's state values,
-//! so a function may move from one to the other without a new format.
+//! so a function may move from one to the other without a new format. Over rows that may be taken back later each has a second
+//! form with a state of its own ([`Balance`](super::balance::Balance)).
 
 use std::sync::Arc;
 
@@ -15,7 +16,9 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use forebay_core::{Batch, Error, Kind, Result};
 
+use super::balance;
 use crate::expression::evaluate;
+use crate::keyed_rows::order;
 
 /// One aggregate of a window.
 #[derive(Debug, Clone)]
@@ -25,6 +28,8 @@ pub struct Aggregate {
     pub(super) form: Form,
     /// Types of the values that its state consists of.
     pub(super) state: Vec<DataType>,
+    /// The type of its first argument where rows may be taken back.
+    pub(super) taken_back: Option<DataType>,
 }
 
 /// How an aggregate is computed.
@@ -36,6 +41,8 @@ pub(super) enum Form {
     Least,
     Most,
     Mean,
+    /// How many different values; only over updates.
+    Different,
     /// By an accumulator of DataFusion.
     Any,
 }
@@ -52,13 +59,15 @@ enum Values {
     Nulls(Option<NullBuffer>),
     Ints(Int64Array),
     Floats(Float64Array),
+    /// Values, and bytes in their order.
+    Ordered(ArrayRef, Vec<Vec<u8>>),
     Any(Vec<ArrayRef>),
 }
 
 // === impl Aggregate ===
 
 impl Aggregate {
-    /// `function` over the rows of `schema` for which `filter` is true.
+    /// `function` over the rows of `schema` for which `filter` is true, none of which is taken back.
     ///
     /// # Errors
     /// `Invalid` for a function whose state has no types.
@@ -70,7 +79,26 @@ impl Aggregate {
         let fields = function.state_fields().map_err(|source| wrong("plan aggregate", source))?;
         let state = fields.iter().map(|field| field.data_type().clone()).collect();
         let form = Form::of(&function, schema);
-        Ok(Self { function, filter, form, state })
+        Ok(Self { function, filter, form, state, taken_back: None })
+    }
+
+    /// `function` over the rows of `schema` for which `filter` is true, any of which may be taken back, in any order.
+    ///
+    /// Which functions of DataFusion can take back any row, and not just the oldest, the planner knows; others must not come
+    /// here.
+    ///
+    /// # Errors
+    /// `Invalid` for a function that cannot take back a row.
+    pub fn of_updates(
+        function: Arc<AggregateFunctionExpr>,
+        filter: Option<Arc<dyn PhysicalExpr>>,
+        schema: &Schema,
+    ) -> Result<Self> {
+        let form = Form::of_updates(&function, schema);
+        let state = balance::state_kinds(&function, form)?;
+        let argument = function.expressions().first().map(|argument| argument.data_type(schema)).transpose();
+        let taken_back = argument.map_err(|source| wrong("plan aggregate", source))?.or(Some(DataType::Null));
+        Ok(Self { function, filter, form, state, taken_back })
     }
 
     /// What it takes of `batch`.
@@ -85,7 +113,11 @@ impl Aggregate {
             Form::Any => Values::Any(arguments.map(|argument| evaluate(argument, batch)).collect::<Result<_>>()?),
             form => {
                 let argument = arguments.next().ok_or_else(|| Error::new(Kind::Internal, "find argument"))?;
-                plain(form, argument, batch)?
+                if self.taken_back.is_some() && form.keeps_values() {
+                    ordered(argument, batch)?
+                } else {
+                    plain(form, argument, batch)?
+                }
             }
         };
         Ok(Taken { filter: filter.map(|filter| filter.as_boolean().clone()), values })
@@ -109,9 +141,32 @@ fn plain(form: Form, argument: &Arc<dyn PhysicalExpr>, batch: &Batch) -> Result<
     })
 }
 
+fn ordered(argument: &Arc<dyn PhysicalExpr>, batch: &Batch) -> Result<Values> {
+    let column = evaluate(argument, batch)?;
+    let places = order::encode_column(&column)?;
+    Ok(Values::Ordered(column, places))
+}
+
 // === impl Form ===
 
 impl Form {
+    /// Whether it keeps each value where rows may be taken back.
+    pub fn keeps_values(self) -> bool {
+        matches!(self, Self::Least | Self::Most | Self::Different)
+    }
+
+    fn of_updates(function: &AggregateFunctionExpr, schema: &Schema) -> Self {
+        let arguments = function.expressions();
+        let [argument] = arguments.as_slice() else { return Self::Any };
+        let has_order = || argument.data_type(schema).is_ok_and(|kind| order::comparable(&kind).is_some());
+        match function.fun().name() {
+            "min" if has_order() => Self::Least,
+            "max" if has_order() => Self::Most,
+            "count" if function.is_distinct() && has_order() => Self::Different,
+            _ => Self::of(function, schema),
+        }
+    }
+
     fn of(function: &AggregateFunctionExpr, schema: &Schema) -> Self {
         let arguments = function.expressions();
         let [argument] = arguments.as_slice() else { return Self::Any };
@@ -169,6 +224,30 @@ impl Taken {
         values
             .into_iter()
             .flat_map(|values| self.counted(rows).filter(|row| values.is_valid(*row)).map(|row| values.value(row)))
+    }
+
+    /// The values of those of `rows` that count and are not null: the column, and place and ordered bytes of each.
+    pub fn ordered<'a>(&'a self, rows: &'a [u32]) -> impl Iterator<Item = (&'a ArrayRef, usize, &'a [u8])> + 'a {
+        let values = if let Values::Ordered(column, places) = &self.values { Some((column, places)) } else { None };
+        values.into_iter().flat_map(move |(column, places)| {
+            let filled = self.counted(rows).filter(move |row| !order::is_null(&places[*row]));
+            filled.map(move |row| (column, row, places[row].as_slice()))
+        })
+    }
+
+    /// The arguments of those of `rows` that count and in which none is null.
+    ///
+    /// # Errors
+    /// `Internal` only.
+    pub fn filled(&self, rows: &[u32]) -> Result<Vec<ArrayRef>> {
+        let columns = self.arguments(rows)?;
+        let nulls = columns
+            .iter()
+            .fold(None, |nulls, column| NullBuffer::union(nulls.as_ref(), column.logical_nulls().as_ref()));
+        let Some(nulls) = nulls.filter(|nulls| nulls.null_count() > 0) else { return Ok(columns) };
+        let keep = BooleanArray::new(nulls.into_inner(), None);
+        let filled = columns.iter().map(|column| arrow::compute::filter(column, &keep)).collect::<Result<_, _>>();
+        filled.map_err(|source| Error::new(Kind::Internal, "pick rows of a window").source(source))
     }
 
     /// The arguments of those of `rows` that count.

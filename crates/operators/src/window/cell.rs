@@ -9,6 +9,7 @@ use datafusion::scalar::ScalarValue;
 use forebay_core::{Error, Kind, Result};
 
 use super::aggregate::{Aggregate, Form, Taken, wrong};
+use super::balance::Balance;
 
 /// See the module. Plain forms are those of [`Form`].
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(super) enum Cell {
     Any(Box<dyn Accumulator>),
     /// The state of an accumulator, taken out of it: asking for its state may empty it.
     Frozen(Vec<ScalarValue>),
+    /// Of rows that may be taken back; apart, because it is several times as large as the others.
+    Balance(Box<Balance>),
 }
 
 // === impl Cell ===
@@ -32,6 +35,9 @@ pub(super) enum Cell {
 impl Cell {
     /// That of no rows.
     pub fn new(aggregate: &Aggregate) -> Result<Self> {
+        if aggregate.taken_back.is_some() {
+            return Ok(Self::Balance(Box::new(Balance::new(aggregate)?)));
+        }
         Ok(match aggregate.form {
             Form::Count => Self::Count(0),
             Form::SumOfInts => Self::SumOfInts(None),
@@ -39,12 +45,12 @@ impl Cell {
             Form::Least => Self::Least(None),
             Form::Most => Self::Most(None),
             Form::Mean => Self::Mean { count: 0, sum: 0.0 },
-            Form::Any => Self::Any(accumulator(aggregate)?),
+            Form::Any | Form::Different => Self::Any(accumulator(aggregate)?),
         })
     }
 
-    /// Takes `rows` of a batch.
-    pub fn update(&mut self, aggregate: &Aggregate, taken: &Taken, rows: &[u32]) -> Result<()> {
+    /// Takes `rows` of a batch, then takes back the rows `gone`; of these there are none over rows that only add.
+    pub fn update(&mut self, aggregate: &Aggregate, taken: &Taken, rows: &[u32], gone: &[u32]) -> Result<()> {
         self.thaw(aggregate)?;
         match self {
             Self::Count(count) => *count += taken.count(rows),
@@ -65,11 +71,12 @@ impl Cell {
                 })?;
             }
             Self::Frozen(_) => {}
+            Self::Balance(balance) => balance.update(aggregate, taken, rows, gone)?,
         }
         Ok(())
     }
 
-    /// Takes what `other` has seen.
+    /// Takes what `other` has seen. Never called where rows may be taken back: only sessions join, and they take none back.
     pub fn merge(&mut self, aggregate: &Aggregate, mut other: Self) -> Result<()> {
         let state = other.state()?;
         self.merge_state(aggregate, &state)
@@ -96,6 +103,7 @@ impl Cell {
                 let Self::Any(accumulator) = self else { return Err(Error::new(Kind::Internal, "find accumulator")) };
                 accumulator.evaluate().map_err(|source| wrong("finish aggregate", source))?
             }
+            Self::Balance(balance) => balance.evaluate(aggregate)?,
         })
     }
 
@@ -114,11 +122,15 @@ impl Cell {
                 state
             }
             Self::Frozen(state) => state.clone(),
+            Self::Balance(balance) => balance.state()?,
         })
     }
 
     /// The cell that had this state.
     pub fn of_state(aggregate: &Aggregate, state: Vec<ScalarValue>) -> Result<Self> {
+        if aggregate.taken_back.is_some() {
+            return Ok(Self::Balance(Box::new(Balance::of_state(aggregate, &state)?)));
+        }
         if aggregate.form == Form::Any {
             return Ok(Self::Frozen(state));
         }
@@ -133,6 +145,7 @@ impl Cell {
             + match self {
                 Self::Any(accumulator) => accumulator.size(),
                 Self::Frozen(state) => state.iter().map(ScalarValue::size).sum(),
+                Self::Balance(balance) => size_of::<Balance>() + balance.size_bytes(),
                 _ => 0,
             }
     }
@@ -156,7 +169,7 @@ impl Cell {
                 }
             }
             Self::Any(accumulator) => merge_into(accumulator.as_mut(), state)?,
-            Self::Frozen(_) => {}
+            Self::Frozen(_) | Self::Balance(_) => {}
         }
         Ok(())
     }
@@ -171,7 +184,8 @@ impl Cell {
     }
 }
 
-fn int_of(value: &ScalarValue) -> Option<i64> {
+/// The number of a whole number or a time.
+pub(super) fn int_of(value: &ScalarValue) -> Option<i64> {
     match value {
         ScalarValue::Int64(value) | ScalarValue::TimestampMicrosecond(value, _) => *value,
         _ => None,
@@ -182,11 +196,20 @@ fn accumulator(aggregate: &Aggregate) -> Result<Box<dyn Accumulator>> {
     aggregate.function.create_accumulator().map_err(|source| wrong("start aggregate", source))
 }
 
-fn merge_into(accumulator: &mut dyn Accumulator, state: &[ScalarValue]) -> Result<()> {
+/// Adds a state to `accumulator`.
+pub(super) fn merge_into(accumulator: &mut dyn Accumulator, state: &[ScalarValue]) -> Result<()> {
     let columns: Result<Vec<ArrayRef>, _> = state.iter().map(ScalarValue::to_array).collect();
     let merged = columns.and_then(|columns| accumulator.merge_batch(&columns));
     merged.map_err(|source| wrong("merge state of aggregate", source))
 }
 
-/// The aggregates of a window step, shared by all its windows.
-pub(super) type Aggregates = Arc<[Aggregate]>;
+/// What every pane of a window step is read and written by, shared by all.
+#[derive(Debug)]
+pub(super) struct Layout {
+    pub aggregates: Vec<Aggregate>,
+    /// Whether a pane knows how many rows are in it; only where rows may be taken back.
+    pub counted: bool,
+}
+
+/// See [`Layout`].
+pub(super) type Shared = Arc<Layout>;

@@ -4,6 +4,9 @@
 //! every attempt and at every parallelism, and another result of the same window has another; what hangs on ids, such as stored
 //! answers of a model, never takes one for the other. Rows of one key share the split part of the id, so they stay together
 //! and in order.
+//!
+//! Where rows are taken back, or each change is given, the values stand for the rows: after a row came and went the window is what
+//! it was, whatever ids the two had. A row that is taken back then has the id under which it was given.
 
 use std::sync::Arc;
 
@@ -16,8 +19,10 @@ use forebay_core::row::{RowId, SplitId};
 use forebay_core::row_kind::RowKind;
 use forebay_core::{Batch, Error, Kind, Result};
 
+use super::WindowSettings;
 use super::aggregate::wrong;
 use super::pane::Given;
+use super::scalars::put;
 use super::shape::Span;
 
 /// See the module. Columns: the keys, where event time was cut `window_start`, `window_end` and `window_time`, the aggregates.
@@ -28,6 +33,8 @@ pub(super) struct Results {
     keys_count: usize,
     /// Whether the columns of times are there.
     timed: bool,
+    /// Whether ids follow from values.
+    by_value: bool,
     keys: Vec<Key>,
     spans: Vec<Span>,
     values: Vec<Vec<ScalarValue>>,
@@ -38,14 +45,16 @@ pub(super) struct Results {
 // === impl Results ===
 
 impl Results {
-    /// None yet; `keys` says how many columns of `schema` are keys, `timed` whether the times of windows come behind them.
-    pub fn new(uid: &str, schema: SchemaRef, keys: usize, timed: bool) -> Self {
+    /// None yet; `keys` says how many columns are keys.
+    pub fn new(uid: &str, settings: &WindowSettings, keys: usize) -> Self {
+        let (schema, timed) = (Arc::clone(&settings.output), settings.time.is_some());
         let aggregates = schema.fields().len() - keys - if timed { 3 } else { 0 };
         Self {
             uid: uid.to_string(),
             schema,
             keys_count: keys,
             timed,
+            by_value: settings.updates || settings.changes,
             keys: Vec::new(),
             spans: Vec::new(),
             values: vec![Vec::new(); aggregates],
@@ -59,11 +68,25 @@ impl Results {
         self.ids.len()
     }
 
+    /// Whether nobody can tell the two results of one window apart, so that neither is taken back nor given.
+    pub fn are_same(&self, one: &Given, other: &Given) -> bool {
+        self.by_value && one.values == other.values
+    }
+
     /// Adds a result of a window.
-    pub fn push(&mut self, kind: RowKind, key: &Key, span: Span, given: Given) {
+    ///
+    /// # Errors
+    /// `Internal` only.
+    pub fn push(&mut self, kind: RowKind, key: &Key, span: Span, given: Given) -> Result<()> {
         let split = SplitId(hash64_parts(&[self.uid.as_bytes(), key.as_bytes()]));
         let (start, end) = (span.start.0.to_be_bytes(), span.end.0.to_be_bytes());
-        let ordinal = hash64_parts(&[&start, &end, &given.print.to_be_bytes(), &[kind.to_byte()]]);
+        let ordinal = if self.by_value {
+            let mut values = Vec::new();
+            given.values.iter().try_for_each(|value| put(value, &mut values))?;
+            hash64_parts(&[&start, &end, &values])
+        } else {
+            hash64_parts(&[&start, &end, &given.print.to_be_bytes(), &[kind.to_byte()]])
+        };
         self.ids.push(RowId::new(split, ordinal));
         self.kinds.push(kind);
         self.keys.push(key.clone());
@@ -71,6 +94,7 @@ impl Results {
         for (column, value) in self.values.iter_mut().zip(given.values) {
             column.push(value);
         }
+        Ok(())
     }
 
     /// All that wait, as a batch.

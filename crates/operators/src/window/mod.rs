@@ -4,46 +4,57 @@
 //! that much longer: a row that comes late changes it, and the new result replaces the one before (`-U`, `+U`; a session
 //! that grew is another window: `-D`, `+I`). A row that is too late for all its windows leaves by the side output `late`.
 //!
+//! Over updates a row is taken back from its windows as if it had never come (`-U`, `-D`; `+U` adds as `+I` does). A window
+//! that gave a result and loses its last row takes the result back (`-D`). What the operator never had, or no longer has, is
+//! not taken back: a late one leaves by the side output like any late row. A window of all of time may give each change instead
+//! of one result at the end: after a batch one `+I`, one `-U` and `+U`, or one `-D` for each key whose result changed.
+//!
 //! State is one pane for each key and window, by key group, with a timer at its end; the watermark is part of it. A batch is
 //! grouped by key and window first, so each pane is found once a batch. Results leave in order of time, then key, a bounded
 //! number at each `poll`. Sums of floats depend on the order in which rows come, everything else that is exact does not.
 
 mod aggregate;
+mod balance;
 mod cell;
+mod floats;
 mod given;
 mod group;
+mod incoming;
 mod opened;
 mod pane;
 mod scalars;
 mod sessions;
+mod settings;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, BooleanArray, TimestampMicrosecondArray};
-use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::TimestampMicrosecondType;
 use forebay_core::dead_letter::{DeadLetter, describe_row};
 use forebay_core::element::Epoch;
-use forebay_core::keys::{Key, KeyColumns};
+use forebay_core::keys::Key;
 use forebay_core::operator::{Context, Drained, Frozen, Operator, Out, Restored, Room};
 use forebay_core::row_kind::RowKind;
 use forebay_core::time::EventTime;
 use forebay_core::{Batch, Error, Kind, Result};
-use forebay_state::keyed::{KeyedState, Space, StateSettings, TableSpec, Timer};
+use forebay_state::keyed::{KeyedState, Space, StatePart, TableSpec, Timer};
 
 pub use aggregate::Aggregate;
+pub use settings::{WindowBug, WindowSettings};
 pub use shape::Shape;
 
 use crate::clock::Clock;
-use aggregate::Taken;
-use cell::Aggregates;
+use cell::{Layout, Shared};
 use given::Results;
 use group::{Group, Grouped};
+use incoming::Incoming;
 use opened::{Opened, fires, give, spans_of};
-use pane::{Pane, print_of};
+use pane::Pane;
 use shape::Span;
 
 /// Side output of rows that came too late.
@@ -52,46 +63,10 @@ const LATE: u8 = 1;
 /// Results given out at one `poll`: a batch of common size, made in well under 10 ms.
 const RESULTS_MAX: usize = 1024;
 
-/// What a window step computes.
-#[derive(Clone)]
-pub struct WindowSettings {
-    /// How time is cut.
-    pub shape: Shape,
-    /// Places of the key columns; without any, all rows have one key.
-    pub keys: KeyColumns,
-    /// Place of the event time, a timestamp in microseconds; `None` of windows over all of time.
-    pub time: Option<usize>,
-    /// How much longer than the watermark a window takes rows, in microseconds.
-    pub lateness: i64,
-    /// What is computed of each window.
-    pub aggregates: Vec<Aggregate>,
-    /// The keys, with event time `window_start`, `window_end` and `window_time`, the aggregates.
-    pub output: SchemaRef,
-    /// How state is kept.
-    pub state: StateSettings,
-    /// A planted bug.
-    #[doc(hidden)]
-    pub bug: Option<WindowBug>,
-}
-
-/// Mistakes that tests plant to see that their checks find them. Never set in production.
-#[doc(hidden)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WindowBug {
-    /// A window fires one moment before its last.
-    FireEarly,
-    /// A restart forgets the watermark.
-    ForgetClock,
-    /// A session takes over only the first of the windows that it joins.
-    MergeOne,
-    /// A late row gives a new result and does not take back the old one.
-    KeepOld,
-}
-
 /// See the module.
 pub struct Window {
     settings: WindowSettings,
-    aggregates: Aggregates,
+    layout: Shared,
     outs: VecDeque<Out>,
     /// The watermark whose timers are being worked off.
     firing: Option<EventTime>,
@@ -103,8 +78,8 @@ pub struct Window {
 impl Window {
     /// A window step.
     pub fn new(settings: WindowSettings) -> Self {
-        let aggregates = settings.aggregates.clone().into();
-        Self { settings, aggregates, outs: VecDeque::new(), firing: None, opened: None }
+        let layout = Layout { aggregates: settings.aggregates.clone(), counted: settings.updates };
+        Self { settings, layout: Arc::new(layout), outs: VecDeque::new(), firing: None, opened: None }
     }
 
     fn opened(&mut self) -> &mut Opened {
@@ -130,8 +105,12 @@ impl Window {
             attempts: 0,
             input: describe_row(&batch, place),
         };
-        let letters = (0..batch.len()).filter(|place| found.is_null(*place)).map(dead).collect();
-        self.outs.push_back(Out::DeadLetters(letters));
+        // What was no row when it was given is none when it is taken back.
+        let is_dead = |place: &usize| found.is_null(*place) && !batch.kind(*place).is_retraction();
+        let letters: Vec<DeadLetter> = (0..batch.len()).filter(is_dead).map(dead).collect();
+        if !letters.is_empty() {
+            self.outs.push_back(Out::DeadLetters(letters));
+        }
         let keep: BooleanArray = (0..batch.len()).map(|place| Some(found.is_valid(place))).collect();
         let batch = batch.filter(&keep)?;
         let found = times(&batch);
@@ -152,50 +131,58 @@ impl Window {
         Ok(grouped)
     }
 
-    /// Adds the rows of `group` to its pane, and gives the new result if the window was complete already.
-    fn update(&mut self, group: &Group, key: &Key, watermark: EventTime, ids: &Prints, taken: &[Taken]) -> Result<()> {
+    /// Adds the rows of `group` to its pane, or takes them back, and gives the new result if there is one already.
+    fn update(&mut self, group: &Group, key: &Key, watermark: EventTime, incoming: &Incoming) -> Result<()> {
         let (span, lateness, bug) = (group.span, self.settings.lateness, self.settings.bug);
-        let aggregates = Arc::clone(&self.aggregates);
+        let (changes, ttl) = (self.settings.changes, self.settings.ttl);
+        let layout = Arc::clone(&self.layout);
         let opened = self.opened();
         if !group.stored.is_empty() && group.stored != [span] {
-            opened.join(key, span, &group.stored, &aggregates, lateness, bug)?;
+            opened.join(key, span, &group.stored, &layout, lateness, bug)?;
         }
         let space = Space::of_time(span.end);
-        if opened.panes.get_mut(key, &space)?.is_none() {
-            opened.panes.insert(key, &space, Pane::new(span.start, &aggregates)?)?;
-            opened.set_timers(key, span, watermark, lateness, bug)?;
-        }
-        let Some(pane) = opened.panes.get_mut(key, &space)? else { return Ok(()) };
-        pane.print = group.rows.iter().fold(pane.print, |print, row| print.wrapping_add(ids.of(*row)));
-        let cells = &mut pane.live(&aggregates)?.cells;
-        for ((cell, aggregate), taken) in cells.iter_mut().zip(aggregates.iter()).zip(taken) {
-            cell.update(aggregate, taken, &group.rows)?;
-        }
-        if span.last() <= watermark {
-            let (before, after) = give(pane, &aggregates, true)?;
-            if let Some(before) = before.filter(|_| bug != Some(WindowBug::KeepOld)) {
-                opened.results.push(RowKind::UpdateBefore, key, span, before);
-                opened.results.push(RowKind::UpdateAfter, key, span, after);
-            } else {
-                opened.results.push(RowKind::Insert, key, span, after);
+        let is_new = opened.panes.get_mut(key, &space)?.is_none();
+        let (added, gone) = incoming.split(&group.rows, is_new, bug);
+        if is_new {
+            if added.is_empty() {
+                return Ok(());
+            }
+            opened.panes.insert(key, &space, Pane::new(span.start, &layout)?)?;
+            if !changes {
+                opened.set_timers(key, span, watermark, lateness, bug)?;
             }
         }
-        Ok(())
+        let Some(pane) = opened.panes.get_mut(key, &space)? else { return Ok(()) };
+        let stands = incoming.put(pane, &layout, &added, &gone)? || bug == Some(WindowBug::KeepEmpty);
+        if !stands {
+            return opened.leave(key, span, &layout, lateness, bug);
+        }
+        if changes || span.last() <= watermark {
+            let (before, after) = give(pane, &layout, true)?;
+            opened.replace(key, span, before, after, bug)?;
+        }
+        match ttl.and_then(|(_, ttl)| Some((incoming.latest(&added)?, ttl))) {
+            Some((time, ttl)) => opened.touch(key, &space, time, ttl),
+            None => Ok(()),
+        }
     }
 
     /// A timer is due: the window is complete, or nothing can be added to it any more.
     fn on_due(&mut self, timer: &Timer) -> Result<()> {
         let Some(end) = timer.space.time() else { return Ok(()) };
         let (lateness, bug) = (self.settings.lateness, self.settings.bug);
-        let aggregates = Arc::clone(&self.aggregates);
+        let layout = Arc::clone(&self.layout);
         let opened = self.opened();
+        if opened.forget(timer)? {
+            return Ok(());
+        }
         let start = opened.panes.get(&timer.key, &timer.space)?.map(|pane| pane.start);
         let Some(start) = start else { return Ok(()) };
         let span = Span { start, end };
         if timer.time == fires(span, bug) {
             let Some(pane) = opened.panes.get_mut(&timer.key, &timer.space)? else { return Ok(()) };
-            let (_, given) = give(pane, &aggregates, lateness > 0)?;
-            opened.results.push(RowKind::Insert, &timer.key, span, given);
+            let (_, given) = give(pane, &layout, lateness > 0)?;
+            opened.results.push(RowKind::Insert, &timer.key, span, given)?;
         }
         if timer.time.0 >= span.last().0.saturating_add(lateness) || lateness == 0 {
             opened.panes.remove(&timer.key, &timer.space)?;
@@ -229,15 +216,16 @@ impl Operator for Window {
     fn open(&mut self, context: Context, restored: Restored) -> Result<()> {
         let identity = &context.identity;
         let mut state = KeyedState::open(identity, self.settings.state.clone(), restored)?;
-        let panes = state.table(TableSpec::new("panes", 1))?;
+        // Panes over updates hold other bytes.
+        let panes = state.table(TableSpec::new("panes", if self.settings.updates { 2 } else { 1 }))?;
         let ends = state.timers("ends")?;
         let clock = Clock::open(&mut state, "clock", identity, self.settings.bug == Some(WindowBug::ForgetClock))?;
+        let latest = self.settings.ttl.map(|_| state.table(TableSpec::new("latest", 1))).transpose()?;
         state.opened()?;
         let keys = self.settings.keys.places().len();
-        let results =
-            Results::new(&identity.uid, Arc::clone(&self.settings.output), keys, self.settings.time.is_some());
+        let results = Results::new(&identity.uid, &self.settings, keys);
         let uid = identity.uid.clone();
-        self.opened = Some(Opened { uid, state, panes, ends, clock, results });
+        self.opened = Some(Opened { uid, state, panes, latest, ends, clock, results });
         Ok(())
     }
 
@@ -246,7 +234,7 @@ impl Operator for Window {
     }
 
     fn on_batch(&mut self, batch: Batch) -> Result<()> {
-        if batch.kinds().is_some() {
+        if batch.kinds().is_some() && !self.settings.updates {
             return Err(Error::new(Kind::Internal, "aggregate rows").source("updates came to a window"));
         }
         let (batch, times) = self.timed(batch)?;
@@ -254,11 +242,9 @@ impl Operator for Window {
             return Ok(());
         }
         let grouped = self.grouped(&batch, times.values())?;
-        let taken = self.settings.aggregates.iter().map(|aggregate| aggregate.take(&batch));
-        let taken: Vec<Taken> = taken.collect::<Result<_>>()?;
-        let prints = Prints(batch.ids().iter().map(|id| print_of(*id)).collect());
+        let incoming = Incoming::of(&batch, &self.settings)?;
         for group in &grouped.groups {
-            self.update(group, &grouped.keys[group.key], grouped.watermarks[group.key], &prints, &taken)?;
+            self.update(group, &grouped.keys[group.key], grouped.watermarks[group.key], &incoming)?;
         }
         if !grouped.late.is_empty() {
             self.outs.push_back(Out::Side(LATE, batch.take(&grouped.late)?));
@@ -279,8 +265,10 @@ impl Operator for Window {
     }
 
     fn snapshot(&mut self, epoch: Epoch) -> Result<Frozen> {
-        let Opened { state, panes, ends, clock, .. } = self.opened();
-        let snapshot = state.snapshot(epoch, &mut [panes, ends, clock.part()?])?;
+        let Opened { state, panes, latest, ends, clock, .. } = self.opened();
+        let mut parts: Vec<&mut dyn StatePart> = vec![panes, ends, clock.part()?];
+        parts.extend(latest.as_mut().map(|latest| latest as &mut dyn StatePart));
+        let snapshot = state.snapshot(epoch, &mut parts)?;
         Ok(Box::pin(async move { Ok(snapshot) }))
     }
 
@@ -290,14 +278,5 @@ impl Operator for Window {
 
     fn drain(&mut self) -> Result<Drained> {
         Ok(if self.outs.is_empty() && self.firing.is_none() { Drained::Done } else { Drained::Pending })
-    }
-}
-
-/// What the rows of a batch add to the prints of their windows.
-struct Prints(Vec<u64>);
-
-impl Prints {
-    fn of(&self, row: u32) -> u64 {
-        self.0[row as usize]
     }
 }

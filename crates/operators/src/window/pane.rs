@@ -13,7 +13,7 @@ use forebay_core::time::EventTime;
 use forebay_state::keyed::StateValue;
 
 use super::aggregate::Aggregate;
-use super::cell::Cell;
+use super::cell::{Cell, Layout};
 use super::scalars::{bytes, corrupt, number, put, take};
 
 /// See the module.
@@ -21,7 +21,8 @@ use super::scalars::{bytes, corrupt, number, put, take};
 pub(super) struct Pane {
     /// Where the window starts.
     pub start: EventTime,
-    /// Sum of the prints of the rows in it: the same for the same rows in whatever order they came.
+    /// Sum of the prints of the rows in it: the same for the same rows in whatever order they came. What is taken back is
+    /// subtracted; where that has another id than the row that was given, the sum tells what has happened and not what is left.
     pub print: u64,
     body: RefCell<Body>,
 }
@@ -36,6 +37,8 @@ enum Body {
 #[derive(Debug)]
 pub(super) struct Live {
     pub cells: Vec<Cell>,
+    /// How many rows are in it, where [`Layout::counted`].
+    pub rows: Option<i64>,
     /// What was given out last, if rows may still change it.
     pub given: Option<Given>,
 }
@@ -53,16 +56,17 @@ pub(super) struct Given {
 
 impl Pane {
     /// A window without rows.
-    pub fn new(start: EventTime, aggregates: &[Aggregate]) -> Result<Self> {
-        let cells = aggregates.iter().map(Cell::new).collect::<Result<_>>()?;
-        Ok(Self { start, print: 0, body: RefCell::new(Body::Live(Live { cells, given: None })) })
+    pub fn new(start: EventTime, layout: &Layout) -> Result<Self> {
+        let cells = layout.aggregates.iter().map(Cell::new).collect::<Result<_>>()?;
+        let live = Live { cells, rows: layout.counted.then_some(0), given: None };
+        Ok(Self { start, print: 0, body: RefCell::new(Body::Live(live)) })
     }
 
     /// The values, read if they are still bytes.
-    pub fn live(&mut self, aggregates: &[Aggregate]) -> Result<&mut Live> {
+    pub fn live(&mut self, layout: &Layout) -> Result<&mut Live> {
         let body = self.body.get_mut();
         if let Body::Stored(stored) = body {
-            *body = Body::Live(Live::decode(stored, aggregates)?);
+            *body = Body::Live(Live::decode(stored, layout)?);
         }
         match body {
             Body::Live(live) => Ok(live),
@@ -70,12 +74,12 @@ impl Pane {
         }
     }
 
-    /// Takes in the rows of `other`, a window of the same key.
-    pub fn merge(&mut self, mut other: Self, aggregates: &[Aggregate]) -> Result<()> {
+    /// Takes in the rows of `other`, a window of the same key. Never called where rows may be taken back.
+    pub fn merge(&mut self, mut other: Self, layout: &Layout) -> Result<()> {
         self.print = self.print.wrapping_add(other.print);
-        let theirs = std::mem::take(&mut other.live(aggregates)?.cells);
-        let ours = &mut self.live(aggregates)?.cells;
-        for ((cell, more), aggregate) in ours.iter_mut().zip(theirs).zip(aggregates) {
+        let theirs = std::mem::take(&mut other.live(layout)?.cells);
+        let ours = &mut self.live(layout)?.cells;
+        for ((cell, more), aggregate) in ours.iter_mut().zip(theirs).zip(&layout.aggregates) {
             cell.merge(aggregate, more)?;
         }
         Ok(())
@@ -127,6 +131,9 @@ impl Live {
                 given.values.iter().try_for_each(|value| put(value, out))?;
             }
         }
+        if let Some(rows) = self.rows {
+            out.extend_from_slice(&rows.to_le_bytes());
+        }
         for cell in &mut self.cells {
             let state = cell.state()?;
             state.iter().try_for_each(|value| put(value, out))?;
@@ -134,8 +141,8 @@ impl Live {
         Ok(())
     }
 
-    fn decode(mut stored: &[u8], aggregates: &[Aggregate]) -> Result<Self> {
-        let rest = &mut stored;
+    fn decode(mut stored: &[u8], layout: &Layout) -> Result<Self> {
+        let (rest, aggregates) = (&mut stored, &layout.aggregates);
         let given = match bytes(rest, 1)? {
             [0] => None,
             _ => {
@@ -144,6 +151,7 @@ impl Live {
                 Some(Given { print, values: aggregates.iter().map(field).collect::<Result<_>>()? })
             }
         };
+        let rows = if layout.counted { Some(number(rest)? as i64) } else { None };
         let mut cells = Vec::with_capacity(aggregates.len());
         for aggregate in aggregates {
             let kinds: &[DataType] = &aggregate.state;
@@ -153,6 +161,6 @@ impl Live {
         if !rest.is_empty() {
             return Err(corrupt("bytes behind the last aggregate"));
         }
-        Ok(Self { cells, given })
+        Ok(Self { cells, rows, given })
     }
 }

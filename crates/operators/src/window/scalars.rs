@@ -118,12 +118,14 @@ pub(super) fn corrupt(reason: &'static str) -> Error {
     Error::new(Kind::Corrupt, "read state of aggregate").source(reason)
 }
 
-fn piece(value: &[u8], out: &mut Vec<u8>) {
+/// Appends bytes behind their length.
+pub(super) fn piece(value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&(value.len() as u64).to_le_bytes());
     out.extend_from_slice(value);
 }
 
-fn take_piece<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8]> {
+/// Takes such bytes from the front of `rest`.
+pub(super) fn take_piece<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8]> {
     let length = usize::try_from(number(rest)?).map_err(|_| corrupt("a length is too large"))?;
     bytes(rest, length)
 }

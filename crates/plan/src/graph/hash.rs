@@ -15,6 +15,7 @@ use forebay_core::{Error, Kind, Result};
 
 use super::{Edge, EdgeKind, Head, StepAction, Task};
 use crate::spec::{FeedbackSpec, MetricsSpec, SinkSpec};
+use crate::window::{Emit, WindowSpec};
 
 /// Bumped when the way of hashing changes, so that old checkpoints are refused clearly.
 const VERSION: &str = "plan-1";
@@ -103,7 +104,11 @@ fn kind(action: &StepAction) -> String {
         StepAction::Union { streams } => format!("union {}", streams.join(" ")),
         StepAction::Window(window) => {
             let texts: Vec<&str> = window.aggregates.iter().map(|aggregate| aggregate.text.as_str()).collect();
-            format!("window {:?} {:?} {}", window.spec.shape, window.spec.allowed_lateness, texts.join(", "))
+            let WindowSpec { shape, allowed_lateness, updates, emit, ttl, .. } = &window.spec;
+            // What was not there from the start is named only where it is used, so that older checkpoints stay.
+            let updates = if *updates { " updates" } else { "" };
+            let emit = if *emit == Emit::Changes { format!(" changes {ttl:?}") } else { String::new() };
+            format!("window {shape:?} {allowed_lateness:?} {}{updates}{emit}", texts.join(", "))
         }
         StepAction::Durable(durable) => format!("durable {}", durable.mode),
         StepAction::Deduplicate(spec) => format!("deduplicate {:?} {:?} {:?}", spec.keep, spec.order, spec.ttl),

@@ -7,9 +7,10 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::check::Checker;
+use super::units::DurationText;
 use super::{JobFileError, WindowDecl};
 use crate::spec::SampleSpec;
-use crate::window::WindowShape;
+use crate::window::{Emit, WindowShape};
 
 type Result<T> = std::result::Result<T, JobFileError>;
 
@@ -37,7 +38,7 @@ pub struct SampleTable {
     pub seed: u64,
 }
 
-/// Computes aggregates of all rows of a key, once the input has ended.
+/// Computes aggregates of all rows of a key.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GroupTable {
@@ -48,6 +49,12 @@ pub struct GroupTable {
     /// What is computed: `function(...) AS name`.
     #[schemars(with = "Vec<String>")]
     pub aggregates: Spanned<Vec<Spanned<String>>>,
+    /// When results are given: once, when the input has ended, or after each batch that changes them.
+    #[serde(default)]
+    pub emit: Emit,
+    /// With `emit = "changes"`: how long a key is remembered after its latest row, in event time; default for good.
+    #[schemars(with = "Option<DurationText>")]
+    pub ttl: Option<Spanned<DurationText>>,
 }
 
 /// An explode step as declared.
@@ -93,5 +100,11 @@ pub(super) fn group(checker: &Checker, number: usize, table: GroupTable) -> Resu
         let error = checker.error(span, format!("step {number}: the group computes nothing"));
         return Err(error.with_help("aggregates = [\"count(*) AS rows\"]"));
     }
-    Ok(WindowDecl { shape: WindowShape::Whole, by: table.by, aggregates, allowed_lateness: Duration::ZERO })
+    if let (Emit::End, Some(ttl)) = (table.emit, &table.ttl) {
+        let error = checker.error(ttl.span(), format!("step {number}: a result at the end is of all rows of its key"));
+        return Err(error.with_help("leave out ttl, or write emit = \"changes\""));
+    }
+    let ttl = table.ttl.map(|ttl| checker.positive("ttl", ttl)).transpose()?;
+    let (shape, allowed_lateness) = (WindowShape::Whole, Duration::ZERO);
+    Ok(WindowDecl { shape, by: table.by, aggregates, allowed_lateness, emit: table.emit, ttl })
 }

@@ -132,7 +132,7 @@ pub struct StepTable {
     /// Keeps a part of the rows, chosen by their ids.
     #[schemars(with = "Option<SampleTable>")]
     pub sample: Option<Spanned<SampleTable>>,
-    /// Computes aggregates of all rows of a key, once the input has ended.
+    /// Computes aggregates of all rows of a key, once the input has ended or as they change.
     #[schemars(with = "Option<GroupTable>")]
     pub group: Option<Spanned<GroupTable>>,
     /// Gives the rows of each key to a function of the program that runs the job.

@@ -10,7 +10,7 @@ use toml::Spanned;
 use super::check::Checker;
 use super::units::DurationText;
 use super::{JobFileError, defaults};
-use crate::window::WindowShape;
+use crate::window::{Emit, WindowShape};
 
 type Result<T> = std::result::Result<T, JobFileError>;
 
@@ -66,6 +66,10 @@ pub struct WindowDecl {
     pub aggregates: Vec<Spanned<String>>,
     /// How much longer a window takes rows.
     pub allowed_lateness: Duration,
+    /// When a group gives its results; a window of event time has [`Emit::End`].
+    pub emit: Emit,
+    /// How long a group with [`Emit::Changes`] remembers a key after its latest row.
+    pub ttl: Option<Duration>,
 }
 
 /// Checks the table of step `number`.
@@ -89,7 +93,8 @@ pub(super) fn check(checker: &Checker, number: usize, table: Spanned<WindowTable
         let error = checker.error(aggregates_span, format!("step {number}: the window computes nothing"));
         return Err(error.with_help("aggregates = [\"count(*) AS rows\"]"));
     }
-    Ok(WindowDecl { shape, by: table.by, aggregates, allowed_lateness: table.allowed_lateness.0 })
+    let allowed_lateness = table.allowed_lateness.0;
+    Ok(WindowDecl { shape, by: table.by, aggregates, allowed_lateness, emit: Emit::End, ttl: None })
 }
 
 fn slide_of(checker: &Checker, slide: Spanned<SlideTable>) -> Result<WindowShape> {

@@ -4,6 +4,7 @@
 
 use crate::job_file::Action;
 use crate::spec::{Changes, DeduplicateKeep, Order, StreamJoinHow, StreamJoinKind};
+use crate::window::{Emit, WindowShape};
 
 /// Why a step cannot take updates, and what to do.
 pub(super) struct Refusal {
@@ -17,12 +18,17 @@ pub(super) struct Refusal {
 pub(super) fn given(action: &Action, inputs: &[Changes]) -> Result<Changes, Refusal> {
     let taken = inputs.iter().copied().max().unwrap_or_default();
     match action {
-        Action::Window(_) if taken == Changes::Updates => Err(Refusal {
-            why: "aggregates rows that are taken back later",
-            help: "a window takes streams that only add rows; put it before the step that makes updates",
-        }),
-        // A late row replaces a result that was given.
-        Action::Window(window) if !window.allowed_lateness.is_zero() => Ok(Changes::Updates),
+        Action::Window(window) if taken == Changes::Updates && matches!(window.shape, WindowShape::Session(_)) => {
+            Err(Refusal {
+                why: "makes sessions of rows that are taken back later, and a session that loses a row may be two",
+                help: "tumble and slide take updates; or put the session before the step that makes updates",
+            })
+        }
+        // A late row, or one more row, replaces a result that was given.
+        Action::Window(window) if window.emit == Emit::Changes || !window.allowed_lateness.is_zero() => {
+            Ok(Changes::Updates)
+        }
+        // Each result is given once, when nothing can change it any more.
         Action::Window(_) => Ok(Changes::Append),
         Action::Deduplicate(_) if taken == Changes::Updates => Err(Refusal {
             why: "keeps one row of several, and its input also takes back rows",

@@ -144,8 +144,8 @@ impl KeyedSite<'_> {
     }
 }
 
-/// Types that the operator can put in order.
-fn can_be_ordered(kind: &DataType) -> bool {
+/// Types that the operators can put in order.
+pub(super) fn can_be_ordered(kind: &DataType) -> bool {
     use DataType as D;
     match kind {
         D::Dictionary(_, value) => can_be_ordered(value),

@@ -19,6 +19,7 @@ pub mod node;
 mod process;
 pub(crate) mod session;
 mod stream_join;
+mod taken_back;
 mod union;
 pub(crate) mod window;
 
@@ -207,7 +208,7 @@ impl Builder<'_> {
                 let streams = step.inputs.iter().map(StreamRef::name).collect();
                 self.over(NodeKind::Union(streams), &step.uid, schema)
             }
-            Action::Window(decl) => self.window(step, decl),
+            Action::Window(decl) => self.window(step, decl, inputs[0]),
             Action::Explode(decl) => {
                 let (spec, schema) = explode::check(self.job, step, decl, &self.schema())?;
                 self.over(NodeKind::Explode(spec), &step.uid, schema)
@@ -269,10 +270,10 @@ impl Builder<'_> {
     }
 
     /// The key first, where it is computed, then the window over it.
-    fn window(&mut self, step: &StepDecl, decl: &WindowDecl) -> Result<()> {
+    fn window(&mut self, step: &StepDecl, decl: &WindowDecl, changes: Changes) -> Result<()> {
         let keys = self.columns(step, "by", &decl.by)?;
         let input = self.input()?.schema().as_ref().clone();
-        let site = window::WindowSite { job: self.job, state: &self.state, step, decl, input: &input };
+        let site = window::WindowSite { job: self.job, state: &self.state, step, decl, input: &input, changes };
         let (spec, aggregates, schema) = site.check(&keys)?;
         let node = WindowNode { spec, aggregates, input: Arc::clone(input.inner()) };
         self.over(NodeKind::Window(node), &step.uid, schema)

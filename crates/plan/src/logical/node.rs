@@ -155,7 +155,8 @@ impl NodeKind {
             Self::Source(_) | Self::Call(_) | Self::Infer(_) | Self::LookupJoin(_) => Vec::new(),
             Self::Window(window) if window.spec.shape == WindowShape::Whole => Vec::new(),
             Self::Window(window) => {
-                vec![side("late", &window.input, Changes::Append)]
+                let changes = if window.spec.updates { Changes::Updates } else { Changes::Append };
+                vec![side("late", &window.input, changes)]
             }
             Self::Deduplicate(spec) => {
                 let late = |name: &&str| side(name, &spec.input, Changes::Append);

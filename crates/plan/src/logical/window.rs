@@ -17,8 +17,10 @@ use toml::Spanned;
 
 use super::expression::{Site, named};
 use super::session::RowUdf;
+use super::taken_back;
 use super::{Result, coerce, event_time, internal, runnable};
 use crate::job_file::{JobFile, StepDecl, WindowDecl};
+use crate::spec::Changes;
 use crate::window::{WindowShape, WindowSpec};
 
 /// Columns that every window step gives behind its key.
@@ -36,6 +38,8 @@ pub(super) struct WindowSite<'a> {
     pub step: &'a StepDecl,
     pub decl: &'a WindowDecl,
     pub input: &'a DFSchema,
+    /// What the input's rows do.
+    pub changes: Changes,
 }
 
 // === impl WindowSite ===
@@ -43,7 +47,8 @@ pub(super) struct WindowSite<'a> {
 impl WindowSite<'_> {
     /// The settings, the aggregates, and the schema of the output; `keys` are the names of the key columns.
     pub fn check(&self, keys: &[String]) -> Result<(WindowSpec, Vec<Expr>, SchemaRef)> {
-        let time = if self.decl.shape == WindowShape::Whole { None } else { Some(self.event_time()?) };
+        let time =
+            if self.decl.shape == WindowShape::Whole { None } else { Some(self.event_time("to cut windows by")?) };
         let places = self.keys(keys)?;
         let input = self.input.as_arrow();
         let unmarked = event_time::unmarked(input);
@@ -70,13 +75,16 @@ impl WindowSite<'_> {
             keys: places,
             time,
             allowed_lateness: self.decl.allowed_lateness,
+            updates: self.changes == Changes::Updates,
+            emit: self.decl.emit,
+            ttl: self.decl.ttl.map(|ttl| Ok((self.event_time("to forget keys by")?, ttl))).transpose()?,
         };
         Ok((spec, aggregates, Arc::new(Schema::new(fields))))
     }
 
-    fn event_time(&self) -> Result<usize> {
+    fn event_time(&self, why: &str) -> Result<usize> {
         event_time_place(self.input.as_arrow()).ok_or_else(|| {
-            let message = format!("step {}: its rows have no event time to cut windows by", self.step.number);
+            let message = format!("step {}: its rows have no event time {why}", self.step.number);
             let error = self.job.text.error(self.step.span.clone(), message);
             error.with_help(
                 "the source says watermark = { time = \"COLUMN\" }, and the steps between hand the column on as it is",
@@ -140,6 +148,13 @@ impl WindowSite<'_> {
             let help = "leave out ORDER BY, or sort the result in a step behind";
             return Err(site.error(format!("{} would need its rows sorted first", name_of(&lowered))).with_help(help));
         }
+        if let (Changes::Updates, Err(why)) =
+            (self.changes, taken_back::check(&lowered.aggregate, self.input.as_arrow()))
+        {
+            let message =
+                format!("{} cannot take back a row, and the input of the step takes rows back", name_of(&lowered));
+            return Err(site.error(message).with_help(why));
+        }
         let (_, field) = expr.to_field(self.input).map_err(|error| explained(&error))?;
         let kind = lowered.aggregate.field().data_type().clone();
         Ok((expr, Arc::new(Field::new(name, kind, field.is_nullable()))))
@@ -159,7 +174,8 @@ pub(crate) fn lower(state: &SessionState, expr: &Expr, input: &DFSchema) -> Resu
 
 fn name_of(lowered: &LoweredAggregate) -> String {
     let function: &AggregateUDF = lowered.aggregate.fun();
-    function.name().to_string()
+    let distinct = if lowered.aggregate.is_distinct() { "(DISTINCT ..)" } else { "" };
+    format!("{}{distinct}", function.name())
 }
 
 fn calls_row_function(expr: &Expr) -> Result<bool, DataFusionError> {

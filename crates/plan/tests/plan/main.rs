@@ -17,4 +17,5 @@ mod regions;
 mod rows;
 mod sql;
 mod support;
+mod updates;
 mod windows;

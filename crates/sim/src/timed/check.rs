@@ -34,15 +34,24 @@ fn check_window(view: &View, timed: &Timed, step: &WindowStep, books: &Books) ->
     let mut found = Results::new();
     for row in standing(view.lines_of(SINKS[0].1)?)? {
         let key = if step.keyed { number(&row, "k").unwrap_or(u64::MAX) } else { 0 };
-        let place = (key, micros(&row, "window_start")?, micros(&row, "window_end")?);
+        let place = match step.shape {
+            Shape::Running => (key, 0, 0),
+            _ => (key, micros(&row, "window_start")?, micros(&row, "window_end")?),
+        };
         let cells = (number(&row, "c").unwrap_or(0), number(&row, "s").unwrap_or(0));
         if found.insert(place, cells).is_some() {
             return Err(format!("I1: the window {place:?} has two results"));
         }
         books.count("I1: window results compared with the oracle");
     }
+    if step.first.is_some() {
+        books.count("I1: windows over updates compared with the oracle");
+    }
     let (in_time, late) = without_late(view, timed, &timed.clicks, SINKS[1].1, books)?;
     match (timed.order, step.shape) {
+        // Their windows outlast the job.
+        _ if step.first.is_some() => same(&found, &step.results(&timed.clicks)),
+        (_, Shape::Running) => same(&found, &step.results(&timed.clicks)),
         (Order::InTurn | Order::Whole, _) => same(&found, &step.results(&timed.clicks)),
         (Order::Loose, Shape::Tumble { .. }) => {
             // A window takes a row or the row is late.

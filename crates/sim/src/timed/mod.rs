@@ -103,12 +103,18 @@ impl Timed {
         let mut later = Random::new(seed, "sessions");
         let sessions = later.chance(600).then(|| SessionsStep::draw(&mut later));
         let keys = random.within(1, 5);
+        // Drawn apart as well: seeds keep what they drew before there were updates.
+        let mut updates = Random::new(seed, "updates");
+        let takes_updates = updates.chance(350);
         let (clicks, views) = (clicks(&mut random, 48, keys, times), clicks(&mut random, 32, keys, times));
         Some(Self {
             order,
             clicks,
             views: if join { views } else { Vec::new() },
-            window: (window || !join).then(|| WindowStep::draw(&mut random)),
+            window: (window || !join).then(|| {
+                let window = WindowStep::draw(&mut random);
+                if takes_updates { window.with_updates(&mut updates) } else { window }
+            }),
             join: join.then(|| JoinStep::draw(&mut random)),
             sessions,
             out_of_order_ms,
@@ -178,7 +184,9 @@ impl Timed {
         let mut text = String::new();
         if let Some(window) = &self.window {
             text += &sink(SINKS[0], window.updates());
-            text += &sink(SINKS[1], false);
+            if window.has_late() {
+                text += &sink(SINKS[1], window.first.is_some());
+            }
         }
         if let Some(join) = &self.join {
             text += &sink(SINKS[2], join.updates());

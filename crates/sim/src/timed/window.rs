@@ -6,10 +6,13 @@ use crate::random::Random;
 
 use super::Click;
 
-/// A drawn window step over the clicks.
+/// A drawn window step over the clicks, or over the first of each key.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WindowStep {
     pub shape: Shape,
+    /// How many rows of each key count, those with the greatest numbers; a row that is pushed out is taken back from its
+    /// windows, which stay as long as the job runs.
+    pub first: Option<usize>,
     /// Whether each key has windows of its own.
     pub keyed: bool,
     lateness_ms: i64,
@@ -18,9 +21,18 @@ pub(crate) struct WindowStep {
 /// Lengths in milliseconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Shape {
-    Tumble { size: i64 },
-    Slide { size: i64, every: i64 },
-    Session { gap: i64 },
+    Tumble {
+        size: i64,
+    },
+    Slide {
+        size: i64,
+        every: i64,
+    },
+    Session {
+        gap: i64,
+    },
+    /// A group that gives each change.
+    Running,
 }
 
 /// Key, start and end of a window, in microseconds; the key is 0 where all rows have one.
@@ -40,7 +52,17 @@ impl WindowStep {
             _ => Shape::Session { gap: random.pick(&[100, 400, 1_500]) },
         };
         let lateness_ms = if random.chance(400) { random.pick(&[50, 800, 5_000]) } else { 0 };
-        Self { shape, keyed: random.chance(800), lateness_ms }
+        Self { shape, first: None, keyed: random.chance(800), lateness_ms }
+    }
+
+    /// The same over updates, or a group that gives updates; sessions take none.
+    pub fn with_updates(self, random: &mut Random) -> Self {
+        const HOUR_MS: i64 = 3_600_000;
+        let is_running = matches!(self.shape, Shape::Session { .. }) || random.chance(300);
+        let shape = if is_running { Shape::Running } else { self.shape };
+        let first = (!is_running || random.chance(700)).then(|| random.within(1, 4) as usize);
+        let lateness_ms = if is_running { 0 } else { HOUR_MS };
+        Self { shape, first, lateness_ms, ..self }
     }
 
     /// A window of this shape for each key, without lateness.
@@ -54,6 +76,15 @@ impl WindowStep {
             Shape::Tumble { size } => format!("tumble = \"{size}ms\""),
             Shape::Slide { size, every } => format!("slide = {{ size = \"{size}ms\", every = \"{every}ms\" }}"),
             Shape::Session { gap } => format!("session = \"{gap}ms\""),
+            Shape::Running => "emit = \"changes\"".to_string(),
+        };
+        let kind = if matches!(self.shape, Shape::Running) { "group" } else { "window" };
+        let (first, from) = match self.first {
+            None => (String::new(), "clicks"),
+            Some(rows) => {
+                let top = format!("top = {{ rows = {rows}, by = [\"k\"], order = [\"n DESC\", \"id\"] }}");
+                (format!("[[step]]\nuid = \"first\"\nfrom = \"clicks\"\n{top}\n\n"), "first")
+            }
         };
         let by = if self.keyed { "by = [\"k\"], " } else { "" };
         let lateness = match self.lateness_ms {
@@ -61,18 +92,24 @@ impl WindowStep {
             ms => format!("allowed_lateness = \"{ms}ms\", "),
         };
         format!(
-            "[[step]]\nuid = \"win\"\nfrom = \"clicks\"\n\
-             window = {{ {shape}, {by}{lateness}aggregates = [\"count(*) AS c\", \"sum(n) AS s\"] }}\n\n"
+            "{first}[[step]]\nuid = \"win\"\nfrom = \"{from}\"\n\
+             {kind} = {{ {shape}, {by}{lateness}aggregates = [\"count(*) AS c\", \"sum(n) AS s\"] }}\n\n"
         )
     }
 
     /// Whether results are taken back.
     pub fn updates(&self) -> bool {
-        self.lateness_ms > 0
+        self.lateness_ms > 0 || matches!(self.shape, Shape::Running)
+    }
+
+    /// Whether rows may come too late for it.
+    pub fn has_late(&self) -> bool {
+        !matches!(self.shape, Shape::Running)
     }
 
     /// What the step gives for `rows`, none of them late.
     pub fn results(&self, rows: &[Click]) -> Results {
+        let rows = &self.counted(rows);
         let mut results = Results::new();
         let mut add = |place: Place, row: &Click| {
             let (count, sum) = results.entry(place).or_default();
@@ -94,6 +131,7 @@ impl WindowStep {
                     }
                 }
             }
+            Shape::Running => sorted.iter().for_each(|row| add((self.key(row), 0, 0), row)),
             Shape::Session { gap } => {
                 for (place, rows) in self.sessions(&sorted, gap) {
                     rows.iter().for_each(|row| add(place, row));
@@ -119,6 +157,20 @@ impl WindowStep {
         of_key.into_values().flatten().collect()
     }
 
+    /// The rows that are not pushed out.
+    fn counted(&self, rows: &[Click]) -> Vec<Click> {
+        let mut ranked = rows.to_vec();
+        let Some(first) = self.first else { return ranked };
+        ranked.sort_by_key(|row| (row.key, std::cmp::Reverse(row.n), row.id));
+        let mut of_key: BTreeMap<u64, usize> = BTreeMap::new();
+        ranked.retain(|row| {
+            let before = of_key.entry(row.key).or_default();
+            *before += 1;
+            *before <= first
+        });
+        ranked
+    }
+
     fn key(&self, row: &Click) -> u64 {
         if self.keyed { row.key } else { 0 }
     }
@@ -132,6 +184,7 @@ impl Shape {
             Self::Tumble { size } => Self::Tumble { size: size * 1000 },
             Self::Slide { size, every } => Self::Slide { size: size * 1000, every: every * 1000 },
             Self::Session { gap } => Self::Session { gap: gap * 1000 },
+            Self::Running => Self::Running,
         }
     }
 }

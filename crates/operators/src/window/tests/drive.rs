@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::AsArray;
-use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use arrow::array::{ArrayRef, AsArray};
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
 use bytes::Bytes;
 use forebay_core::key_group::KeyGroup;
 use forebay_core::operator::Identity;
@@ -21,14 +22,18 @@ const GROUPS: u16 = 8;
 
 pub struct Job {
     settings: WindowSettings,
+    /// Makes a batch of rows.
+    columns: fn(&[Row]) -> Batch,
     subtasks: Vec<Window>,
     epoch: u64,
     /// What the checkpoint holds of each key group: everything first, then what changed.
     chains: BTreeMap<KeyGroup, Vec<Bytes>>,
     /// The result so far, each line with how often it stands.
     table: BTreeMap<Line, i64>,
-    late: Vec<u64>,
+    late: Vec<(u64, RowKind)>,
     pub ids: Vec<RowId>,
+    /// All that came out, in order.
+    pub out: Vec<(RowKind, RowId, Line)>,
     pub dead: usize,
 }
 
@@ -39,14 +44,21 @@ pub fn context(subtask: u16, parallelism: u16) -> Context {
 
 impl Job {
     pub fn new(settings: WindowSettings, parallelism: u16) -> Self {
+        Self::of(settings, parallelism, batch)
+    }
+
+    /// One whose rows have the columns that `columns` gives.
+    pub fn of(settings: WindowSettings, parallelism: u16, columns: fn(&[Row]) -> Batch) -> Self {
         let mut job = Self {
             settings,
+            columns,
             subtasks: Vec::new(),
             epoch: 0,
             chains: BTreeMap::new(),
             table: BTreeMap::new(),
             late: Vec::new(),
             ids: Vec::new(),
+            out: Vec::new(),
             dead: 0,
         };
         job.start(parallelism, &Restored::default());
@@ -55,13 +67,13 @@ impl Job {
 
     pub fn rows(&mut self, rows: &[Row]) {
         let parallelism = self.subtasks.len() as u16;
-        let groups = self.settings.keys.groups(batch(rows).rows(), GROUPS).unwrap();
+        let groups = self.settings.keys.groups((self.columns)(rows).rows(), GROUPS).unwrap();
         for subtask in 0..parallelism {
             let owned = KeyGroup::range_of(subtask, parallelism, GROUPS);
             let of_subtask = rows.iter().zip(&groups).filter(|(_, group)| owned.contains(&group.0));
             let of_subtask: Vec<Row> = of_subtask.map(|(row, _)| row.clone()).collect();
             if !of_subtask.is_empty() {
-                self.batch(subtask, batch(&of_subtask));
+                self.batch(subtask, (self.columns)(&of_subtask));
             }
         }
     }
@@ -117,7 +129,7 @@ impl Job {
                     Out::Batch(batch) => self.take(&batch),
                     Out::Side(port, batch) => {
                         assert_eq!(port, LATE);
-                        self.late.extend(batch.ids().iter().map(|id| id.ordinal));
+                        self.late.extend((0..batch.len()).map(|row| (batch.ids()[row].ordinal, batch.kind(row))));
                     }
                     Out::DeadLetters(letters) => self.dead += letters.len(),
                     Out::Watermark(_) => {}
@@ -128,23 +140,19 @@ impl Job {
 
     fn take(&mut self, batch: &Batch) {
         self.ids.extend_from_slice(batch.ids());
-        let time =
-            |column: usize, place| batch.rows().column(column).as_primitive::<TimestampMicrosecondType>().value(place);
-        let number = |column: usize, place: usize| {
-            batch.rows().column(column).as_primitive::<Int64Type>().iter().nth(place).unwrap()
-        };
-        for place in 0..batch.len() {
-            let keys = batch.rows().column(0).as_string::<i32>();
-            let key = keys.is_valid(place).then(|| keys.value(place).to_string());
-            let (start, end) = (time(1, place), time(2, place));
-            assert_eq!(time(3, place), end - 1);
-            let different = number(7, place).unwrap();
-            let line = (key, start, end, number(4, place).unwrap(), number(5, place), number(6, place), different);
-            let change = match batch.kind(place) {
-                RowKind::Insert | RowKind::UpdateAfter => 1,
-                RowKind::UpdateBefore | RowKind::Delete => -1,
+        let texts = |column: &ArrayRef| {
+            let column = match column.data_type() {
+                DataType::Timestamp(..) => cast(column, &DataType::Int64).unwrap(),
+                _ => Arc::clone(column),
             };
-            *self.table.entry(line).or_default() += change;
+            let texts = cast(&column, &DataType::Utf8).unwrap();
+            texts.as_string::<i32>().iter().map(|text| text.unwrap_or("-").to_string()).collect::<Vec<_>>()
+        };
+        let columns: Vec<Vec<String>> = batch.rows().columns().iter().map(texts).collect();
+        for place in 0..batch.len() {
+            let line: Line = columns.iter().map(|column| column[place].clone()).collect();
+            self.out.push((batch.kind(place), batch.ids()[place], line.clone()));
+            *self.table.entry(line).or_default() += if batch.kind(place).is_retraction() { -1 } else { 1 };
         }
     }
 
@@ -159,8 +167,8 @@ impl Job {
         Ok(self.table.iter().filter(|(_, count)| **count == 1).map(|(line, _)| line.clone()).collect())
     }
 
-    /// Ids of the late rows, in order.
-    pub fn late(&self) -> Vec<u64> {
+    /// Ids and kinds of the late rows, in order.
+    pub fn late(&self) -> Vec<(u64, RowKind)> {
         let mut late = self.late.clone();
         late.sort_unstable();
         late

@@ -2,8 +2,10 @@
 
 mod drive;
 mod oracle;
+mod updates;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -16,6 +18,7 @@ use datafusion::physical_expr::aggregate::AggregateExprBuilder;
 use datafusion::physical_expr::expressions::{col, lit};
 use forebay_core::keys::KeyColumns;
 use forebay_core::row::{RowId, SplitId};
+use forebay_state::keyed::StateSettings;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -31,6 +34,7 @@ pub struct Row {
     pub key: Option<u8>,
     pub time: i64,
     pub value: Option<i64>,
+    pub kind: RowKind,
 }
 
 /// What happens to the operator.
@@ -42,8 +46,8 @@ enum Act {
     Restart(u16),
 }
 
-/// A line of the result: key, start, end, count, sum, max, distinct values.
-type Line = (Option<String>, i64, i64, i64, Option<i64>, Option<i64>, i64);
+/// A line of the result: key, start, end, last moment, count, sum, max, distinct values.
+type Line = Vec<String>;
 
 fn input() -> SchemaRef {
     Arc::new(Schema::new(vec![
@@ -59,7 +63,8 @@ fn batch(rows: &[Row]) -> Batch {
     let values: Int64Array = rows.iter().map(|row| row.value).collect();
     let columns: Vec<ArrayRef> = vec![Arc::new(keys), Arc::new(times), Arc::new(values)];
     let ids: Vec<RowId> = rows.iter().map(|row| RowId::new(SplitId(7), row.place)).collect();
-    Batch::new(RecordBatch::try_new(input(), columns).unwrap(), ids).unwrap()
+    let kinds: Vec<RowKind> = rows.iter().map(|row| row.kind).collect();
+    Batch::new(RecordBatch::try_new(input(), columns).unwrap(), ids).unwrap().with_kinds(kinds).unwrap()
 }
 
 fn aggregate(function: Arc<AggregateUDF>, argument: Arc<dyn PhysicalExpr>, name: &str, distinct: bool) -> Aggregate {
@@ -86,6 +91,9 @@ pub fn settings(shape: Shape, lateness: i64, bug: Option<WindowBug>) -> WindowSe
         time: Some(1),
         lateness,
         aggregates,
+        updates: false,
+        changes: false,
+        ttl: None,
         output: Arc::new(Schema::new(fields)),
         state: StateSettings::default(),
         bug,
@@ -109,7 +117,7 @@ fn check(
                 let mut given = Vec::new();
                 for (key, time, value) in rows {
                     place += 1;
-                    given.push(Row { place, key: *key, time: *time, value: *value });
+                    given.push(Row { place, key: *key, time: *time, value: *value, kind: RowKind::Insert });
                 }
                 job.rows(&given);
                 given.into_iter().for_each(|row| oracle.row(row));
@@ -186,7 +194,7 @@ fn planted_bugs_are_caught() {
 #[test]
 fn rows_without_an_event_time_are_dead_letters() {
     let mut job = Job::new(settings(Shape::Tumble { size: 10 }, 0, None), 1);
-    let rows = batch(&[Row { place: 1, key: Some(1), time: 3, value: None }]);
+    let rows = batch(&[Row { place: 1, key: Some(1), time: 3, value: None, kind: RowKind::Insert }]);
     let columns = rows.rows().columns().to_vec();
     let none: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![None]));
     let broken = RecordBatch::try_new(input(), vec![Arc::clone(&columns[0]), none, Arc::clone(&columns[2])]).unwrap();
@@ -200,8 +208,9 @@ fn rows_without_an_event_time_are_dead_letters() {
 fn results_leave_in_bounded_batches_before_their_watermark() {
     let mut window = Window::new(settings(Shape::Tumble { size: 10 }, 0, None));
     window.open(drive::context(0, 1), Restored::default()).unwrap();
-    let rows: Vec<Row> =
-        (0..3000).map(|place| Row { place, key: None, time: place as i64 * 10, value: None }).collect();
+    let rows: Vec<Row> = (0..3000)
+        .map(|place| Row { place, key: None, time: place as i64 * 10, value: None, kind: RowKind::Insert })
+        .collect();
     window.on_batch(batch(&rows)).unwrap();
     assert_eq!(window.room(), Room::Room);
     window.on_watermark(EventTime(100_000)).unwrap();

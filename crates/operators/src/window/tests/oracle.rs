@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use forebay_core::row_kind::RowKind;
+
 use super::super::Shape;
 use super::{Line, Row};
 
@@ -10,7 +12,7 @@ pub struct Oracle {
     lateness: i64,
     watermark: i64,
     windows: Vec<Kept>,
-    late: Vec<u64>,
+    late: Vec<(u64, RowKind)>,
 }
 
 struct Kept {
@@ -37,7 +39,7 @@ impl Oracle {
             Shape::Whole => self.window(&row, 0, i64::MAX),
         };
         if !taken {
-            self.late.push(row.place);
+            self.late.push((row.place, row.kind));
         }
     }
 
@@ -98,7 +100,7 @@ impl Oracle {
         lines
     }
 
-    pub fn late(&self) -> Vec<u64> {
+    pub fn late(&self) -> Vec<(u64, RowKind)> {
         let mut late = self.late.clone();
         late.sort_unstable();
         late
@@ -109,6 +111,12 @@ fn line(kept: &Kept) -> Line {
     let values: Vec<i64> = kept.rows.iter().filter_map(|row| row.value).collect();
     let sum = (!values.is_empty()).then(|| values.iter().sum());
     let different = values.iter().collect::<BTreeSet<_>>().len() as i64;
-    let key = kept.key.map(|key| key.to_string());
-    (key, kept.start, kept.end, kept.rows.len() as i64, sum, values.iter().max().copied(), different)
+    let numbers = [kept.start, kept.end, kept.end - 1, kept.rows.len() as i64].map(Some);
+    let texts = numbers.into_iter().chain([sum, values.iter().max().copied(), Some(different)]).map(text);
+    std::iter::once(text(kept.key)).chain(texts).collect()
+}
+
+/// As the driver writes values.
+pub fn text(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_string(), |value| value.to_string())
 }

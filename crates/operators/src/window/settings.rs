@@ -1,0 +1,57 @@
+//! What a window step is told, and the mistakes that tests plant in it.
+
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+use forebay_core::keys::KeyColumns;
+use forebay_state::keyed::StateSettings;
+
+use super::{Aggregate, Shape};
+
+/// What a window step computes.
+#[derive(Clone)]
+pub struct WindowSettings {
+    /// How time is cut.
+    pub shape: Shape,
+    /// Places of the key columns; without any, all rows have one key.
+    pub keys: KeyColumns,
+    /// Place of the event time, a timestamp in microseconds; `None` of windows over all of time.
+    pub time: Option<usize>,
+    /// How much longer than the watermark a window takes rows, in microseconds.
+    pub lateness: i64,
+    /// What is computed of each window; of [`Aggregate::of_updates`] where `updates`.
+    pub aggregates: Vec<Aggregate>,
+    /// Whether rows take back earlier ones. Never of sessions: one that loses a row may be two.
+    pub updates: bool,
+    /// Whether a window of all of time gives its result after each batch that changes it, and none at the end.
+    pub changes: bool,
+    /// Of such a window: the place of the event time, and how long a key is remembered after its latest row.
+    pub ttl: Option<(usize, Duration)>,
+    /// The keys, with event time `window_start`, `window_end` and `window_time`, the aggregates.
+    pub output: SchemaRef,
+    /// How state is kept.
+    pub state: StateSettings,
+    /// A planted bug.
+    #[doc(hidden)]
+    pub bug: Option<WindowBug>,
+}
+
+/// Mistakes that tests plant to see that their checks find them. Never set in production.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WindowBug {
+    /// A window fires one moment before its last.
+    FireEarly,
+    /// A restart forgets the watermark.
+    ForgetClock,
+    /// A session takes over only the first of the windows that it joins.
+    MergeOne,
+    /// A late row gives a new result and does not take back the old one.
+    KeepOld,
+    /// A row that takes one back is added.
+    AddRetractions,
+    /// A window whose last row was taken back stays.
+    KeepEmpty,
+    /// Of a batch rows are taken back and none is added.
+    DropUpdates,
+}
