@@ -253,7 +253,7 @@ impl Operator for Window {
     }
 
     fn on_watermark(&mut self, watermark: EventTime) -> Result<()> {
-        self.firing = self.firing.max(Some(watermark));
+        self.firing = self.firing.max(Some(self.settings.shape.seen(watermark)));
         Ok(())
     }
 

@@ -51,6 +51,15 @@ impl Shape {
             .take_while(move |start| start.saturating_add(size) > time.0)
             .map(move |start| Span { start: EventTime(start), end: EventTime(start.saturating_add(size)) })
     }
+
+    /// The watermark as the step counts and hands it on. A row exactly a gap behind the last one of a session joins it, and may
+    /// still come when the watermark is at the session's last moment: sessions see time a moment later.
+    pub(super) fn seen(self, watermark: EventTime) -> EventTime {
+        match self {
+            Self::Session { .. } if watermark < EventTime::MAX => EventTime(watermark.0.saturating_sub(1)),
+            _ => watermark,
+        }
+    }
 }
 
 /// The last multiple of `step` that is not after `time`.

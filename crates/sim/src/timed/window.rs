@@ -67,7 +67,7 @@ impl WindowStep {
 
     /// A window of this shape for each key, without lateness.
     pub fn keyed(shape: Shape) -> Self {
-        Self { shape, keyed: true, lateness_ms: 0 }
+        Self { shape, first: None, keyed: true, lateness_ms: 0 }
     }
 
     /// The section of the step.

@@ -192,6 +192,26 @@ fn planted_bugs_are_caught() {
 }
 
 #[test]
+fn a_row_exactly_a_gap_behind_a_session_joins_it_also_after_a_watermark() {
+    let row = |place, time| Row { place, key: Some(1), time, value: None, kind: RowKind::Insert };
+    let mut window = Window::new(settings(Shape::Session { gap: 5 }, 0, None));
+    window.open(drive::context(0, 1), Restored::default()).unwrap();
+    let outs = |window: &mut Window| std::iter::from_fn(|| window.poll().unwrap()).collect::<Vec<_>>();
+    window.on_batch(batch(&[row(1, 10)])).unwrap();
+    // A source that has given time 15 may say that all up to 14 has come.
+    window.on_watermark(EventTime(14)).unwrap();
+    assert!(matches!(outs(&mut window)[..], [Out::Watermark(EventTime(13))]), "nothing is complete yet");
+    window.on_batch(batch(&[row(2, 15)])).unwrap();
+    window.on_watermark(EventTime(20)).unwrap();
+    let outs = outs(&mut window);
+    let [Out::Batch(session), Out::Watermark(EventTime(19))] = &outs[..] else { panic!("{outs:?}") };
+    let times = |name: &str| session.rows()[name].as_primitive::<TimestampMicrosecondType>().value(0);
+    assert_eq!((session.len(), times("window_start"), times("window_end")), (1, 10, 20));
+    // The result is not late for who comes behind: its time is not before the watermark said until then.
+    assert!(times("window_time") > 13);
+}
+
+#[test]
 fn rows_without_an_event_time_are_dead_letters() {
     let mut job = Job::new(settings(Shape::Tumble { size: 10 }, 0, None), 1);
     let rows = batch(&[Row { place: 1, key: Some(1), time: 3, value: None, kind: RowKind::Insert }]);

@@ -88,13 +88,18 @@ impl Oracle {
         true
     }
 
+    /// The last moment at which a row may come that the window to `end` takes: sessions take one exactly at their end.
+    fn last(&self, end: i64) -> i64 {
+        if matches!(self.shape, Shape::Session { .. }) { end } else { end - 1 }
+    }
+
     fn is_gone(&self, end: i64) -> bool {
-        (end - 1).saturating_add(self.lateness) <= self.watermark
+        self.last(end).saturating_add(self.lateness) <= self.watermark
     }
 
     /// The results of all complete windows.
     pub fn table(&self) -> Vec<Line> {
-        let complete = self.windows.iter().filter(|kept| kept.end - 1 <= self.watermark);
+        let complete = self.windows.iter().filter(|kept| self.last(kept.end) <= self.watermark);
         let mut lines: Vec<Line> = complete.map(line).collect();
         lines.sort();
         lines
