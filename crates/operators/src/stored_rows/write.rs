@@ -60,14 +60,6 @@ impl RowWriter {
     pub fn write(&self, place: usize, out: &mut Vec<u8>) {
         self.columns.iter().for_each(|column| column.write(place, out));
     }
-
-    /// Appends the value of one column of the row at `place`.
-    ///
-    /// # Panics
-    /// If `column` or `place` is out of range.
-    pub fn write_column(&self, column: usize, place: usize, out: &mut Vec<u8>) {
-        self.columns[column].write(place, out);
-    }
 }
 
 // === impl Column ===
