@@ -104,12 +104,24 @@ impl CheckpointFolder {
         if begun.regions.len() < 2 {
             return Ok(Savepoint { complete: true, ..begun });
         }
+        self.check_not_going_back(&begun.name).await?;
         let logs = logs.ok_or_else(|| {
             failed("create savepoint", Kind::Invalid, &begun.name)
                 .source("the job has durable steps, whose logs lie beside the journal: pass `--journal DIR`")
         })?;
         let edges = self.copy_logs(&begun.name, logs).await?;
+        self.check_not_going_back(&begun.name).await?;
         Ok(Savepoint { format: FORMAT, edges, complete: true, ..begun })
+    }
+
+    /// While only some regions have gone back, the newest of each do not fit together, and logs may be half put back.
+    async fn check_not_going_back(&self, name: &str) -> Result<()> {
+        match self.undone_restore().await?.regions.is_empty() {
+            true => Ok(()),
+            false => Err(failed("create savepoint", Kind::Invalid, name).source(
+                "the job is on its way back to older checkpoints: start it with `--resume latest`, then try again",
+            )),
+        }
     }
 
     async fn newest_of_each_region(&self, name: &str) -> Result<BTreeMap<u32, Epoch>> {

@@ -97,6 +97,9 @@ fn a_decision_for_a_savepoint_names_it_until_all_regions_went_on() {
             savepoint: savepoint.map(ToString::to_string),
         };
         assert_eq!(process.folder.undone_restore().await.unwrap(), undone(&[(0, 2), (1, 3)], Some("before")));
+        let error = process.folder.create_savepoint("between", None).await.unwrap_err();
+        assert!(error.chain().contains("on its way back"), "{}", error.chain());
+        assert_eq!(process.folder.savepoints().await.unwrap(), [], "what was begun is removed");
         region(&process, 0).restart(Resume::Epoch(Epoch(2)), &Committers::new()).await.unwrap();
         assert_eq!(process.folder.undone_restore().await.unwrap(), undone(&[(1, 3)], Some("before")));
         region(&process, 1).restart(Resume::Epoch(Epoch(3)), &Committers::new()).await.unwrap();
