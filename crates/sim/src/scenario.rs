@@ -27,6 +27,9 @@ pub(crate) const CONSTANT: &str = "nobody knows";
 /// Most checkpoints that begin while one call of the model runs.
 const CHECKPOINTS_PER_CALL_MAX: u64 = 8;
 
+/// How long rows wait for each other where many have to be sent again, about: one a second may be.
+const RETRIES_LAST_MS: u64 = 8_000;
+
 /// Everything that a seed draws before it starts.
 #[derive(Debug, Clone)]
 pub struct Scenario {
@@ -250,7 +253,13 @@ impl Job {
     fn draw(random: &mut Random, moods: &Moods) -> Self {
         let timeout_ms = random.pick(&[500, 5_000, 30_000]);
         let waits = moods.lost + moods.late > 0;
-        let longest_ms = if waits { timeout_ms } else { moods.latency_max.as_millis() as u64 };
+        let latency_ms = moods.latency_max.as_millis() as u64;
+        let longest_ms = match () {
+            // Most calls run out of time, and rows wait for their turn to be sent again.
+            () if latency_ms > timeout_ms => RETRIES_LAST_MS,
+            () if waits => timeout_ms,
+            () => latency_ms,
+        };
         Self {
             filter: random.chance(500),
             doubled: random.chance(500),
