@@ -12,7 +12,7 @@ REQUEST_ROWS = 64
 MODEL_SECONDS = 0.005
 
 
-@fb.cls(batch_rows=REQUEST_ROWS, in_flight=1, replicas=1)
+@fb.cls(batch_rows=REQUEST_ROWS, replicas=1)
 class Model:
     """Takes a constant time for a batch."""
 

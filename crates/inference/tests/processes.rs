@@ -89,6 +89,32 @@ async fn a_kill_in_the_middle_of_a_call_costs_only_that_request_batch() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_sent_ahead_of_a_call_that_kills_its_child_run_once_and_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, flag) = (folder.path().join("log"), folder.path().join("flag"));
+    std::fs::write(&flag, "").unwrap();
+    let settings = FakeSettings { kill_on: Some("die".into()), crash_flag: Some(flag), ..FakeSettings::default() };
+    let service = logging(&settings, LONG, Some(&log));
+    let row = |id: u128| if id == 30 { "die".to_string() } else { format!("row {id}") };
+    let asked: Vec<_> = (1..=60).map(|id| service.submit(texts(id, &[&row(id)]), Permit::unlimited())).collect();
+    let mut told = Vec::new();
+    for rows in asked {
+        told.extend(shown(&rows.await.unwrap()));
+    }
+    let expected: Vec<String> = (1..=60).map(row).map(|text| format!("{text} {}", text.len())).collect();
+    assert_eq!(told, expected);
+    let text = std::fs::read_to_string(&log).unwrap();
+    let order: Vec<u128> = text.lines().map(|id| u128::from_str_radix(id, 16).unwrap()).collect();
+    assert_eq!(order, (1..=60).collect::<Vec<u128>>());
+    let counters = service.counters();
+    assert_eq!(
+        (counters.replica_restarts, counters.calls),
+        (1, 62),
+        "the one that died, and the one sent ahead of its end"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_always_crashes_the_model_fails_alone_and_says_why() {
     let service = service(&FakeSettings { crash_on: Some("bomb".into()), ..FakeSettings::default() }, LONG);
     let told = asked(&service, 1, &["a", "bomb", "b"]).await;

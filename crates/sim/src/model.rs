@@ -13,6 +13,7 @@ use forebay_core::env::Env;
 use forebay_core::{Error, Kind, Result};
 use forebay_inference::hosts::{Answers, Host, Replica, Signature, Slot};
 use forebay_inference::request::{RequestBatch, RequestId};
+use futures::channel::oneshot;
 use futures::future::{BoxFuture, pending, ready};
 
 use crate::counts::Counts;
@@ -79,13 +80,29 @@ pub(crate) struct Scripted {
     pub gate: Arc<Gate>,
 }
 
-struct Copy {
+/// Who runs a row: which process, the first or the second model, and whether its journal ever failed.
+#[derive(Debug, Clone, Copy)]
+struct By {
+    process: u32,
+    second: bool,
+    journal_failed: bool,
+}
+
+struct Loaded {
     second: bool,
     books: Books,
     env: Arc<dyn Env>,
     process: u32,
     timeout: Duration,
     gate: Arc<Gate>,
+    /// Resolves when its last call has ended and left it alive.
+    last: Mutex<Option<oneshot::Receiver<()>>>,
+}
+
+/// A call that waits for the one before, to count what becomes of it.
+struct Ahead<'a> {
+    books: &'a Books,
+    begun: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,7 +155,8 @@ impl Books {
     /// From here on every call is answered, quickly.
     pub fn heal(&self) {
         let moods = &mut self.lock().moods;
-        *moods = Moods { latency_max: Duration::from_millis(1), remote: moods.remote, ..Moods::default() };
+        let Moods { remote, ahead, .. } = *moods;
+        *moods = Moods { latency_max: Duration::from_millis(1), remote, ahead, ..Moods::default() };
     }
 
     pub fn violate(&self, what: String) {
@@ -153,8 +171,14 @@ impl Books {
 // === impl Inner ===
 
 impl Inner {
-    /// Writes down that `process` starts to run a row, and checks that it may.
-    fn start(&mut self, request: RequestId, row: u64, process: u32, second: bool, journal_failed: bool) -> usize {
+    /// Writes down that a call begins; the number of each row's execution.
+    fn start_all(&mut self, ids: &[RequestId], texts: &[String], by: By) -> Vec<usize> {
+        ids.iter().zip(texts).map(|(id, text)| self.start(*id, row_of(text).unwrap_or(0), by)).collect()
+    }
+
+    /// Writes down that a row begins to run, and checks that it may.
+    fn start(&mut self, request: RequestId, row: u64, by: By) -> usize {
+        let By { process, second, journal_failed } = by;
         self.check_rung(row, process, second);
         if self.one_journal && (self.durable.contains(&request) || self.written.contains(&request)) {
             self.violations.push(format!("I5: row {row} ({request}) runs again although its result is durable"));
@@ -228,7 +252,8 @@ impl Host for Scripted {
         let (books, env) = (self.books.clone(), Arc::clone(&self.env));
         let (process, timeout, gate) = (self.process, self.timeout, Arc::clone(&self.gate));
         let second = self.second;
-        let copy = Copy { second, books: books.clone(), env: Arc::clone(&env), process, timeout, gate };
+        let last = Mutex::default();
+        let copy = Loaded { second, books: books.clone(), env: Arc::clone(&env), process, timeout, gate, last };
         Box::pin(async move {
             env.sleep(pause).await;
             if fails {
@@ -243,28 +268,46 @@ impl Host for Scripted {
         if self.books.lock().moods.remote { REMOTE_CALLS_MAX } else { 1 }
     }
 
+    fn takes_ahead(&self) -> bool {
+        self.books.lock().moods.ahead
+    }
+
     fn revision(&self) -> String {
         "scripted-1".to_string()
     }
 }
 
-// === impl Copy ===
+// === impl Ahead ===
 
-impl Replica for Copy {
+impl Drop for Ahead<'_> {
+    fn drop(&mut self) {
+        let name = if self.begun { "model: call sent ahead" } else { "model: call sent ahead of its replica's end" };
+        self.books.count(name);
+    }
+}
+
+// === impl Loaded ===
+
+impl Replica for Loaded {
     fn call(&self, batch: RequestBatch) -> BoxFuture<'static, Result<Answers>> {
         let texts = texts_of(&batch);
-        let (numbers, mood, latency) = {
-            let inner = &mut *self.books.lock();
-            let (process, second, failed) = (self.process, self.second, self.gate.journal_failed());
-            let start = |(id, text): (&RequestId, &String)| {
-                inner.start(*id, row_of(text).unwrap_or(0), process, second, failed)
-            };
-            let numbers: Vec<usize> = batch.ids.iter().zip(&texts).map(start).collect();
-            let (mood, latency) = inner.mood(texts.iter().any(|text| is_poisonous(text)), texts.len());
-            (numbers, mood, latency)
-        };
         let (books, env, timeout) = (self.books.clone(), Arc::clone(&self.env), self.timeout);
+        let (process, second, gate) = (self.process, self.second, Arc::clone(&self.gate));
+        let (end, ended) = oneshot::channel();
+        let before = self.last.lock().unwrap_or_else(PoisonError::into_inner).replace(ended);
+        let before = before.filter(|_| !books.lock().moods.remote);
         Box::pin(async move {
+            if let Some(mut before) = before
+                && !matches!(before.try_recv(), Ok(Some(())))
+            {
+                let mut ahead = Ahead { books: &books, begun: false };
+                let gone = |_| Error::new(Kind::Unavailable, "call scripted replica").source("it is gone");
+                before.await.map_err(gone)?;
+                ahead.begun = true;
+            }
+            let by = By { process, second, journal_failed: gate.journal_failed() };
+            let numbers = books.lock().start_all(&batch.ids, &texts, by);
+            let (mood, latency) = books.lock().mood(texts.iter().any(|text| is_poisonous(text)), texts.len());
             match mood {
                 Mood::Lost => {
                     books.count("fault: answer lost");
@@ -276,6 +319,10 @@ impl Replica for Copy {
                     env.sleep(timeout + latency).await;
                 }
                 _ => env.sleep(latency).await,
+            }
+            if !matches!(mood, Mood::Die | Mood::Lost | Mood::Late) {
+                // Without a call behind this one nobody waits for it.
+                let _ = end.send(());
             }
             settle(&books, &batch, &texts, &numbers, mood).map(Answers::from)
         })

@@ -99,6 +99,8 @@ pub(crate) struct Moods {
     pub refused: u64,
     /// The model is elsewhere and takes many calls at a time.
     pub remote: bool,
+    /// Replicas of a local model take calls ahead.
+    pub ahead: bool,
     pub latency_max: Duration,
 }
 
@@ -145,7 +147,7 @@ impl Scenario {
     /// What `seed` draws.
     pub fn draw(seed: u64) -> Self {
         let mut random = Random::new(seed, "scenario");
-        let moods = Moods::draw(&mut random);
+        let moods = Moods { ahead: Random::new(seed, "ahead").chance(500), ..Moods::draw(&mut random) };
         let job = Job::draw(&mut random, &moods);
         let (mut files, expected) = input(&mut random, &job);
         let timed = Timed::draw(seed);
@@ -297,7 +299,7 @@ impl Moods {
         let latency_max = Duration::from_millis(random.pick(&[2, 20, 100, 1_000]));
         let remote = random.chance(350);
         let refused = if remote && random.chance(500) { random.within(1, 300) } else { 0 };
-        Self { die, wrong_count, lost, late, exhausted, start_fails, refused, remote, latency_max }
+        Self { die, wrong_count, lost, late, exhausted, start_fails, refused, remote, latency_max, ahead: false }
     }
 }
 

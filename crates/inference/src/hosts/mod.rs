@@ -8,6 +8,7 @@
 mod answers;
 mod child;
 pub mod fake;
+mod line;
 pub mod onnx;
 pub mod process;
 pub mod protocol;
@@ -49,6 +50,12 @@ pub trait Host: Send + Sync {
         1
     }
 
+    /// A replica may be given one call more than it takes at a time, and begins it by itself when the one before ends: short
+    /// calls then follow each other without a pause.
+    fn takes_ahead(&self) -> bool {
+        false
+    }
+
     /// The model gathers rows of several calls by itself: each row is best sent alone, and only how many are in flight
     /// matters.
     fn batches(&self) -> bool {
@@ -65,8 +72,9 @@ pub trait Replica: Send + Sync {
     /// Answers every row of `batch`, in its order, with columns named by the model's outputs; rows that the model refuses
     /// while it answers others are named beside them.
     ///
-    /// At most [`Host::calls_max`] calls overlap. Dropping the future gives the call up and may end the replica, which then answers
-    /// `Unavailable`.
+    /// At most [`Host::calls_max`] calls overlap, and one more where the host [takes one ahead](Host::takes_ahead); that is the
+    /// one whose `call` came last, whichever future is polled first. Dropping the future gives the call up and may end the
+    /// replica, which then answers `Unavailable`.
     ///
     /// # Errors
     /// - `Unavailable`: the process died, and the replica is of no more use; of a remote model: it cannot be reached now.

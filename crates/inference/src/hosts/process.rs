@@ -11,17 +11,19 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arrow::buffer::MutableBuffer;
 use forebay_core::{Error, Kind, Result};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{UnixListener, UnixStream};
 
 use super::child::Child;
+use super::line::{Line, Turn};
 use super::protocol::{HEADER_BYTES, Message, read_header, rows_bytes};
 use super::shared::{Arena, Held, Lent, Loans, SLAB_BYTES, Slab};
 use super::{Answers, Host, Replica, Signature};
@@ -83,8 +85,7 @@ struct Shared {
     child: Child,
     /// `None` for a child that takes no rows in shared memory.
     loans: Option<Loans>,
-    /// `None` while a call has it, and for ever once a call did not come to its end.
-    socket: Mutex<Option<UnixStream>>,
+    line: Line,
 }
 
 /// Ends the child unless the call that holds it came to its end: half a frame may be on the way.
@@ -178,6 +179,11 @@ impl Host for ProcessHost {
         .boxed()
     }
 
+    /// What is sent ahead lies in the socket until the child reads it.
+    fn takes_ahead(&self) -> bool {
+        true
+    }
+
     fn revision(&self) -> String {
         self.settings.revision.clone()
     }
@@ -213,7 +219,7 @@ async fn start(settings: &ProcessSettings, loans: Option<Loans>, replica: u16) -
     if settings.signature.as_ref().is_some_and(|known| *known != signature) {
         return Err(failed(Kind::Invalid, "it takes and gives something else than its declaration says".into()));
     }
-    let shared = Shared { model: settings.model.clone(), child, loans, socket: Mutex::new(Some(socket)) };
+    let shared = Shared { model: settings.model.clone(), child, loans, line: Line::new(socket) };
     Ok((ProcessReplica { shared: Arc::new(shared) }, signature))
 }
 
@@ -227,8 +233,8 @@ fn private_folder() -> std::io::Result<tempfile::TempDir> {
 
 impl Replica for ProcessReplica {
     fn call(&self, batch: RequestBatch) -> BoxFuture<'static, Result<Answers>> {
-        let shared = Arc::clone(&self.shared);
-        async move { shared.call(batch).await }.boxed()
+        let (shared, turn) = (Arc::clone(&self.shared), self.shared.line.turn());
+        async move { shared.call(batch, turn).await }.boxed()
     }
 }
 
@@ -241,17 +247,18 @@ impl Drop for ProcessReplica {
 // === impl Shared ===
 
 impl Shared {
-    async fn call(&self, batch: RequestBatch) -> Result<Answers> {
+    async fn call(&self, batch: RequestBatch, turn: Turn) -> Result<Answers> {
         let failed = |kind| Error::new(kind, "call model process").with("model", &self.model);
-        let (frame, lent) = self.framed(batch)?;
-        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let mut socket = socket.ok_or_else(|| failed(Kind::Unavailable).source("an earlier call was given up"))?;
         let mut guard = EndIfDropped { child: Some(&self.child) };
-        let answered = async {
-            let (answer, held) = answer_to(&mut socket, &frame).await?;
-            self.taken(answer, lent, held.as_deref())
+        let (frame, lent) = match self.framed(batch) {
+            Ok(framed) => framed,
+            Err(error) => {
+                turn.pass().await;
+                guard.child = None;
+                return Err(error);
+            }
         };
-        let answer = match answered.await {
+        let answer = match self.exchange(turn, &frame, lent).await {
             Ok(answer) => answer,
             Err(error) => {
                 let exit = self.child.last_words().await;
@@ -259,13 +266,25 @@ impl Shared {
             }
         };
         guard.child = None;
-        *self.socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket);
         match answer {
             Message::Answer(rows) => Ok(rows.into()),
             Message::Mixed(answers) => Ok(answers),
             Message::Failure { kind, reason } => Err(failed(kind).source(reason)),
             _ => Err(failed(Kind::Internal).source("unexpected message")),
         }
+    }
+
+    /// Sends a frame behind those of the calls before, and takes the answer behind theirs.
+    async fn exchange(&self, mut turn: Turn, frame: &[u8], lent: Option<Lent>) -> Result<Message> {
+        let mut sending = turn.sending.taken().await?;
+        sending.write_all(frame).await.map_err(lost)?;
+        turn.sending.pass(sending);
+        let mut receiving = turn.receiving.taken().await?;
+        let (answer, held) = answer_of(&mut receiving).await?;
+        // Before the next answer is taken: what the child holds is said of all calls, and the last word counts.
+        let answer = self.taken(answer, lent, held.as_deref())?;
+        turn.receiving.pass(receiving);
+        Ok(answer)
     }
 
     /// The frame of a call, and what shared memory its rows and answers have.
@@ -308,23 +327,19 @@ impl Drop for EndIfDropped<'_> {
 }
 
 async fn opened_with(socket: &mut UnixStream, settings: &str) -> Result<Message> {
-    exchange_frame(socket, &Message::Open(settings.to_string()).encode()?).await
+    socket.write_all(&Message::Open(settings.to_string()).encode()?).await.map_err(lost)?;
+    receive(socket).await
 }
 
 /// The answer to a call, and what the child says it still looks at, if it says anything.
-async fn answer_to(socket: &mut UnixStream, call: &[u8]) -> Result<(Message, Option<Vec<Held>>)> {
-    match exchange_frame(socket, call).await? {
+async fn answer_of(socket: &mut OwnedReadHalf) -> Result<(Message, Option<Vec<Held>>)> {
+    match receive(socket).await? {
         Message::Held(held) => Ok((receive(socket).await?, Some(held))),
         answer => Ok((answer, None)),
     }
 }
 
-async fn exchange_frame(socket: &mut UnixStream, frame: &[u8]) -> Result<Message> {
-    socket.write_all(frame).await.map_err(lost)?;
-    receive(socket).await
-}
-
-async fn receive(socket: &mut UnixStream) -> Result<Message> {
+async fn receive(socket: &mut (impl AsyncRead + Unpin)) -> Result<Message> {
     let mut header = [0; HEADER_BYTES];
     socket.read_exact(&mut header).await.map_err(lost)?;
     let (code, length) = read_header(header)?;

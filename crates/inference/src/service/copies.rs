@@ -10,7 +10,7 @@ use forebay_gate::limiter::Class;
 use futures::future::{Either, select};
 
 use super::events::SubmissionId;
-use super::shell::Shell;
+use super::shell::{Shell, caught};
 use crate::call::{Hedger, Permit};
 use crate::hosts::{Answers, Replica};
 use crate::protocols::class_of;
@@ -21,13 +21,13 @@ use crate::request::RequestBatch;
 impl Shell {
     /// One call, and a second copy on another replica if it is slow and that is allowed: the first answer counts.
     pub(super) async fn call_hedged(
-        self: &Arc<Self>,
+        self: Arc<Self>,
         replica: Arc<dyn Replica>,
         submission: SubmissionId,
         batch: RequestBatch,
     ) -> Result<Answers> {
         let hedger = self.with_permit(submission, |permit| permit.hedger()).flatten();
-        let first = Box::pin(self.timed(Arc::clone(&replica), batch.clone()));
+        let first = Box::pin(self.asked(&replica, batch.clone()));
         let hear = || self.with_permit(submission, |permit| permit.hear(replica.observed()));
         let Some(hedger) = hedger else {
             let answer = first.await;
@@ -46,7 +46,7 @@ impl Shell {
             hear();
             return answer;
         };
-        let second = Box::pin(self.timed(Arc::clone(&other), batch));
+        let second = Box::pin(self.asked(&other, batch));
         // The permit of a copy that is dropped here goes back as cancelled.
         match select(first, second).await {
             Either::Left((Ok(answer), _)) => {
@@ -70,6 +70,11 @@ impl Shell {
                 answer
             }
         }
+    }
+
+    async fn asked(&self, replica: &Arc<dyn Replica>, batch: RequestBatch) -> Result<Answers> {
+        let (rows, call) = (batch.len(), caught("call replica", || replica.call(batch)));
+        self.timed(call, rows).await
     }
 
     /// Another replica and a permit for it, once the first copy is slow and another replica has room; `None` if no more

@@ -66,7 +66,8 @@ struct Work {
 #[derive(Debug)]
 struct Running {
     work: Work,
-    sent: Instant,
+    /// When it was sent, or when the call before it at the same replica ended.
+    begun: Instant,
 }
 
 /// Outcomes on their way into the journal.
@@ -82,7 +83,7 @@ impl Core {
     /// A core with nothing open and no replica started.
     pub fn new(settings: CoreSettings) -> Self {
         Self {
-            slots: Slots::new(settings.replicas, settings.calls_max),
+            slots: Slots::new(settings.replicas, settings.calls_max, settings.ahead),
             settings,
             open: BTreeMap::new(),
             submissions: BTreeMap::new(),
@@ -239,15 +240,18 @@ impl Core {
 
     fn on_cancel(&mut self, submission: SubmissionId) {
         self.submissions.remove(&submission);
-        self.queue.retain(|work| work.submission != submission);
         let running = self.running.iter().filter(|(_, running)| running.work.submission == submission);
         let dispatches: Vec<DispatchId> = running.map(|(dispatch, _)| *dispatch).collect();
         for dispatch in dispatches {
             self.running.remove(&dispatch);
-            if let Some((replica, _)) = self.slots.lost_with(dispatch) {
+            if let Some((replica, calls)) = self.slots.lost_with(dispatch) {
                 self.actions.push(Action::Discard { replica });
+                let running = &mut self.running;
+                let not_begun = calls.into_iter().filter_map(|dispatch| running.remove(&dispatch));
+                self.queue.extend(not_begun.map(|running| running.work));
             }
         }
+        self.queue.retain(|work| work.submission != submission);
         self.open.retain(|_, waiters| {
             waiters.retain(|waiter| waiter.submission != submission);
             !waiters.is_empty()

@@ -58,7 +58,7 @@ pub enum Event {
     ReplicaReady { replica: u16 },
     /// A replica could not be started.
     ReplicaFailed { replica: u16, failure: Failure },
-    /// A replica is gone, whatever it was doing.
+    /// A replica is gone, with all its calls; the oldest of them is what ended it.
     ReplicaLost { replica: u16, failure: Failure },
     /// A call ended.
     Answered { dispatch: DispatchId, result: Result<Answers, Failure> },
@@ -82,7 +82,8 @@ pub enum Action {
     Discard { replica: u16 },
     /// Ask the journal; then `Known` or `JournalFailed`.
     Lookup { submission: SubmissionId, ids: Vec<RequestId> },
-    /// Call a replica for a submission; then `Answered`.
+    /// Call a replica for a submission; then `Answered`. Of two calls of a local replica that both end badly, the older is told
+    /// of first.
     Dispatch { dispatch: DispatchId, replica: u16, submission: SubmissionId, batch: RequestBatch },
     /// Make answers durable; then `Durable` or `JournalFailed`.
     Append { dispatch: DispatchId, ids: Vec<RequestId>, rows: RecordBatch },
@@ -127,6 +128,8 @@ pub struct Planted {
     pub no_lookup: bool,
     /// A submitter that goes away takes its running calls along.
     pub cancel_on_drop: bool,
+    /// All calls of a replica that is gone count as a try, not only the one that ended it.
+    pub blame_all: bool,
 }
 
 /// The settings of [`Core`].
@@ -139,6 +142,9 @@ pub struct CoreSettings {
     /// The model is elsewhere: a call that fails says nothing about the others, and nobody starts the model again. Failures
     /// that may pass are told at once, to be tried again by those who know how loaded it is.
     pub remote: bool,
+    /// A replica whose calls are short is given one more than `calls_max`, see [`Host::takes_ahead`](crate::hosts::Host::takes_ahead).
+    /// Not for a remote model.
+    pub ahead: bool,
     /// How often a row is tried when replicas die, at least 1.
     pub attempts_max: u32,
     /// Whether there is a journal.

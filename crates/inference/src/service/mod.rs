@@ -35,7 +35,8 @@ use crate::request::{Outcome, RequestBatch};
 /// How a service treats its replicas and rows.
 #[derive(Debug, Clone)]
 pub struct ServiceSettings {
-    /// How many replicas, at least 1. Each runs one call at a time.
+    /// How many replicas, at least 1. A local one runs one call at a time; while its calls are short it is sent the next one
+    /// ahead.
     pub replicas: u16,
     /// How often a row is tried when replicas die or hang, at least 1.
     pub attempts_max: u32,
@@ -79,6 +80,7 @@ impl Service {
             replicas: settings.replicas,
             calls_max: host.calls_max(),
             remote: host.calls_max() > 1,
+            ahead: host.calls_max() == 1 && host.takes_ahead(),
             attempts_max: settings.attempts_max,
             journal: journal.is_some(),
             planted: settings.planted,

@@ -1,11 +1,12 @@
 //! Carries out what the core decides: asks the journal, starts and calls replicas, tells callers. Decides nothing itself.
 //!
 //! The lock is held only while the core steps; permits, answers and replicas are dropped outside of it, because others'
-//! code runs then.
+//! code runs then. Whoever drives the core carries out what others left as well, one at a time, so that actions happen in
+//! the order in which the core gave them, whichever threads its events come from.
 
 use std::any::Any;
-use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
+use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use forebay_core::{Error, Kind, Result};
 use forebay_gate::limiter::Class;
 use futures::FutureExt;
 use futures::channel::oneshot;
-use futures::future::{AbortHandle, Abortable, BoxFuture, Either, select};
+use futures::future::{AbortHandle, Abortable, BoxFuture, Either, ready, select};
 
 use super::core::Core;
 use super::events::{Action, Counters, DispatchId, Event, Failure, SubmissionId};
@@ -42,6 +43,10 @@ pub(super) struct Shell {
 
 pub(super) struct State {
     core: Core,
+    /// What the core said and nobody has begun to carry out.
+    actions: VecDeque<Action>,
+    /// Somebody carries actions out.
+    acting: bool,
     pub(super) replicas: BTreeMap<u16, Loaded>,
     pub(super) callers: BTreeMap<SubmissionId, Caller>,
     submissions: u64,
@@ -54,7 +59,15 @@ pub(super) struct State {
 pub(super) struct Loaded {
     pub(super) replica: Arc<dyn Replica>,
     calls: BTreeMap<DispatchId, AbortHandle>,
+    /// Resolves when the end of its last call was told.
+    last: Option<Ended>,
 }
+
+/// Resolves, with whatever, when the end of a call was told, or the call was given up.
+type Ended = oneshot::Receiver<()>;
+
+/// Lets others carry actions out, even if one of them panicked.
+struct Acting<'a>(&'a Shell);
 
 pub(super) struct Caller {
     pub(super) permit: Option<Permit>,
@@ -72,7 +85,16 @@ pub(super) struct CancelOnDrop {
 impl State {
     pub(super) fn new(core: Core) -> Self {
         let cancel_on_drop = core.cancels_on_drop();
-        Self { core, replicas: BTreeMap::new(), callers: BTreeMap::new(), submissions: 0, warned: None, cancel_on_drop }
+        Self {
+            core,
+            actions: VecDeque::new(),
+            acting: false,
+            replicas: BTreeMap::new(),
+            callers: BTreeMap::new(),
+            submissions: 0,
+            warned: None,
+            cancel_on_drop,
+        }
     }
 }
 
@@ -100,13 +122,18 @@ impl Shell {
         self.lock().core.open_rows()
     }
 
-    /// Steps the core and carries out what it says.
+    /// Steps the core and carries out what it says, unless somebody does already; then it is carried out by them.
     pub(super) fn drive(self: &Arc<Self>, event: Event) {
-        let actions = {
+        {
             let now = self.env.now();
-            self.lock().core.step(event, now)
-        };
-        for action in actions {
+            let state = &mut *self.lock();
+            state.actions.extend(state.core.step(event, now));
+            if std::mem::replace(&mut state.acting, true) {
+                return;
+            }
+        }
+        let acting = Acting(self);
+        while let Some(action) = acting.next() {
             self.carry_out(action);
         }
     }
@@ -149,10 +176,10 @@ impl Shell {
             if !after.is_zero() {
                 shell.env.sleep(after).await;
             }
-            let start = shell.host.start(replica);
-            match caught("start replica", start).await {
+            match caught("start replica", || shell.host.start(replica)).await {
                 Ok(loaded) => {
-                    shell.lock().replicas.insert(replica, Loaded { replica: loaded, calls: BTreeMap::new() });
+                    let loaded = Loaded { replica: loaded, calls: BTreeMap::new(), last: None };
+                    shell.lock().replicas.insert(replica, loaded);
                     shell.drive(Event::ReplicaReady { replica });
                 }
                 Err(error) => {
@@ -194,16 +221,22 @@ impl Shell {
 
     fn call(self: &Arc<Self>, dispatch: DispatchId, replica: u16, submission: SubmissionId, batch: RequestBatch) {
         let (abort, registration) = AbortHandle::new_pair();
+        let (ended, end) = oneshot::channel();
         let loaded = self.lock().replicas.get_mut(&replica).map(|loaded| {
             loaded.calls.insert(dispatch, abort);
-            Arc::clone(&loaded.replica)
+            (Arc::clone(&loaded.replica), loaded.last.replace(end))
         });
         let (shell, remote) = (Arc::clone(self), self.host.calls_max() > 1);
+        // Made here and not in the background, so that a replica begins its calls in the order of dispatches.
+        let call: BoxFuture<'static, Result<Answers>> = match loaded {
+            Some((loaded, _)) if remote => Box::pin(Arc::clone(self).call_hedged(loaded, submission, batch)),
+            Some((loaded, before)) => Box::pin(Arc::clone(self).call_in_turn(&*loaded, batch, before)),
+            None => ready(Err(Error::new(Kind::Unavailable, "call replica").source("it is gone"))).boxed(),
+        };
         self.env.spawn(Box::pin(async move {
-            let answer = match loaded {
-                Some(loaded) => Abortable::new(shell.call_hedged(loaded, submission, batch), registration).await,
-                None => Ok(Err(Error::new(Kind::Unavailable, "call replica").source("it is gone"))),
-            };
+            // Dropped when the end of this call was told.
+            let _ended = ended;
+            let answer = Abortable::new(call, registration).await;
             // An aborted call was given up by the core, which waits for nothing from it.
             let Ok(answer) = answer else { return };
             if let Some(loaded) = shell.lock().replicas.get_mut(&replica) {
@@ -237,9 +270,31 @@ impl Shell {
         }
     }
 
-    pub(super) async fn timed(&self, replica: Arc<dyn Replica>, batch: RequestBatch) -> Result<Answers> {
-        let rows = batch.len();
-        let call = caught("call replica", replica.call(batch));
+    /// One call of a local replica, which begins when the one `before` has ended. If it fails, it does so after that one.
+    fn call_in_turn(
+        self: Arc<Self>,
+        replica: &dyn Replica,
+        batch: RequestBatch,
+        before: Option<Ended>,
+    ) -> impl Future<Output = Result<Answers>> + Send + use<> {
+        let (rows, call) = (batch.len(), caught("call replica", || replica.call(batch)));
+        async move {
+            let Some(before) = before else { return self.timed(call, rows).await };
+            match select(call, before).await {
+                Either::Left((answer, before)) => {
+                    if answer.is_err() {
+                        // Both ways to resolve mean that it ended.
+                        let _ = before.await;
+                    }
+                    answer
+                }
+                Either::Right((_, call)) => self.timed(call, rows).await,
+            }
+        }
+    }
+
+    /// The answer to `call` of `rows` rows, which begins now.
+    pub(super) async fn timed(&self, call: BoxFuture<'static, Result<Answers>>, rows: usize) -> Result<Answers> {
         match select(call, self.env.sleep(self.timeout)).await {
             Either::Left((answer, _)) => answer,
             Either::Right(_) => Err(Error::new(Kind::Timeout, "call replica")
@@ -275,6 +330,26 @@ impl Shell {
     }
 }
 
+// === impl Acting ===
+
+impl Acting<'_> {
+    /// The next action; without one, whoever drives next carries out.
+    fn next(&self) -> Option<Action> {
+        let mut state = self.0.lock();
+        let next = state.actions.pop_front();
+        state.acting = next.is_some();
+        next
+    }
+}
+
+impl Drop for Acting<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.lock().acting = false;
+        }
+    }
+}
+
 // === impl CancelOnDrop ===
 
 impl CancelOnDrop {
@@ -301,15 +376,17 @@ async fn first_outcomes(journal: &Journal, ids: &[RequestId], duplicates: Vec<us
     Ok(duplicates.into_iter().zip(known).filter_map(|(place, outcome)| Some((place, outcome?))).collect())
 }
 
-/// `work`, with a panic turned into an error, so that a bug in a host costs a call and not the service.
-fn caught<T: Send + 'static>(
+/// What `begin` begins, with a panic turned into an error, so that a bug in a host costs a call and not the service.
+pub(super) fn caught<T: Send + 'static>(
     attempted: &'static str,
-    work: BoxFuture<'static, Result<T>>,
+    begin: impl FnOnce() -> BoxFuture<'static, Result<T>>,
 ) -> BoxFuture<'static, Result<T>> {
-    Box::pin(AssertUnwindSafe(work).catch_unwind().map(move |result| match result {
-        Ok(result) => result,
-        Err(panic) => Err(Error::new(Kind::Internal, attempted).source(panic_text(panic.as_ref()))),
-    }))
+    let failed =
+        move |panic: Box<dyn Any + Send>| Err(Error::new(Kind::Internal, attempted).source(panic_text(panic.as_ref())));
+    match catch_unwind(AssertUnwindSafe(begin)) {
+        Ok(work) => AssertUnwindSafe(work).catch_unwind().map(move |ended| ended.unwrap_or_else(failed)).boxed(),
+        Err(panic) => ready(failed(panic)).boxed(),
+    }
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {

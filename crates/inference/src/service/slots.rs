@@ -1,4 +1,5 @@
-//! Which replicas are starting, free or busy; when to start one again. Pure bookkeeping for [`core`](super::core).
+//! Which replicas are starting, free or busy; when to start one again; which take a call ahead. Pure bookkeeping for
+//! [`core`](super::core).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,6 +13,11 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// Starts that may fail in a row before the job is stopped: about a minute of pauses, in which a full machine may find room
 /// again. Apart from how often a row is tried: that a process does not come up is no fault of the rows that wait for it.
 pub(super) const STARTS_MAX: u32 = 12;
+/// A call is short if it takes no longer: then the half millisecond until the next one arrives is worth hiding, and rows that
+/// wait behind it would hardly have been faster elsewhere.
+const SHORT: Duration = Duration::from_millis(50);
+/// Short calls in a row before a replica gets one ahead.
+const SHORT_CALLS: u32 = 4;
 
 /// The replicas of one model.
 #[derive(Debug)]
@@ -19,6 +25,8 @@ pub(super) struct Slots {
     slots: Vec<Slot>,
     /// Calls that one replica takes at a time.
     calls_max: usize,
+    /// Replicas whose calls are short get one more.
+    ahead: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -27,6 +35,8 @@ struct Slot {
     /// Starts that failed since the last that went well.
     failures: u32,
     was_ready: bool,
+    /// Calls that were short, up to the last.
+    short: u32,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,8 +60,8 @@ pub(super) enum AfterFailure {
 // === impl Slots ===
 
 impl Slots {
-    pub(super) fn new(replicas: u16, calls_max: usize) -> Self {
-        Self { slots: vec![Slot::default(); usize::from(replicas.max(1))], calls_max: calls_max.max(1) }
+    pub(super) fn new(replicas: u16, calls_max: usize, ahead: bool) -> Self {
+        Self { slots: vec![Slot::default(); usize::from(replicas.max(1))], calls_max: calls_max.max(1), ahead }
     }
 
     /// Marks every stopped replica as starting: its number, the pause before, and whether it had been ready before.
@@ -67,7 +77,7 @@ impl Slots {
 
     pub(super) fn ready(&mut self, replica: u16) {
         if let Some(slot) = self.slots.get_mut(usize::from(replica)) {
-            *slot = Slot { state: State::Ready(BTreeSet::new()), failures: 0, was_ready: true };
+            *slot = Slot { state: State::Ready(BTreeSet::new()), was_ready: true, ..Slot::default() };
         }
     }
 
@@ -84,10 +94,13 @@ impl Slots {
     /// Gives `dispatch` to the replica that is `wanted`, or else to that with the fewest calls; `None` if all have as many as
     /// they take.
     pub(super) fn take(&mut self, dispatch: DispatchId, wanted: Option<u16>) -> Option<u16> {
-        let calls_max = self.calls_max;
-        let ready = self.slots.iter_mut().enumerate().filter_map(|(number, slot)| match &mut slot.state {
-            State::Ready(calls) if calls.len() < calls_max => Some((number, calls)),
-            _ => None,
+        let (calls_max, ahead) = (self.calls_max, self.ahead);
+        let ready = self.slots.iter_mut().enumerate().filter_map(|(number, slot)| {
+            let most = slot.most(calls_max, ahead);
+            match &mut slot.state {
+                State::Ready(calls) if calls.len() < most => Some((number, calls)),
+                _ => None,
+            }
         });
         let (number, calls) = ready.min_by_key(|(number, calls)| (wanted != Some(*number as u16), calls.len()))?;
         calls.insert(dispatch);
@@ -95,8 +108,26 @@ impl Slots {
     }
 
     pub(super) fn has_room(&self) -> bool {
-        let room = |slot: &Slot| matches!(&slot.state, State::Ready(calls) if calls.len() < self.calls_max);
+        let room = |slot: &Slot| {
+            let most = slot.most(self.calls_max, self.ahead);
+            matches!(&slot.state, State::Ready(calls) if calls.len() < most)
+        };
         self.slots.iter().any(room)
+    }
+
+    /// A call of `replica` was answered after so long.
+    pub(super) fn took(&mut self, replica: u16, time: Duration) {
+        if let Some(slot) = self.slots.get_mut(usize::from(replica)) {
+            slot.short = if time <= SHORT { slot.short.saturating_add(1) } else { 0 };
+        }
+    }
+
+    /// The oldest call of `replica`: what runs there, if it runs one at a time.
+    pub(super) fn oldest(&self, replica: u16) -> Option<DispatchId> {
+        match &self.slots.get(usize::from(replica))?.state {
+            State::Ready(calls) => calls.first().copied(),
+            _ => None,
+        }
     }
 
     /// The replica that ran `dispatch` is done with it; `None` if none ran it.
@@ -124,6 +155,14 @@ impl Slots {
     }
 }
 
+// === impl Slot ===
+
+impl Slot {
+    fn most(&self, calls_max: usize, ahead: bool) -> usize {
+        calls_max + usize::from(ahead && self.short >= SHORT_CALLS)
+    }
+}
+
 fn backoff(failures: u32) -> Duration {
     match failures {
         0 => Duration::ZERO,
@@ -137,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_replica_that_cannot_start_waits_longer_each_time() {
-        let mut slots = Slots::new(1, 1);
+        let mut slots = Slots::new(1, 1, false);
         let mut pauses = Vec::new();
         for _ in 0..9 {
             pauses.extend(slots.start_stopped().into_iter().map(|(_, pause, _)| pause.as_millis()));
@@ -148,7 +187,7 @@ mod tests {
 
     #[test]
     fn calls_go_to_the_replica_with_the_fewest() {
-        let mut slots = Slots::new(2, 2);
+        let mut slots = Slots::new(2, 2, false);
         slots.start_stopped();
         slots.ready(0);
         slots.ready(1);
@@ -163,8 +202,29 @@ mod tests {
     }
 
     #[test]
+    fn a_replica_whose_calls_are_short_gets_one_ahead_but_an_idle_one_comes_first() {
+        let mut slots = Slots::new(2, 1, true);
+        slots.start_stopped();
+        slots.ready(0);
+        assert_eq!(slots.take(DispatchId(1), None), Some(0));
+        (0..SHORT_CALLS).for_each(|_| {
+            assert!(!slots.has_room());
+            slots.took(0, SHORT);
+        });
+        assert!(slots.has_room());
+        slots.ready(1);
+        assert_eq!(slots.take(DispatchId(2), None), Some(1));
+        assert_eq!(slots.take(DispatchId(3), None), Some(0), "the other is not known to be quick");
+        assert!(!slots.has_room());
+        assert_eq!((slots.oldest(0), slots.done(DispatchId(1))), (Some(DispatchId(1)), Some(0)));
+        slots.took(0, SHORT + Duration::from_millis(1));
+        assert_eq!(slots.oldest(0), Some(DispatchId(3)));
+        assert!(!slots.has_room(), "one call was long");
+    }
+
+    #[test]
     fn giving_up_needs_every_replica_to_be_down() {
-        let mut slots = Slots::new(2, 1);
+        let mut slots = Slots::new(2, 1, false);
         slots.start_stopped();
         assert_eq!(slots.failed(0, true), AfterFailure::Wait);
         assert_eq!(slots.failed(1, true), AfterFailure::GiveUp);

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use forebay_core::Kind;
 use forebay_core::testing::{ManualEnv, MemoryDisk};
+use forebay_core::time::Instant;
 
 use super::*;
 use crate::call::{GateSettings, ModelGate};
@@ -30,12 +31,16 @@ struct Scripted {
     moods: Arc<Mutex<VecDeque<Mood>>>,
     run: Arc<Mutex<Vec<u128>>>,
     starts: Arc<Mutex<u32>>,
+    /// When the call that came last will end.
+    busy_until: Arc<Mutex<Instant>>,
+    ahead: bool,
 }
 
 impl Scripted {
     fn new(env: &ManualEnv, moods: &[Mood]) -> Self {
         let moods = Arc::new(Mutex::new(moods.iter().copied().collect()));
-        Self { env: env.clone(), moods, run: Arc::default(), starts: Arc::default() }
+        let busy_until = Arc::new(Mutex::new(env.now()));
+        Self { env: env.clone(), moods, run: Arc::default(), starts: Arc::default(), busy_until, ahead: false }
     }
 
     fn run(&self) -> Vec<u128> {
@@ -49,9 +54,14 @@ impl Host for Scripted {
     }
 
     fn start(&self, _replica: u16) -> BoxFuture<'static, Result<Arc<dyn Replica>>> {
-        let copy: Arc<dyn Replica> = Arc::new(self.clone());
+        let copy: Arc<dyn Replica> =
+            Arc::new(Self { busy_until: Arc::new(Mutex::new(self.env.now())), ..self.clone() });
         *self.starts.lock().unwrap() += 1;
         Box::pin(async move { Ok(copy) })
+    }
+
+    fn takes_ahead(&self) -> bool {
+        self.ahead
     }
 
     fn revision(&self) -> String {
@@ -63,8 +73,14 @@ impl Replica for Scripted {
     fn call(&self, batch: RequestBatch) -> BoxFuture<'static, Result<Answers>> {
         let mood = self.moods.lock().unwrap().pop_front().unwrap_or(Mood::Answer);
         let this = self.clone();
+        let end = {
+            let until = &mut *self.busy_until.lock().unwrap();
+            let takes = if matches!(mood, Mood::Hang) { Duration::from_secs(3600) } else { Duration::from_millis(10) };
+            *until = self.env.now().max(*until) + takes;
+            *until
+        };
         Box::pin(async move {
-            this.env.sleep(Duration::from_millis(10)).await;
+            this.env.sleep(end.since(this.env.now())).await;
             match mood {
                 Mood::Answer => {
                     this.run.lock().unwrap().extend(batch.ids.iter().map(|id| id.0));
@@ -153,6 +169,34 @@ fn a_replica_that_hangs_is_given_up_after_the_timeout() {
     let (env, _, service) = service(&[Mood::Hang, Mood::Hang, Mood::Hang]);
     assert_eq!(values(env.block_on(service.submit(batch(&[1]), Permit::unlimited()))), ["timeout"]);
     assert_eq!(service.counters().calls, 3);
+}
+
+/// Outcomes of five rows, one a call, of a model that is sent calls ahead.
+fn five_in_a_row(mood_of_the_last: Mood, timeout: Duration) -> (Vec<String>, Service) {
+    let env = ManualEnv::new(1);
+    let moods = [Mood::Answer, Mood::Answer, Mood::Answer, Mood::Answer, mood_of_the_last];
+    let host = Scripted { ahead: true, ..Scripted::new(&env, &moods) };
+    let settings = ServiceSettings { timeout, attempts_max: 2, ..ServiceSettings::default() };
+    let service = Service::new(Arc::new(env.clone()), Arc::new(host), None, settings);
+    let told: Vec<_> = (1..=7).map(|id| service.submit(batch(&[id]), Permit::unlimited())).collect();
+    let told = told.into_iter().flat_map(|told| values(env.block_on(told))).collect();
+    (told, service)
+}
+
+#[test]
+fn the_timeout_of_a_call_ahead_begins_when_it_does() {
+    let (told, service) = five_in_a_row(Mood::Answer, Duration::from_millis(11));
+    assert_eq!(told, ["1", "2", "3", "4", "5", "6", "7"]);
+    assert_eq!((service.counters().calls, service.counters().replica_restarts), (7, 0));
+}
+
+#[test]
+fn a_call_that_ends_its_replica_or_hangs_is_tried_again_and_the_one_sent_ahead_just_runs() {
+    for mood in [Mood::Fail(Kind::Unavailable), Mood::Hang] {
+        let (told, service) = five_in_a_row(mood, Duration::from_secs(1));
+        assert_eq!(told, ["1", "2", "3", "4", "5", "6", "7"]);
+        assert_eq!((service.counters().calls, service.counters().replica_restarts), (9, 1), "5 and 6 were sent twice");
+    }
 }
 
 #[test]

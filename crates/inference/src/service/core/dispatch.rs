@@ -1,6 +1,7 @@
 //! The half of the core that faces replicas: sending rows, and what follows from an answer, a refusal or a death.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use forebay_core::Kind;
@@ -28,41 +29,49 @@ impl Core {
 
     pub(super) fn on_replica_lost(&mut self, replica: u16, failure: &Failure, now: Instant) {
         self.actions.push(Action::Discard { replica });
-        let calls = self.slots.lost(replica);
-        self.try_all_again(calls, failure, now);
+        let mut calls = self.slots.lost(replica);
+        let ended_it = calls.pop_first();
+        self.begin_elsewhere(calls, failure, now);
+        if let Some(Running { work, .. }) = ended_it.and_then(|dispatch| self.running.remove(&dispatch)) {
+            self.call_ended(work.submission, failure.class);
+            self.try_again(work, failure, now);
+        }
     }
 
-    fn try_all_again(&mut self, calls: BTreeSet<DispatchId>, failure: &Failure, now: Instant) {
-        for dispatch in calls {
-            if let Some(running) = self.running.remove(&dispatch) {
-                self.call_ended(running.work.submission, failure.class);
-                self.try_again(running.work, failure, now);
+    /// Queues what a replica that is gone had not begun: its end is no fault of these rows.
+    fn begin_elsewhere(&mut self, calls: BTreeSet<DispatchId>, failure: &Failure, now: Instant) {
+        for dispatch in calls.into_iter().rev() {
+            match self.running.remove(&dispatch) {
+                Some(Running { work, .. }) if self.settings.planted.blame_all => self.try_again(work, failure, now),
+                Some(Running { work, .. }) => self.queue.push_front(work),
+                None => {}
             }
         }
     }
 
     pub(super) fn on_answered(&mut self, dispatch: DispatchId, result: Result<Answers, Failure>, now: Instant) {
+        let mut replica = None;
         match &result {
-            // A local model that died with this call died with its others, too.
             Err(failure) if replica_is_gone(failure.kind) && !self.settings.remote => {
                 if let Some((replica, mut calls)) = self.slots.lost_with(dispatch) {
                     self.actions.push(Action::Discard { replica });
                     calls.remove(&dispatch);
-                    self.try_all_again(calls, failure, now);
+                    self.begin_elsewhere(calls, failure, now);
                 }
             }
-            _ => {
-                self.slots.done(dispatch);
-            }
+            _ => replica = self.slots.done(dispatch),
         }
-        let Some(Running { work, sent }) = self.running.remove(&dispatch) else {
+        let Some(Running { work, begun }) = self.running.remove(&dispatch) else {
             self.counters.late_dropped += 1;
             return;
         };
+        if let Some(replica) = replica {
+            self.next_begins(replica, now.since(begun), now);
+        }
         self.call_ended(work.submission, result.as_ref().map_or_else(|failure| failure.class, |_| Class::Answered));
         match result {
             Ok(Answers { rows, refused }) if rows.num_rows() == work.batch.len() => {
-                self.counters.latencies.record(now.since(sent));
+                self.counters.latencies.record(now.since(begun));
                 if refused.is_empty() {
                     self.store_answers(dispatch, work, rows, now);
                 } else {
@@ -80,6 +89,18 @@ impl Core {
             // Those who asked know better when to ask a remote model again.
             Err(failure) if failure.kind.is_retryable() && !self.settings.remote => self.try_again(work, &failure, now),
             Err(failure) => self.fail(work, &failure, now),
+        }
+    }
+
+    /// A call of `replica` took so long; the one that was sent ahead of its end begins.
+    fn next_begins(&mut self, replica: u16, took: Duration, now: Instant) {
+        if !self.settings.ahead {
+            return;
+        }
+        self.slots.took(replica, took);
+        let next = self.slots.oldest(replica).and_then(|dispatch| self.running.get_mut(&dispatch));
+        if let Some(next) = next {
+            next.begun = now;
         }
     }
 
@@ -175,7 +196,7 @@ impl Core {
             self.counters.first_sent.get_or_insert(now);
             let (submission, batch) = (work.submission, work.batch.clone());
             self.actions.push(Action::Dispatch { dispatch, replica, submission, batch });
-            self.running.insert(dispatch, Running { work, sent: now });
+            self.running.insert(dispatch, Running { work, begun: now });
         }
     }
 }

@@ -30,7 +30,14 @@ struct World {
     asked: BTreeMap<SubmissionId, Vec<RequestId>>,
     released: BTreeSet<SubmissionId>,
     told: BTreeSet<SubmissionId>,
+    /// Whether replicas are given calls ahead.
+    ahead: bool,
+    /// How often a row was in a call that failed, or that ended its replica.
+    failed: BTreeMap<RequestId, u32>,
 }
+
+/// How often rows are tried.
+const ATTEMPTS_MAX: u32 = 3;
 
 type Checked = Result<(), TestCaseError>;
 
@@ -42,9 +49,16 @@ fn rows(ids: &[RequestId]) -> RecordBatch {
 // === impl World ===
 
 impl World {
-    fn new(planted: Planted) -> Self {
-        let settings =
-            CoreSettings { replicas: 2, calls_max: 1, remote: false, attempts_max: 3, journal: true, planted };
+    fn new(planted: Planted, ahead: bool) -> Self {
+        let settings = CoreSettings {
+            replicas: 2,
+            calls_max: 1,
+            remote: false,
+            ahead,
+            attempts_max: ATTEMPTS_MAX,
+            journal: true,
+            planted,
+        };
         Self {
             core: Core::new(settings),
             now: 0,
@@ -53,6 +67,8 @@ impl World {
             asked: BTreeMap::new(),
             released: BTreeSet::new(),
             told: BTreeSet::new(),
+            ahead,
+            failed: BTreeMap::new(),
         }
     }
 
@@ -68,7 +84,8 @@ impl World {
         if self.pending.is_empty() {
             return Ok(());
         }
-        let event = match self.pending.swap_remove(which % self.pending.len()) {
+        let which = self.oldest_beside(which % self.pending.len());
+        let event = match self.pending.swap_remove(which) {
             Pending::Lookup(submission, ids) => {
                 let known = ids.iter().map(|id| self.journal.get(id).cloned()).collect();
                 Event::Known { submission, known }
@@ -85,9 +102,15 @@ impl World {
             Pending::Start(replica) => Event::ReplicaReady { replica },
             Pending::Call { dispatch, replica, batch, given_up } => match how % 9 {
                 3 if !given_up => {
+                    self.count_failure(&batch);
                     let call = Pending::Call { dispatch, replica, batch, given_up: true };
                     self.pending.push(call);
                     Event::ReplicaLost { replica, failure: failure(Kind::Timeout) }
+                }
+                4 | 5 if !given_up => {
+                    self.count_failure(&batch);
+                    let kind = if how % 9 == 4 { Kind::Unavailable } else { Kind::Exhausted };
+                    Event::Answered { dispatch, result: Err(failure(kind)) }
                 }
                 4 => Event::Answered { dispatch, result: Err(failure(Kind::Unavailable)) },
                 5 => Event::Answered { dispatch, result: Err(failure(Kind::Exhausted)) },
@@ -98,6 +121,20 @@ impl World {
             },
         };
         self.step(event)
+    }
+
+    /// The place of the call that runs where the one at `place` was sent: the oldest of its replica.
+    fn oldest_beside(&self, place: usize) -> usize {
+        let Pending::Call { replica: wanted, given_up: false, .. } = &self.pending[place] else { return place };
+        let beside = self.pending.iter().enumerate().filter_map(|(place, pending)| match pending {
+            Pending::Call { dispatch, replica, given_up: false, .. } if replica == wanted => Some((*dispatch, place)),
+            _ => None,
+        });
+        beside.min().map_or(place, |(_, oldest)| oldest)
+    }
+
+    fn count_failure(&mut self, batch: &RequestBatch) {
+        batch.ids.iter().for_each(|id| *self.failed.entry(*id).or_default() += 1);
     }
 
     fn step(&mut self, event: Event) -> Checked {
@@ -149,12 +186,14 @@ impl World {
         for id in &batch.ids {
             prop_assert!(!self.journal.contains_key(id), "{:?} runs though it is finished", id);
         }
+        let mut calls = 0;
         for pending in &self.pending {
             if let Pending::Call { batch: other, replica: busy, given_up: false, .. } = pending {
-                prop_assert!(*busy != replica, "two calls at once of one replica");
+                calls += usize::from(*busy == replica);
                 prop_assert!(other.ids.iter().all(|id| !batch.ids.contains(id)), "a row runs twice at once");
             }
         }
+        prop_assert!(calls <= usize::from(self.ahead), "too many calls at once of one replica");
         self.pending.push(Pending::Call { dispatch, replica, batch, given_up: false });
         Ok(())
     }
@@ -173,7 +212,10 @@ impl World {
                     prop_assert!(self.journal.contains_key(id), "told before it is durable");
                 }
                 // No record of it: another submission may have had more luck since.
-                Outcome::Failed { .. } | Outcome::GivenUp { .. } => {}
+                Outcome::Failed { .. } | Outcome::GivenUp { .. } => {
+                    let failed = self.failed.get(id).copied().unwrap_or_default();
+                    prop_assert!(failed >= ATTEMPTS_MAX, "given up after {} calls of its own that failed", failed);
+                }
             }
         }
         Ok(())
@@ -216,8 +258,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..150)
 }
 
-fn run(planted: Planted, steps: Vec<Step>) -> Checked {
-    let mut world = World::new(planted);
+fn run(planted: Planted, ahead: bool, steps: Vec<Step>) -> Checked {
+    let mut world = World::new(planted, ahead);
     for step in steps {
         match step {
             Step::Submit(ids) => world.submit(ids)?,
@@ -229,8 +271,8 @@ fn run(planted: Planted, steps: Vec<Step>) -> Checked {
 
 proptest! {
     #[test]
-    fn promises_hold_in_any_order_of_events(steps in steps()) {
-        run(Planted::default(), steps)?;
+    fn promises_hold_in_any_order_of_events(ahead in any::<bool>(), steps in steps()) {
+        run(Planted::default(), ahead, steps)?;
     }
 }
 
@@ -238,11 +280,12 @@ proptest! {
 fn is_caught(planted: Planted) -> bool {
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
     let mut runner = proptest::test_runner::TestRunner::new(config);
-    runner.run(&steps(), |steps| run(planted, steps)).is_err()
+    runner.run(&steps(), |steps| run(planted, true, steps)).is_err()
 }
 
 #[test]
 fn planted_bugs_are_caught() {
     assert!(is_caught(Planted { tell_before_durable: true, ..Planted::default() }));
     assert!(is_caught(Planted { no_lookup: true, ..Planted::default() }));
+    assert!(is_caught(Planted { blame_all: true, ..Planted::default() }));
 }

@@ -18,7 +18,8 @@ struct Script {
 
 impl Script {
     fn new(attempts_max: u32, journal: bool, planted: Planted) -> Self {
-        let settings = CoreSettings { replicas: 1, calls_max: 1, remote: false, attempts_max, journal, planted };
+        let settings =
+            CoreSettings { replicas: 1, calls_max: 1, remote: false, ahead: false, attempts_max, journal, planted };
         Self { core: Core::new(settings), now: 0, submissions: 0 }
     }
 
@@ -175,6 +176,59 @@ fn rows_of_a_lost_replica_run_again_alone_and_the_poisonous_one_is_given_up() {
     assert_eq!(script.answer(4, 1), ["release 1", "append 4 [8]"], "nothing is journalled of the one given up");
     assert_eq!(script.durable(4), ["tell 1 timeout @0"]);
     assert_eq!(script.core.counters().replica_restarts, 3);
+}
+
+/// A script whose replica has answered calls 1 to 4 quickly, and runs 5 with 6 sent ahead.
+fn with_a_call_ahead() -> Script {
+    let settings = CoreSettings {
+        replicas: 1,
+        calls_max: 1,
+        remote: false,
+        ahead: true,
+        attempts_max: 3,
+        journal: false,
+        planted: Planted::default(),
+    };
+    let mut script = Script { core: Core::new(settings), now: 0, submissions: 0 };
+    (1..=6).for_each(|id| drop(script.submit(&[id])));
+    assert_eq!(script.ready(), ["dispatch 1 [1]"]);
+    for id in 1..=3 {
+        let next = id + 1;
+        let told = [format!("release {id}"), format!("tell {id} @0"), format!("dispatch {next} [{next}]")];
+        assert_eq!(script.answer(id, 1), told);
+    }
+    assert_eq!(script.answer(4, 1), ["release 4", "tell 4 @0", "dispatch 5 [5]", "dispatch 6 [6]"]);
+    script
+}
+
+#[test]
+fn a_call_ahead_of_one_that_ended_its_replica_is_sent_again_whole_and_not_counted_as_a_try() {
+    let mut script = with_a_call_ahead();
+    assert_eq!(script.error(5, Kind::Unavailable), ["discard 0", "start 0 after 0ns"]);
+    for dispatch in [7, 8] {
+        assert_eq!(script.ready(), [format!("dispatch {dispatch} [5]")], "a fresh replica gets nothing ahead");
+        let lost = Event::ReplicaLost { replica: 0, failure: failure(Kind::Timeout) };
+        let told = script.step(lost);
+        let expected = ["discard 0", "start 0 after 0ns"];
+        if dispatch == 7 {
+            assert_eq!(told, expected)
+        } else {
+            assert_eq!(told[1..], ["release 5", "tell 5 timeout", expected[1]])
+        }
+    }
+    assert_eq!(script.ready(), ["dispatch 9 [6]"]);
+    assert_eq!(script.answer(9, 1), ["release 6", "tell 6 @0"]);
+}
+
+#[test]
+fn a_call_ahead_takes_as_long_as_it_runs_and_not_as_it_waits() {
+    let mut script = with_a_call_ahead();
+    script.now += 40_000;
+    script.answer(5, 1);
+    script.now += 40_000;
+    script.answer(6, 1);
+    let longest = script.core.counters().latencies.percentile_micros(1.0).unwrap();
+    assert!((40_000..46_000).contains(&longest), "{longest}");
 }
 
 #[test]
