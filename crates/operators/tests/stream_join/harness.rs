@@ -258,13 +258,12 @@ impl Subtasks {
 
     fn stored_bytes(&mut self) -> usize {
         self.checkpoint();
-        self.entries.clear();
-        let mut bytes = 0;
-        for subtask in &mut self.subtasks {
-            let snapshot = block_on(subtask.snapshot(Epoch(self.epoch + 1)).unwrap()).unwrap();
-            bytes += snapshot.groups.values().map(Bytes::len).sum::<usize>();
-        }
-        bytes
+        // Of no published checkpoint: nothing to build on, so the snapshot is a whole one.
+        self.epoch = 0;
+        self.restore(1);
+        self.published.clear();
+        self.checkpoint();
+        self.entries.values().flatten().map(Bytes::len).sum()
     }
 
     fn push(&mut self, row: &In, kind: RowKind) {

@@ -110,6 +110,8 @@ fn state_is_empty_once_nothing_can_meet_any_more() {
             assert_eq!(run(which, keeps, &acts).stored_bytes, run(which, keeps, &[]).stored_bytes);
         }
     }
+    let kept = Which::Regular(None, None);
+    assert!(run(kept, Keeps::Inner, &acts).stored_bytes > run(kept, Keeps::Inner, &[]).stored_bytes);
 }
 
 #[test]
