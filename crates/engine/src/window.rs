@@ -25,15 +25,17 @@ pub fn settings(
         let make = if spec.updates { Aggregate::of_updates } else { Aggregate::new };
         make(Arc::clone(&planned.function), planned.filter.clone(), input)
     };
+    let aggregates: Vec<Aggregate> = window.aggregates.iter().map(aggregate).collect::<Result<_>>()?;
     Ok(WindowSettings {
         shape: shape(spec.shape),
+        slices: WindowSettings::shares_slices(shape(spec.shape), &aggregates, spec.updates),
         keys: KeyColumns::new(spec.keys.clone(), input)?,
         time: spec.time,
         lateness: micros(spec.allowed_lateness),
         updates: spec.updates,
         changes: spec.emit == Emit::Changes,
         ttl: spec.ttl,
-        aggregates: window.aggregates.iter().map(aggregate).collect::<Result<_>>()?,
+        aggregates,
         output: Arc::clone(&step.output),
         state: state.clone(),
         bug,

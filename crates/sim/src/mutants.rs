@@ -82,6 +82,8 @@ impl Mutant {
         vec![
             Self::planted("window_fires_early", |planted| planted.window = Some(WindowBug::FireEarly)),
             Self::planted("window_forgets_clock", |planted| planted.window = Some(WindowBug::ForgetClock)),
+            Self::planted("window_merges_one_slice", |planted| planted.window = Some(WindowBug::OneSlice)),
+            Self::planted("slices_go_early", |planted| planted.window = Some(WindowBug::DropSlices)),
             Self::planted("session_merges_one", |planted| planted.window = Some(WindowBug::MergeOne)),
             Self::planted("old_result_stays", |planted| planted.window = Some(WindowBug::KeepOld)),
             Self::planted("retraction_is_added", |planted| planted.window = Some(WindowBug::AddRetractions)),

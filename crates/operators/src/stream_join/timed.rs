@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 use forebay_core::element::Epoch;
+use forebay_core::hash::hash64;
 use forebay_core::keys::Key;
 use forebay_core::operator::{Identity, Operator, Restored, Snapshot};
 use forebay_core::time::EventTime;
@@ -84,8 +85,13 @@ struct State {
     rows: [StateTable<Vec<u8>>; 2],
     /// When rows of a key can go; the space is the side.
     ends: Timers,
+    /// Timers set since the last watermark, each in the place of its key's hash: a row of a busy key seldom needs a new one.
+    recent: Vec<Option<(EventTime, Side, Key)>>,
     clock: Clock,
 }
+
+/// Timers remembered: as many as a batch has busy keys, and still cheap to forget at each watermark.
+const RECENT: usize = 64;
 
 // === impl Meeting ===
 
@@ -137,6 +143,20 @@ fn window_start(time: EventTime, size: Duration) -> EventTime {
     EventTime(time.0.saturating_sub(time.0.rem_euclid(size)))
 }
 
+// === impl State ===
+
+impl State {
+    fn set_timer(&mut self, time: EventTime, side: Side, key: &Key) -> Result<()> {
+        let recent = &mut self.recent[hash64(key.as_bytes()) as usize % RECENT];
+        let is_known = |known: &(EventTime, Side, Key)| (known.0, known.1, &known.2) == (time, side, key);
+        if !recent.as_ref().is_some_and(is_known) {
+            self.ends.set(time, key, &Space::new(&[side as u8]))?;
+            *recent = Some((time, side, key.clone()));
+        }
+        Ok(())
+    }
+}
+
 // === impl TimedRules ===
 
 impl TimedRules {
@@ -163,7 +183,7 @@ impl Rules for TimedRules {
         let ends = keyed.timers("ends")?;
         let clock = Clock::open(&mut keyed, "clock", identity, self.bug == Some(TimedJoinBug::ForgetClock))?;
         keyed.opened()?;
-        self.state = Some(State { keyed, rows, ends, clock });
+        self.state = Some(State { keyed, rows, ends, recent: vec![None; RECENT], clock });
         Ok(())
     }
 
@@ -201,7 +221,7 @@ impl Rules for TimedRules {
         value.push(u8::from(met > 0));
         value.extend_from_slice(row.bytes);
         state.rows[side.place()].insert(key, &Space::of_time_and(row.time, &row.id.to_bytes()), value)?;
-        state.ends.set(timer, key, &Space::new(&[side as u8]))?;
+        state.set_timer(timer, side, key)?;
         Ok(met)
     }
 
@@ -209,6 +229,7 @@ impl Rules for TimedRules {
         let early = if self.bug == Some(TimedJoinBug::DropEarly) { 1000 } else { 0 };
         let state = self.state.as_mut().expect("open comes before watermarks");
         state.clock.advance(watermark);
+        state.recent.fill(None);
         while let Some(timer) = state.ends.due(EventTime(watermark.0.saturating_add(early))) {
             let side = if timer.space.as_bytes() == [0] { Side::Left } else { Side::Right };
             let ended = EventTime(self.meeting.ended(side, watermark).0.saturating_add(early));
@@ -225,7 +246,7 @@ impl Rules for TimedRules {
     }
 
     fn snapshot(&mut self, epoch: Epoch) -> Result<Snapshot> {
-        let State { keyed, rows: [left, right], ends, clock } =
+        let State { keyed, rows: [left, right], ends, clock, .. } =
             self.state.as_mut().expect("open comes before a snapshot");
         keyed.snapshot(epoch, &mut [left, right, ends, clock.part()?])
     }

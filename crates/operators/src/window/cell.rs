@@ -76,10 +76,23 @@ impl Cell {
         Ok(())
     }
 
-    /// Takes what `other` has seen. Never called where rows may be taken back: only sessions join, and they take none back.
-    pub fn merge(&mut self, aggregate: &Aggregate, mut other: Self) -> Result<()> {
-        let state = other.state()?;
-        self.merge_state(aggregate, &state)
+    /// Takes what `other` has seen, which keeps it. Never called where rows may be taken back: sessions that join and windows
+    /// made of slices take none back.
+    pub fn merge(&mut self, aggregate: &Aggregate, other: &mut Self) -> Result<()> {
+        match (&mut *self, other) {
+            (Self::Count(count), Self::Count(more)) => *count += *more,
+            (Self::SumOfInts(sum), Self::SumOfInts(Some(more))) => {
+                *sum = Some(sum.unwrap_or_default().wrapping_add(*more));
+            }
+            (Self::SumOfFloats(sum), Self::SumOfFloats(Some(more))) => *sum = Some(sum.unwrap_or_default() + *more),
+            (Self::Least(least), Self::Least(more)) => *least = least.iter().chain(more.iter()).copied().min(),
+            (Self::Most(most), Self::Most(more)) => *most = most.iter().chain(more.iter()).copied().max(),
+            (_, other) => {
+                let state = other.state()?;
+                self.merge_state(aggregate, &state)?;
+            }
+        }
+        Ok(())
     }
 
     /// The result. With `keep` it may go on taking rows; without, it is spent.

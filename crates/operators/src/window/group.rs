@@ -86,6 +86,31 @@ impl Grouped {
             }
         }
     }
+
+    /// Puts each row into its slice of sliding windows, unless all windows of the slice are gone.
+    pub fn assign_slices(&mut self, shape: Shape, lateness: i64, times: &[i64], keys: &[usize]) {
+        let mut places: Map<(usize, i64), usize> = Map::default();
+        // Rows of one key mostly follow each other in one slice.
+        let mut latest: Vec<Option<usize>> = vec![None; self.keys.len()];
+        for (row, (time, key)) in times.iter().zip(keys).enumerate() {
+            let known = latest[*key].filter(|place| self.groups[*place].span.holds(*time));
+            let place = known.or_else(|| {
+                let slice = shape.slice(EventTime(*time));
+                if is_gone(shape.last_of(slice.end), lateness, self.watermarks[*key]) {
+                    return None;
+                }
+                Some(*places.entry((*key, slice.end.0)).or_insert_with(|| {
+                    self.groups.push(Group { key: *key, span: slice, rows: Vec::new(), stored: Vec::new() });
+                    self.groups.len() - 1
+                }))
+            });
+            match place {
+                Some(place) => self.groups[place].rows.push(row as u32),
+                None => self.late.push(row),
+            }
+            latest[*key] = place.or(latest[*key]);
+        }
+    }
 }
 
 /// Whether nothing can be added to `span` any more.

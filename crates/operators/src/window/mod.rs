@@ -9,10 +9,12 @@
 //! not taken back: a late one leaves by the side output like any late row. A window of all of time may give each change instead
 //! of one result at the end: after a batch one `+I`, one `-U` and `+U`, or one `-D` for each key whose result changed.
 //!
-//! State is one pane for each key and window, by key group, with a timer at its end; the watermark is part of it. A batch is
-//! grouped by key and window first, so each pane is found once a batch. Results leave in order of time, then key, a bounded
+//! State is one pane for each key and window, by key group, with a timer at its end; the watermark is part of it. Overlapping windows
+//! share slices instead (`sliced.rs`), where the planner says so. A batch is grouped by key and window or slice first, so each
+//! pane is found once a batch. Results leave in order of time, then key, a bounded
 //! number at each `poll`. Sums of floats depend on the order in which rows come, everything else that is exact does not.
 
+mod agenda;
 mod aggregate;
 mod balance;
 mod cell;
@@ -26,6 +28,7 @@ mod scalars;
 mod sessions;
 mod settings;
 mod shape;
+mod sliced;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -56,6 +59,7 @@ use incoming::Incoming;
 use opened::{Opened, fires, give, spans_of};
 use pane::Pane;
 use shape::Span;
+use sliced::Sliced;
 
 /// Side output of rows that came too late.
 const LATE: u8 = 1;
@@ -68,7 +72,7 @@ pub struct Window {
     settings: WindowSettings,
     layout: Shared,
     outs: VecDeque<Out>,
-    /// The watermark whose timers are being worked off.
+    /// The watermark whose windows are being worked off.
     firing: Option<EventTime>,
     opened: Option<Opened>,
 }
@@ -120,11 +124,13 @@ impl Window {
     /// The rows by key and window.
     fn grouped(&mut self, batch: &Batch, times: &[i64]) -> Result<Grouped> {
         let keys = self.settings.keys.keys(batch.rows())?;
-        let (shape, lateness) = (self.settings.shape, self.settings.lateness);
+        let (shape, lateness, is_sliced) = (self.settings.shape, self.settings.lateness, self.settings.slices);
         let Opened { clock, panes, .. } = self.opened();
         let (mut grouped, of_row) = Grouped::of_keys(keys, |key| clock.of(key));
         if let Shape::Session { .. } = shape {
             grouped.assign_sessions(shape, lateness, times, &of_row, |key| spans_of(panes, key))?;
+        } else if is_sliced {
+            grouped.assign_slices(shape, lateness, times, &of_row);
         } else {
             grouped.assign(shape, lateness, times, &of_row);
         }
@@ -190,19 +196,25 @@ impl Window {
         Ok(())
     }
 
-    /// Works off due timers until a batch is full or none is left.
+    /// Works off complete windows until a batch is full or none is left.
     fn fire(&mut self, watermark: EventTime) -> Result<()> {
+        let is_done = if self.settings.slices { self.fire_slices(watermark)? } else { self.fire_timers(watermark)? };
+        self.flush()?;
+        if is_done {
+            self.opened().clock.advance(watermark);
+            self.firing = None;
+            self.outs.push_back(Out::Watermark(watermark));
+        }
+        Ok(())
+    }
+
+    /// True if no timer is left.
+    fn fire_timers(&mut self, watermark: EventTime) -> Result<bool> {
         while self.opened().results.len() < RESULTS_MAX {
-            let Some(timer) = self.opened().ends.due(watermark) else {
-                self.flush()?;
-                self.opened().clock.advance(watermark);
-                self.firing = None;
-                self.outs.push_back(Out::Watermark(watermark));
-                return Ok(());
-            };
+            let Some(timer) = self.opened().ends.due(watermark) else { return Ok(true) };
             self.on_due(&timer)?;
         }
-        self.flush()
+        Ok(false)
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -217,15 +229,16 @@ impl Operator for Window {
         let identity = &context.identity;
         let mut state = KeyedState::open(identity, self.settings.state.clone(), restored)?;
         // Panes over updates hold other bytes.
-        let panes = state.table(TableSpec::new("panes", if self.settings.updates { 2 } else { 1 }))?;
+        let mut panes = state.table(TableSpec::new("panes", if self.settings.updates { 2 } else { 1 }))?;
         let ends = state.timers("ends")?;
         let clock = Clock::open(&mut state, "clock", identity, self.settings.bug == Some(WindowBug::ForgetClock))?;
         let latest = self.settings.ttl.map(|_| state.table(TableSpec::new("latest", 1))).transpose()?;
+        let sliced = self.settings.slices.then(|| Sliced::open(&mut state, &mut panes)).transpose()?;
         state.opened()?;
         let keys = self.settings.keys.places().len();
         let results = Results::new(&identity.uid, &self.settings, keys);
         let uid = identity.uid.clone();
-        self.opened = Some(Opened { uid, state, panes, latest, ends, clock, results });
+        self.opened = Some(Opened { uid, state, panes, latest, ends, sliced, clock, results });
         Ok(())
     }
 
@@ -243,8 +256,12 @@ impl Operator for Window {
         }
         let grouped = self.grouped(&batch, times.values())?;
         let incoming = Incoming::of(&batch, &self.settings)?;
-        for group in &grouped.groups {
-            self.update(group, &grouped.keys[group.key], grouped.watermarks[group.key], &incoming)?;
+        if self.settings.slices {
+            self.update_slices(&grouped, &incoming)?;
+        } else {
+            let update =
+                |group: &Group| self.update(group, &grouped.keys[group.key], grouped.watermarks[group.key], &incoming);
+            grouped.groups.iter().try_for_each(update)?;
         }
         if !grouped.late.is_empty() {
             self.outs.push_back(Out::Side(LATE, batch.take(&grouped.late)?));
@@ -265,9 +282,10 @@ impl Operator for Window {
     }
 
     fn snapshot(&mut self, epoch: Epoch) -> Result<Frozen> {
-        let Opened { state, panes, latest, ends, clock, .. } = self.opened();
+        let Opened { state, panes, latest, ends, clock, sliced, .. } = self.opened();
         let mut parts: Vec<&mut dyn StatePart> = vec![panes, ends, clock.part()?];
         parts.extend(latest.as_mut().map(|latest| latest as &mut dyn StatePart));
+        parts.extend(sliced.iter_mut().flat_map(Sliced::parts));
         let snapshot = state.snapshot(epoch, &mut parts)?;
         Ok(Box::pin(async move { Ok(snapshot) }))
     }

@@ -13,6 +13,7 @@ use super::cell::Layout;
 use super::given::Results;
 use super::pane::{Given, Pane};
 use super::shape::Span;
+use super::sliced::Sliced;
 use crate::clock::Clock;
 
 /// What there is from `open` on.
@@ -23,6 +24,8 @@ pub(super) struct Opened {
     /// The time of the latest row of each key, where keys are forgotten.
     pub latest: Option<StateTable<i64>>,
     pub ends: Timers,
+    /// Where windows consist of slices.
+    pub sliced: Option<Sliced>,
     pub clock: Clock,
     pub results: Results,
 }
@@ -71,7 +74,7 @@ impl Opened {
             match &mut joined {
                 None => joined = Some(pane),
                 Some(_) if bug == Some(WindowBug::MergeOne) => {}
-                Some(first) => first.merge(pane, layout)?,
+                Some(first) => first.merge(&pane, layout)?,
             }
         }
         if let Some(mut pane) = joined {
@@ -157,9 +160,7 @@ pub(super) fn spans_of(panes: &mut StateTable<Pane>, key: &Key) -> Result<Vec<Sp
 pub(super) fn give(pane: &mut Pane, layout: &Layout, keep: bool) -> Result<(Option<Given>, Given)> {
     let print = pane.print;
     let live = pane.live(layout)?;
-    let cells = live.cells.iter_mut().zip(&layout.aggregates);
-    let values = cells.map(|(cell, aggregate)| cell.evaluate(aggregate, keep)).collect::<Result<_>>()?;
-    let given = Given { print, values };
+    let given = live.result(print, layout, keep)?;
     let before = if keep { live.given.replace(given.clone()) } else { None };
     Ok((before, given))
 }

@@ -1,4 +1,4 @@
-//! What is kept of one window of one key.
+//! What is kept of one window of one key, or of one slice of overlapping windows.
 //!
 //! A pane that came back from a checkpoint stays bytes until it is needed, because only the operator knows the aggregates
 //! that read them.
@@ -19,7 +19,7 @@ use super::scalars::{bytes, corrupt, number, put, take};
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Pane {
-    /// Where the window starts.
+    /// Where the window or slice starts.
     pub start: EventTime,
     /// Sum of the prints of the rows in it: the same for the same rows in whatever order they came. What is taken back is
     /// subtracted; where that has another id than the row that was given, the sum tells what has happened and not what is left.
@@ -64,25 +64,37 @@ impl Pane {
 
     /// The values, read if they are still bytes.
     pub fn live(&mut self, layout: &Layout) -> Result<&mut Live> {
-        let body = self.body.get_mut();
-        if let Body::Stored(stored) = body {
-            *body = Body::Live(Live::decode(stored, layout)?);
-        }
-        match body {
-            Body::Live(live) => Ok(live),
-            Body::Stored(_) => Err(corrupt("it was not read")),
-        }
+        self.body.get_mut().live(layout)
     }
 
-    /// Takes in the rows of `other`, a window of the same key. Never called where rows may be taken back.
-    pub fn merge(&mut self, mut other: Self, layout: &Layout) -> Result<()> {
+    /// Takes in the rows of `other`, which holds rows of the same key and keeps them. Never called where rows may be taken back.
+    pub fn merge(&mut self, other: &Self, layout: &Layout) -> Result<()> {
         self.print = self.print.wrapping_add(other.print);
-        let theirs = std::mem::take(&mut other.live(layout)?.cells);
-        let ours = &mut self.live(layout)?.cells;
+        let (mut theirs, ours) = (other.body.borrow_mut(), &mut self.live(layout)?.cells);
+        let theirs = &mut theirs.live(layout)?.cells;
         for ((cell, more), aggregate) in ours.iter_mut().zip(theirs).zip(&layout.aggregates) {
             cell.merge(aggregate, more)?;
         }
         Ok(())
+    }
+
+    /// The result of the rows in it, which may go on.
+    pub fn result(&self, layout: &Layout) -> Result<Given> {
+        self.body.borrow_mut().live(layout)?.result(self.print, layout, true)
+    }
+}
+
+// === impl Body ===
+
+impl Body {
+    fn live(&mut self, layout: &Layout) -> Result<&mut Live> {
+        if let Self::Stored(stored) = self {
+            *self = Self::Live(Live::decode(stored, layout)?);
+        }
+        match self {
+            Self::Live(live) => Ok(live),
+            Self::Stored(_) => Err(corrupt("it was not read")),
+        }
     }
 }
 
@@ -122,6 +134,13 @@ impl StateValue for Pane {
 // === impl Live ===
 
 impl Live {
+    /// The result of the rows whose prints add up to `print`. With `keep` they may go on.
+    pub fn result(&mut self, print: u64, layout: &Layout, keep: bool) -> Result<Given> {
+        let cells = self.cells.iter_mut().zip(&layout.aggregates);
+        let values = cells.map(|(cell, aggregate)| cell.evaluate(aggregate, keep)).collect::<Result<_>>()?;
+        Ok(Given { print, values })
+    }
+
     fn encode(&mut self, out: &mut Vec<u8>) -> Result<()> {
         match &self.given {
             None => out.push(0),

@@ -23,6 +23,8 @@ pub struct WindowSettings {
     pub aggregates: Vec<Aggregate>,
     /// Whether rows take back earlier ones. Never of sessions: one that loses a row may be two.
     pub updates: bool,
+    /// Whether overlapping windows share slices, see [`WindowSettings::shares_slices`]. Never over updates.
+    pub slices: bool,
     /// Whether a window of all of time gives its result after each batch that changes it, and none at the end.
     pub changes: bool,
     /// Of such a window: the place of the event time, and how long a key is remembered after its latest row.
@@ -34,6 +36,16 @@ pub struct WindowSettings {
     /// A planted bug.
     #[doc(hidden)]
     pub bug: Option<WindowBug>,
+}
+
+// === impl WindowSettings ===
+
+impl WindowSettings {
+    /// Whether windows of `shape` share slices: they overlap, no row is taken back, and all aggregates are done by hand.
+    pub fn shares_slices(shape: Shape, aggregates: &[Aggregate], updates: bool) -> bool {
+        let overlaps = matches!(shape, Shape::Slide { size, every } if every < size);
+        overlaps && !updates && aggregates.iter().all(Aggregate::merges_cheaply)
+    }
 }
 
 /// Mistakes that tests plant to see that their checks find them. Never set in production.
@@ -48,6 +60,10 @@ pub enum WindowBug {
     MergeOne,
     /// A late row gives a new result and does not take back the old one.
     KeepOld,
+    /// A window takes only the first of its slices.
+    OneSlice,
+    /// Slices go with the first of their windows.
+    DropSlices,
     /// A row that takes one back is added.
     AddRetractions,
     /// A window whose last row was taken back stays.

@@ -52,6 +52,47 @@ impl Shape {
             .map(move |start| Span { start: EventTime(start), end: EventTime(start.saturating_add(size)) })
     }
 
+    /// The slice of a sliding window that `time` is in: from one start or end of a window to the next, so that each window
+    /// consists of whole slices. Where `every` divides the length, one slice for each `every`, else two.
+    pub(super) fn slice(self, time: EventTime) -> Span {
+        let (size, every) = self.length();
+        let start = floor(time.0, every);
+        let ended = floor(time.0.saturating_sub(size), every).saturating_add(size);
+        let ended = if ended <= time.0 { ended } else { start };
+        let end = start.saturating_add(every).min(ended.saturating_add(every));
+        Span { start: EventTime(start.max(ended)), end: EventTime(end) }
+    }
+
+    /// The last window that the slice to `end` is in.
+    pub(super) fn last_of(self, end: EventTime) -> Span {
+        let (size, every) = self.length();
+        let start = floor(end.0.saturating_sub(1), every);
+        Span { start: EventTime(start), end: EventTime(start.saturating_add(size)) }
+    }
+
+    /// The first window that the slice to `end` is in and that ends after `done`.
+    pub(super) fn next_of(self, end: EventTime, done: EventTime) -> Option<Span> {
+        let (size, every) = self.length();
+        let from = end.0.max(done.0.saturating_add(1));
+        let next = from.saturating_add(size.saturating_sub(from).rem_euclid(every)).min(self.last_of(end).end.0);
+        (next >= from && next > done.0).then(|| self.ending(EventTime(next)))
+    }
+
+    /// The window to `end`.
+    pub(super) fn ending(self, end: EventTime) -> Span {
+        Span { start: EventTime(end.0.saturating_sub(self.length().0)), end }
+    }
+
+    /// Length, and from one start to the next.
+    fn length(self) -> (i64, i64) {
+        match self {
+            Self::Tumble { size } => (size, size),
+            Self::Slide { size, every } => (size, every),
+            Self::Session { gap } => (gap, gap),
+            Self::Whole => (i64::MAX, i64::MAX),
+        }
+    }
+
     /// The watermark as the step counts and hands it on. A row exactly a gap behind the last one of a session joins it, and may
     /// still come when the watermark is at the session's last moment: sessions see time a moment later.
     pub(super) fn seen(self, watermark: EventTime) -> EventTime {
@@ -73,6 +114,11 @@ impl Span {
     /// The last moment that belongs to the window: its event time, and the watermark at which it is complete.
     pub fn last(self) -> EventTime {
         EventTime(self.end.0.saturating_sub(1))
+    }
+
+    /// Whether `time` is in it.
+    pub fn holds(self, time: i64) -> bool {
+        self.start.0 <= time && time < self.end.0
     }
 
     /// Whether the two share a moment or touch.
@@ -108,6 +154,33 @@ mod tests {
         case(Shape::Session { gap: 5 }, 7, &[(7, 12)]);
         case(Shape::Whole, 0, &[(0, i64::MAX)]);
         assert_eq!(tumble.spans(EventTime(i64::MAX)).count(), 0, "no window ends after the end of time");
+    }
+
+    #[test]
+    fn windows_consist_of_whole_slices() {
+        for (size, every) in [(10, 2), (10, 4), (7, 3), (5, 5), (9, 1), (10, 9)] {
+            let shape = Shape::Slide { size, every };
+            for time in -30..30 {
+                let slice = shape.slice(EventTime(time));
+                assert!(slice.start.0 <= time && time < slice.end.0, "{slice:?} at {time}");
+                assert_eq!(shape.slice(slice.start), shape.slice(EventTime(slice.end.0 - 1)));
+                let spans: Vec<Span> = shape.spans(EventTime(time)).collect();
+                assert!(spans.iter().all(|span| span.start <= slice.start && slice.end <= span.end));
+                assert_eq!(shape.last_of(slice.end), spans[0]);
+                let next = std::iter::successors(shape.next_of(slice.end, EventTime::MIN), |span| {
+                    shape.next_of(slice.end, span.end)
+                });
+                assert!(next.eq(spans.into_iter().rev()), "{shape:?} at {time}");
+            }
+        }
+        let ends = [i64::MIN, i64::MIN + 3, i64::MAX - 3, i64::MAX];
+        for time in ends.map(EventTime) {
+            let shape = Shape::Slide { size: 10, every: 4 };
+            let slice = shape.slice(time);
+            assert!(slice.start <= time && time <= slice.end);
+            let first = shape.next_of(slice.end, EventTime::MIN);
+            assert!(std::iter::successors(first, |span| shape.next_of(slice.end, span.end)).count() <= 3);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Keys are hashed, not ordered, because almost every access names its key; a key with one space costs no tree. Wherever an
 //! order is visible (scans, iteration, snapshots) it is made: spaces are kept in order, keys are sorted when a group is walked.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::ops::{Bound, RangeBounds};
@@ -155,17 +156,35 @@ impl<V> Spaces<V> {
         }
     }
 
-    /// Puts `slot`; answers what was there.
-    pub fn insert(&mut self, space: Space, slot: Slot<V>) -> Option<Slot<V>> {
-        match self {
-            Spaces::One(only, old) if *only == space => Some(std::mem::replace(old, slot)),
-            Spaces::Many(slots) => slots.insert(space, slot),
-            Spaces::One(..) => {
-                if let Spaces::One(only, old) = std::mem::replace(self, Spaces::Many(BTreeMap::new())) {
-                    *self = Spaces::Many(BTreeMap::from([(only, old), (space, slot)]));
-                }
-                None
+    /// Lets `write` change what is there, or give what is put where nothing is; true if it was put. `write` gives something
+    /// exactly where it is shown nothing.
+    fn write(&mut self, space: &Space, write: impl FnOnce(Option<&mut Slot<V>>) -> Option<Slot<V>>) -> bool {
+        if let Spaces::One(only, slot) = self {
+            if only == space {
+                write(Some(slot));
+                return false;
             }
+            let Some(new) = write(None) else { return false };
+            if let Spaces::One(only, old) = std::mem::replace(self, Spaces::Many(BTreeMap::new())) {
+                *self = Spaces::Many(BTreeMap::from([(only, old), (space.clone(), new)]));
+            }
+            return true;
+        }
+        let Spaces::Many(slots) = self else { return false };
+        match slots.entry(space.clone()) {
+            Entry::Occupied(mut slot) => {
+                write(Some(slot.get_mut()));
+                false
+            }
+            Entry::Vacant(place) => write(None).map(|slot| place.insert(slot)).is_some(),
+        }
+    }
+
+    /// All, in order of space.
+    fn into_all(self) -> Vec<(Space, Slot<V>)> {
+        match self {
+            Spaces::One(space, slot) => vec![(space, slot)],
+            Spaces::Many(slots) => slots.into_iter().collect(),
         }
     }
 
@@ -176,6 +195,19 @@ impl<V> Spaces<V> {
             Spaces::Many(slots) => Box::new(slots.range(range)),
         }
     }
+}
+
+/// Takes `range` out of `slots`, in order.
+fn take_range<V>(slots: &mut BTreeMap<Space, Slot<V>>, range: &SpaceRange) -> Vec<(Space, Slot<V>)> {
+    if range.0 == Bound::Unbounded {
+        let mut removed = Vec::new();
+        while let Some(first) = slots.first_entry().filter(|first| range.contains(first.key())) {
+            removed.push(first.remove_entry());
+        }
+        return removed;
+    }
+    let found: Vec<Space> = slots.range(range.clone()).map(|(space, _)| space.clone()).collect();
+    found.into_iter().filter_map(|space| slots.remove_entry(&space)).collect()
 }
 
 // === impl GroupSlots ===
@@ -198,17 +230,51 @@ impl<V> GroupSlots<V> {
         self.keys.get_mut(key)?.get_mut(space)
     }
 
-    /// Puts `slot`; answers what was there.
-    pub fn insert(&mut self, key: &Key, space: &Space, slot: Slot<V>) -> Option<Slot<V>> {
-        let old = match self.keys.get_mut(key) {
-            Some(spaces) => spaces.insert(space.clone(), slot),
-            None => {
-                self.keys.insert(key.clone(), Spaces::One(space.clone(), slot));
+    /// Puts `slot`.
+    pub fn insert(&mut self, key: &Key, space: &Space, slot: Slot<V>) {
+        self.write(key, space, |_, old| match old {
+            Some(old) => {
+                *old = slot;
                 None
             }
+            None => Some(slot),
+        });
+    }
+
+    /// Lets `write` change what is there, or give what is put where nothing is; it is shown what changed too.
+    pub fn write(
+        &mut self,
+        key: &Key,
+        space: &Space,
+        write: impl FnOnce(&mut Changes<Address>, Option<&mut Slot<V>>) -> Option<Slot<V>>,
+    ) {
+        let Self { keys, changed, memory, .. } = self;
+        if let Some(spaces) = keys.get_mut(key) {
+            *memory += usize::from(spaces.write(space, |slot| write(changed, slot)));
+        } else if let Some(slot) = write(changed, None) {
+            keys.insert(key.clone(), Spaces::One(space.clone(), slot));
+            *memory += 1;
+        }
+    }
+
+    /// Takes the key's slots in `range` out of memory, in order of space.
+    pub fn remove_range(&mut self, key: &Key, range: &SpaceRange) -> Vec<(Space, Slot<V>)> {
+        let Some(spaces) = self.keys.get_mut(key) else { return Vec::new() };
+        let removed = match spaces {
+            Spaces::Many(slots) => {
+                let removed = take_range(slots, range);
+                if slots.is_empty() {
+                    self.keys.remove(key);
+                }
+                removed
+            }
+            Spaces::One(only, _) if range.contains(only) => {
+                self.keys.remove(key).map_or_else(Vec::new, Spaces::into_all)
+            }
+            Spaces::One(..) => Vec::new(),
         };
-        self.memory += usize::from(old.is_none());
-        old
+        self.memory -= removed.len();
+        removed
     }
 
     /// Takes the slot out of memory.

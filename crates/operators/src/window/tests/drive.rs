@@ -47,6 +47,11 @@ impl Job {
         Self::of(settings, parallelism, batch)
     }
 
+    /// From the next restart on, sliding windows consist of slices.
+    pub fn upgrade(&mut self) {
+        self.settings.slices = matches!(self.settings.shape, Shape::Slide { .. });
+    }
+
     /// One whose rows have the columns that `columns` gives.
     pub fn of(settings: WindowSettings, parallelism: u16, columns: fn(&[Row]) -> Batch) -> Self {
         let mut job = Self {

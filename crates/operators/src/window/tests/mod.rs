@@ -46,6 +46,16 @@ enum Act {
     Restart(u16),
 }
 
+/// What sliding windows consist of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Slices,
+    /// A pane for each window, as where aggregates cannot be merged.
+    Panes,
+    /// Panes until the first restart, as a release without slices left them.
+    PanesFirst,
+}
+
 /// A line of the result: key, start, end, last moment, count, sum, max, distinct values.
 type Line = Vec<String>;
 
@@ -87,6 +97,8 @@ pub fn settings(shape: Shape, lateness: i64, bug: Option<WindowBug>) -> WindowSe
     fields.extend(["rows", "total", "most", "different"].map(|name| Field::new(name, DataType::Int64, true)));
     WindowSettings {
         shape,
+        // Also of the accumulator, which no planned step merges slices of.
+        slices: matches!(shape, Shape::Slide { .. }),
         keys: KeyColumns::new(vec![0], &input()).unwrap(),
         time: Some(1),
         lateness,
@@ -107,8 +119,11 @@ fn check(
     acts: &[Act],
     bug: Option<WindowBug>,
     restarts: bool,
+    of: Of,
 ) -> Result<Vec<RowId>, String> {
-    let mut job = Job::new(settings(shape, lateness, bug), 1);
+    let settings = settings(shape, lateness, bug);
+    let slices = settings.slices && of == Of::Slices;
+    let mut job = Job::new(WindowSettings { slices, ..settings }, 1);
     let mut oracle = Oracle::new(shape, lateness);
     let mut place = 0;
     for (step, act) in acts.iter().enumerate() {
@@ -126,7 +141,12 @@ fn check(
                 job.watermark(*watermark);
                 oracle.watermark(*watermark);
             }
-            Act::Restart(parallelism) if restarts => job.restart(*parallelism),
+            Act::Restart(parallelism) if restarts => {
+                if of == Of::PanesFirst {
+                    job.upgrade();
+                }
+                job.restart(*parallelism);
+            }
             Act::Restart(_) => {}
         }
         let (found, expected) = (job.table()?, oracle.table());
@@ -172,20 +192,23 @@ proptest! {
 
     #[test]
     fn windows_give_what_a_naive_oracle_gives(shape in shapes(), lateness in prop_oneof![Just(0), 1i64..20], acts in acts()) {
-        let restarted = check(shape, lateness, &acts, None, true).map_err(TestCaseError::fail)?;
-        let straight = check(shape, lateness, &acts, None, false).map_err(TestCaseError::fail)?;
-        prop_assert_eq!(restarted, straight, "ids differ by restarts and parallelism");
+        let run = |restarts, of| check(shape, lateness, &acts, None, restarts, of).map_err(TestCaseError::fail);
+        let straight = run(false, Of::Slices)?;
+        prop_assert_eq!(run(true, Of::Slices)?, straight.clone(), "ids differ by restarts and parallelism");
+        prop_assert_eq!(run(true, Of::Panes)?, straight.clone(), "ids differ by what windows consist of");
+        prop_assert_eq!(run(true, Of::PanesFirst)?, straight, "ids differ by who wrote the state");
     }
 }
 
 #[test]
 fn planted_bugs_are_caught() {
-    for bug in [WindowBug::FireEarly, WindowBug::ForgetClock, WindowBug::MergeOne, WindowBug::KeepOld] {
+    use WindowBug::{DropSlices, FireEarly, ForgetClock, KeepOld, MergeOne, OneSlice};
+    for bug in [FireEarly, ForgetClock, MergeOne, KeepOld, OneSlice, DropSlices] {
         let mut runner = TestRunner::deterministic();
         let cases = (shapes(), 0i64..10, acts());
         let caught = (0..500).position(|_| {
             let (shape, lateness, acts) = cases.new_tree(&mut runner).unwrap().current();
-            check(shape, lateness, &acts, Some(bug), true).is_err()
+            check(shape, lateness, &acts, Some(bug), true, Of::Slices).is_err()
         });
         assert!(caught.is_some(), "{bug:?} was not caught");
     }

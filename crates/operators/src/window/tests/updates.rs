@@ -118,7 +118,8 @@ fn settings_of(case: Case, updates: bool) -> WindowSettings {
     }
     settings.keys = KeyColumns::new(vec![0], &input()).unwrap();
     settings.output = Arc::new(Schema::new(fields));
-    WindowSettings { updates, changes: case.changes, ..settings }
+    let slices = settings.slices && !updates;
+    WindowSettings { updates, slices, changes: case.changes, ..settings }
 }
 
 // === impl Oracle ===

@@ -4,8 +4,10 @@
 //! hand last passed, a whole key group at a time, so that what goes does not depend on the order of a hash map. An entry
 //! that comes back keeps its copy on disk until it changes; going again unchanged then costs nothing.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use forebay_core::key_group::KeyGroup;
 use forebay_core::{Error, Kind, Result};
@@ -46,7 +48,7 @@ pub(in super::super) struct Budget {
 
 impl Cold {
     pub fn new(store: Box<dyn SpillTable>, budget: Arc<Budget>) -> Self {
-        budget.tables.fetch_add(1, Ordering::Relaxed);
+        budget.tables.fetch_add(1, Relaxed);
         Self { store, budget, bytes: 0, hand: 0 }
     }
 
@@ -61,8 +63,12 @@ impl Cold {
     fn change(&mut self, before: u32, after: u32) {
         let (before, after) = (before as usize, after as usize);
         self.bytes = self.bytes + after - before;
-        self.budget.used.fetch_add(after, Ordering::Relaxed);
-        self.budget.used.fetch_sub(before, Ordering::Relaxed);
+        // An entry that keeps its size is the usual case, and costs no write that other threads see.
+        match after.cmp(&before) {
+            Ordering::Greater => self.budget.used.fetch_add(after - before, Relaxed),
+            Ordering::Less => self.budget.used.fetch_sub(before - after, Relaxed),
+            Ordering::Equal => 0,
+        };
     }
 
     /// Forgets an entry that was removed.
@@ -80,15 +86,15 @@ impl Cold {
 
     /// Whether this table has to give something up: all tables together are over, and this one has more than its share.
     fn is_over(&self) -> bool {
-        let share = self.budget.bytes_max / self.budget.tables.load(Ordering::Relaxed).max(1);
-        self.budget.used.load(Ordering::Relaxed) > self.budget.bytes_max && self.bytes > share
+        let share = self.budget.bytes_max / self.budget.tables.load(Relaxed).max(1);
+        self.budget.used.load(Relaxed) > self.budget.bytes_max && self.bytes > share
     }
 
     /// Whether it has given up enough: a tenth more than it had to, so that not every access gives something up.
     fn is_relieved(&self) -> bool {
-        let share = self.budget.bytes_max / self.budget.tables.load(Ordering::Relaxed).max(1);
+        let share = self.budget.bytes_max / self.budget.tables.load(Relaxed).max(1);
         let enough = self.budget.bytes_max - self.budget.bytes_max / 10;
-        self.budget.used.load(Ordering::Relaxed) <= enough || self.bytes <= share - share / 10
+        self.budget.used.load(Relaxed) <= enough || self.bytes <= share - share / 10
     }
 
     pub fn scan(&mut self, from: &[u8], until: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
@@ -102,8 +108,8 @@ impl Cold {
 
 impl Drop for Cold {
     fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.budget.tables.fetch_sub(1, Ordering::Relaxed);
+        self.budget.used.fetch_sub(self.bytes, Relaxed);
+        self.budget.tables.fetch_sub(1, Relaxed);
     }
 }
 

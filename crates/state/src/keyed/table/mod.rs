@@ -160,14 +160,16 @@ impl<V: StateValue> StateTable<V> {
     /// # Errors
     /// See the type.
     pub fn remove_range(&mut self, key: &Key, range: impl RangeBounds<Space>) -> Result<Vec<(Space, V)>> {
-        let spaces: Vec<Space> = self.scan_range(key, range)?.map(|(space, _)| space.clone()).collect();
-        let mut removed = Vec::with_capacity(spaces.len());
-        for space in spaces {
-            if let Some(value) = self.remove(key, &space)? {
-                removed.push((space, value));
-            }
+        let place = self.place(key)?;
+        let Some(range) = space_range(&range) else { return Ok(Vec::new()) };
+        self.warm_range(place, key, &range)?;
+        let (now, lifetime) = (self.clock(place), self.lifetime());
+        let mut removed = self.slots[place].remove_range(key, &range);
+        for (space, slot) in &removed {
+            self.taken(place, key, space, slot)?;
         }
-        Ok(removed)
+        removed.retain(|(_, slot)| !lifetime.is_some_and(|lifetime| lifetime.is_over(slot.written, now)));
+        Ok(removed.into_iter().map(|(space, slot)| (space, slot.value)).collect())
     }
 
     /// Every value of the key, in order of space.
@@ -233,46 +235,48 @@ impl<V: StateValue> StateTable<V> {
 
     fn write(&mut self, key: &Key, space: &Space, value: V, time: Option<EventTime>) -> Result<()> {
         let place = self.reach(key, space)?;
-        let now = self.write_time(time);
-        let fresh = Slot {
-            value,
-            written: i64::MIN,
-            size: 0,
-            listed_in: self.interval,
-            made_in: 0,
-            referenced: true,
-            spilled: Spilled::No,
-        };
-        let old = self.slots[place].insert(key, space, fresh);
-        let group = &mut self.slots[place];
-        let listed = old.as_ref().is_some_and(|old| old.listed_in == self.interval);
-        let is_noted = !listed && group.changed.push((key.clone(), space.clone()));
-        let Some(slot) = group.get_mut(key, space) else { return Ok(()) };
-        match old {
-            Some(old) => {
-                (slot.written, slot.spilled, slot.size, slot.made_in) =
-                    (old.written, old.spilled, old.size, old.made_in);
+        let (now, interval) = (self.write_time(time), self.interval);
+        let (cold, ttl) = (&mut self.cold, &mut self.ttl);
+        self.slots[place].write(key, space, |changed, old| {
+            let mut end = |slot: &mut Slot<V>| {
+                slot.touch(now);
+                if let Some(cold) = cold {
+                    cold.account(slot, key, space);
+                }
+                if slot.written == i64::MIN
+                    && let Some(ttl) = ttl
+                {
+                    ttl.undated.push((key.clone(), space.clone()));
+                }
+            };
+            if let Some(slot) = old {
+                slot.value = value;
+                if slot.listed_in != interval {
+                    slot.listed_in = interval;
+                    changed.push((key.clone(), space.clone()));
+                }
+                end(slot);
+                return None;
             }
-            None if is_noted => slot.made_in = self.interval,
-            // It was removed since the last barrier: a snapshot may know it.
-            None => {}
-        }
-        slot.touch(now);
-        if let Some(cold) = &mut self.cold {
-            cold.account(slot, key, space);
-        }
-        if slot.written == i64::MIN
-            && let Some(ttl) = &mut self.ttl
-        {
-            ttl.undated.push((key.clone(), space.clone()));
-        }
+            // What was removed since the last barrier is noted already: a snapshot may know it.
+            let made_in = if changed.push((key.clone(), space.clone())) { interval } else { 0 };
+            let mut slot = Slot::new(value, interval, made_in);
+            end(&mut slot);
+            Some(slot)
+        });
         Ok(())
     }
 
     /// Takes an entry out of memory and disk and notes the change.
     fn take(&mut self, place: usize, key: &Key, space: &Space) -> Result<Option<V>> {
-        let interval = self.interval;
         let Some(slot) = self.slots[place].remove(key, space) else { return Ok(None) };
+        self.taken(place, key, space, &slot)?;
+        Ok(Some(slot.value))
+    }
+
+    /// Notes that an entry was taken out of memory, and takes it from disk too.
+    fn taken(&mut self, place: usize, key: &Key, space: &Space, slot: &Slot<V>) -> Result<()> {
+        let interval = self.interval;
         let changed = &mut self.slots[place].changed;
         if slot.made_in == interval {
             changed.cancel(&(key.clone(), space.clone()));
@@ -281,9 +285,9 @@ impl<V: StateValue> StateTable<V> {
         }
         if let Some(cold) = &mut self.cold {
             let group = KeyGroup(self.owned.start + place as u16);
-            cold.forget(group, key, space, &slot, self.bug == Some(StateBug::ForgetDiskCopy))?;
+            cold.forget(group, key, space, slot, self.bug == Some(StateBug::ForgetDiskCopy))?;
         }
-        Ok(Some(slot.value))
+        Ok(())
     }
 
     /// Makes the entry, if there is one, lie in memory and not be expired; answers the place of its group.
@@ -312,6 +316,11 @@ impl<V: StateValue> StateTable<V> {
 }
 
 impl<V> Slot<V> {
+    /// A value that was never written to disk and has no time yet.
+    fn new(value: V, listed_in: u32, made_in: u32) -> Self {
+        Self { value, written: i64::MIN, size: 0, listed_in, made_in, referenced: true, spilled: Spilled::No }
+    }
+
     /// Notes a write at `now`.
     fn touch(&mut self, now: i64) {
         self.written = self.written.max(now);
