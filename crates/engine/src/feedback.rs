@@ -5,8 +5,8 @@ use std::sync::Arc;
 use forebay_core::Result;
 use forebay_core::keys::KeyColumns;
 use forebay_core::time::event_time_place;
-use forebay_operators::feedback::{self, FeedbackSettings};
-use forebay_operators::metrics::{Metrics, MetricsSettings, Scale};
+use forebay_operators::feedback::{self, FeedbackBug, FeedbackSettings};
+use forebay_operators::metrics::{Metrics, MetricsBug, MetricsSettings, Scale};
 use forebay_operators::stream_join::InputShape;
 use forebay_plan::graph::Step;
 use forebay_plan::spec::{FeedbackSpec, MetricsSpec};
@@ -17,7 +17,12 @@ use forebay_state::keyed::StateSettings;
 ///
 /// # Errors
 /// `Invalid` for columns that cannot be keys or cannot be kept.
-pub fn feedback(spec: &FeedbackSpec, step: &Step, state: &StateSettings) -> Result<MakeOperator> {
+pub fn feedback(
+    spec: &FeedbackSpec,
+    step: &Step,
+    state: &StateSettings,
+    bug: Option<FeedbackBug>,
+) -> Result<MakeOperator> {
     let (predictions, labels) = spec.join.on.iter().copied().unzip();
     let input = |port: usize, keys| {
         let schema = Arc::clone(&step.inputs[port]);
@@ -33,7 +38,7 @@ pub fn feedback(spec: &FeedbackSpec, step: &Step, state: &StateSettings) -> Resu
         before: spec.before,
         retention: spec.retention,
         state: state.clone(),
-        bug: None,
+        bug,
     };
     feedback::feedback(&settings)?;
     Ok(Box::new(move |_| feedback::feedback(&settings)))
@@ -43,7 +48,12 @@ pub fn feedback(spec: &FeedbackSpec, step: &Step, state: &StateSettings) -> Resu
 ///
 /// # Errors
 /// `Invalid` for columns that cannot be keys.
-pub fn metrics(spec: &MetricsSpec, step: &Step, state: &StateSettings) -> Result<MakeOperator> {
+pub fn metrics(
+    spec: &MetricsSpec,
+    step: &Step,
+    state: &StateSettings,
+    bug: Option<MetricsBug>,
+) -> Result<MakeOperator> {
     let settings = MetricsSettings {
         keys: KeyColumns::new(spec.keys.clone(), step.input())?,
         time: spec.time,
@@ -55,7 +65,7 @@ pub fn metrics(spec: &MetricsSpec, step: &Step, state: &StateSettings) -> Result
         reference: spec.reference,
         output: Arc::clone(&step.output),
         state: state.clone(),
-        bug: None,
+        bug,
     };
     Ok(Box::new(move |_| Ok(Box::new(Metrics::new(settings.clone())))))
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use forebay_core::Result;
 use forebay_core::time::event_time_place;
-use forebay_operators::deduplicate::{self, DeduplicateSettings, Keep};
+use forebay_operators::deduplicate::{self, DeduplicateBug, DeduplicateSettings, Keep};
 use forebay_operators::stream_join::InputShape;
-use forebay_operators::top::{self, OrderColumn, TopSettings};
+use forebay_operators::top::{self, OrderColumn, TopBug, TopSettings};
 use forebay_plan::graph::Step;
 use forebay_plan::spec::{DeduplicateKeep, DeduplicateOrder, DeduplicateSpec, TopSpec};
 use forebay_runtime::build::MakeOperator;
@@ -16,7 +16,12 @@ use forebay_state::keyed::StateSettings;
 ///
 /// # Errors
 /// `Invalid` for columns that cannot be keys or cannot be kept.
-pub fn deduplicate(spec: &DeduplicateSpec, step: &Step, state: &StateSettings) -> Result<MakeOperator> {
+pub fn deduplicate(
+    spec: &DeduplicateSpec,
+    step: &Step,
+    state: &StateSettings,
+    bug: Option<DeduplicateBug>,
+) -> Result<MakeOperator> {
     let settings = DeduplicateSettings {
         input: input(spec.keys.clone(), step),
         output: Arc::clone(&step.output),
@@ -28,7 +33,7 @@ pub fn deduplicate(spec: &DeduplicateSpec, step: &Step, state: &StateSettings) -
         },
         ttl: spec.ttl,
         state: state.clone(),
-        bug: None,
+        bug,
     };
     deduplicate::deduplicate(&settings)?;
     Ok(Box::new(move |_| deduplicate::deduplicate(&settings)))
@@ -38,7 +43,7 @@ pub fn deduplicate(spec: &DeduplicateSpec, step: &Step, state: &StateSettings) -
 ///
 /// # Errors
 /// `Invalid` for columns that cannot be keys or cannot be kept.
-pub fn top(spec: &TopSpec, step: &Step, state: &StateSettings) -> Result<MakeOperator> {
+pub fn top(spec: &TopSpec, step: &Step, state: &StateSettings, bug: Option<TopBug>) -> Result<MakeOperator> {
     let column = |(place, descending): &(usize, bool)| OrderColumn { place: *place, descending: *descending };
     let settings = TopSettings {
         input: input(spec.keys.clone(), step),
@@ -49,7 +54,7 @@ pub fn top(spec: &TopSpec, step: &Step, state: &StateSettings) -> Result<MakeOpe
         ttl: spec.ttl,
         output: Arc::clone(&step.output),
         state: state.clone(),
-        bug: None,
+        bug,
     };
     top::top(&settings)?;
     Ok(Box::new(move |_| top::top(&settings)))

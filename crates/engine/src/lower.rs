@@ -380,10 +380,10 @@ impl Maker<'_> {
                 Ok(Box::new(move |_| Ok(Box::new(Window::new(settings.clone())))))
             }
             StepAction::Durable(durable) => Err(missing("operator of durable edge", &durable.uid)),
-            StepAction::Deduplicate(spec) => deduplicate(spec, step, &self.parts.state),
-            StepAction::Top(spec) => top(spec, step, &self.parts.state),
-            StepAction::Feedback(spec) => feedback(spec, step, &self.parts.state),
-            StepAction::Metrics(spec) => metrics(spec, step, &self.parts.state),
+            StepAction::Deduplicate(spec) => deduplicate(spec, step, &self.parts.state, self.planted.deduplicate),
+            StepAction::Top(spec) => top(spec, step, &self.parts.state, self.planted.top),
+            StepAction::Feedback(spec) => feedback(spec, step, &self.parts.state, self.planted.feedback),
+            StepAction::Metrics(spec) => metrics(spec, step, &self.parts.state, self.planted.metrics),
             StepAction::Explode(spec) => {
                 let spec = spec.clone();
                 Ok(Box::new(move |_| {
@@ -392,12 +392,13 @@ impl Maker<'_> {
                 }))
             }
             StepAction::Limit(spec) => {
-                let (rows, full) = (spec.rows, self.limits.full(&step.uid));
-                Ok(Box::new(move |_| Ok(Box::new(Limit::new(rows, full.clone())))))
+                let (rows, full, bug) = (spec.rows, self.limits.full(&step.uid), self.planted.limit);
+                Ok(Box::new(move |_| Ok(Box::new(Limit::new(rows, full.clone()).with_bug(bug)))))
             }
             StepAction::Sample(spec) => {
                 let SampleSpec { hash_max, seed } = *spec;
-                Ok(Box::new(move |_| Ok(Box::new(Stateless::new(Sample::new(hash_max, seed))))))
+                let bug = self.planted.sample;
+                Ok(Box::new(move |_| Ok(Box::new(Stateless::new(Sample::new(hash_max, seed).with_bug(bug))))))
             }
             StepAction::Process(spec) => {
                 process(spec, step, &self.parts.state, &self.parts.components, self.planted.process)

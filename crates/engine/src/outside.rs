@@ -13,11 +13,17 @@ use forebay_inference::hosts::process::{ProcessHost, WorkerCommand};
 use forebay_inference::hosts::{Host, fake, onnx, python};
 use forebay_inference::protocols::gauges::Scraper;
 use forebay_inference::{journal, service};
+use forebay_operators::deduplicate::DeduplicateBug;
+use forebay_operators::feedback::FeedbackBug;
 use forebay_operators::inference as operator;
+use forebay_operators::limit::LimitBug;
+use forebay_operators::metrics::MetricsBug;
 use forebay_operators::process::ProcessBug;
+use forebay_operators::sample::SampleBug;
 use forebay_operators::stream_join::as_of::AsOfBug;
 use forebay_operators::stream_join::regular::RegularBug;
 use forebay_operators::stream_join::timed::TimedJoinBug;
+use forebay_operators::top::TopBug;
 use forebay_operators::window::WindowBug;
 use forebay_plan::spec::{Host as HostSpec, ModelSpec, PythonCode, PythonSpec};
 use forebay_runtime::channel::Window;
@@ -138,6 +144,18 @@ pub struct Planted {
     pub as_of_join: Option<AsOfBug>,
     /// In joins of all rows.
     pub regular_join: Option<RegularBug>,
+    /// In deduplicate steps.
+    pub deduplicate: Option<DeduplicateBug>,
+    /// In top steps.
+    pub top: Option<TopBug>,
+    /// In joins of predictions with their labels.
+    pub feedback: Option<FeedbackBug>,
+    /// In metrics of predictions.
+    pub metrics: Option<MetricsBug>,
+    /// In limits.
+    pub limit: Option<LimitBug>,
+    /// In samples.
+    pub sample: Option<SampleBug>,
     /// In process functions.
     pub process: Option<ProcessBug>,
     /// In keyed state.

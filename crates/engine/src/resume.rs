@@ -121,6 +121,10 @@ async fn savepoint(name: &str, folders: &[CheckpointFolder], edges: &Edges) -> R
             .source("durable steps were added, removed or renamed since")
     })?;
     if starts.len() > 1 {
+        // What is decided has to be possible: every later start carries it out.
+        for (folder, epoch) in folders.iter().zip(savepoint.regions.values()) {
+            folder.refuse_given_up(*epoch).await?;
+        }
         first.decide_restore(&savepoint.regions, Some(name)).await?;
         edges.put_back(&savepoint, first, |_| false).await?;
     }
@@ -134,6 +138,7 @@ async fn fitting(asked: &BTreeMap<usize, Epoch>, folders: &[CheckpointFolder], e
             .with("regions", folders.len())
             .source("the job has no such region"));
     }
+    let asked = &with_undone(asked, folders).await?;
     let ends = edges.ends().await?;
     let mut candidates = BTreeMap::new();
     for (place, folder) in folders.iter().enumerate() {
@@ -163,6 +168,24 @@ async fn fitting(asked: &BTreeMap<usize, Epoch>, folders: &[CheckpointFolder], e
         first.decide_restore(&decided.collect(), None).await?;
     }
     Ok(starts)
+}
+
+/// What is `asked` for, together with what an earlier start decided and did not come to: a region that has not gone back yet
+/// holds rows of epochs that others have given up.
+async fn with_undone(asked: &BTreeMap<usize, Epoch>, folders: &[CheckpointFolder]) -> Result<BTreeMap<usize, Epoch>> {
+    let mut all = asked.clone();
+    let Some(first) = folders.first() else { return Ok(all) };
+    let undone = first.undone_restore().await?;
+    if let Some(name) = undone.savepoint {
+        return Err(refused("go on from an older checkpoint").with("savepoint", name).source(
+            "the job is on its way back to this savepoint, and its logs may be half put back: start it with \
+             `--resume latest` or from a savepoint",
+        ));
+    }
+    for (region, epoch) in undone.regions {
+        all.entry(region as usize).and_modify(|asked| *asked = epoch.min(*asked)).or_insert(epoch);
+    }
+    Ok(all)
 }
 
 /// The checkpoints of one region that can be read, with how far it had read and written, oldest first.

@@ -34,6 +34,15 @@ pub struct Limit {
     /// The group that the rows belong to, in the subtask that owns it.
     group: Option<KeyGroup>,
     outs: VecDeque<Out>,
+    bug: Option<LimitBug>,
+}
+
+/// Mistakes that tests plant to see that their checks find them. Never set in production.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitBug {
+    /// A restart counts from 0.
+    ForgetCount,
 }
 
 // === impl Full ===
@@ -54,7 +63,14 @@ impl Full {
 impl Limit {
     /// Lets `rows` rows through, then sets `full`.
     pub fn new(rows: u64, full: Full) -> Self {
-        Self { rows, given: 0, full, group: None, outs: VecDeque::new() }
+        Self { rows, given: 0, full, group: None, outs: VecDeque::new(), bug: None }
+    }
+
+    /// The same with a planted bug.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_bug(self, bug: Option<LimitBug>) -> Self {
+        Self { bug, ..self }
     }
 
     fn tell(&self) {
@@ -70,7 +86,7 @@ impl Operator for Limit {
         let group = Key::new([]).group(identity.groups);
         self.group = identity.key_groups().contains(&group.0).then_some(group);
         let mut stored = restored.groups.into_iter().filter(|(of, _)| Some(*of) == self.group);
-        if let Some((_, bytes)) = stored.next_back() {
+        if let (Some((_, bytes)), None) = (stored.next_back(), self.bug) {
             self.given = decode(bytes)?;
         }
         self.tell();

@@ -15,6 +15,15 @@ use crate::stateless::{Applied, Transform};
 pub struct Sample {
     hash_max: u64,
     seed: u64,
+    bug: Option<SampleBug>,
+}
+
+/// Mistakes that tests plant to see that their checks find them. Never set in production.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SampleBug {
+    /// A row is chosen by its place in its batch.
+    ByPlace,
 }
 
 // === impl Sample ===
@@ -22,7 +31,14 @@ pub struct Sample {
 impl Sample {
     /// Another `seed` chooses other rows.
     pub fn new(hash_max: u64, seed: u64) -> Self {
-        Self { hash_max, seed }
+        Self { hash_max, seed, bug: None }
+    }
+
+    /// The same with a planted bug.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_bug(self, bug: Option<SampleBug>) -> Self {
+        Self { bug, ..self }
     }
 }
 
@@ -30,7 +46,13 @@ impl Transform for Sample {
     fn apply(&mut self, batch: Batch, _context: &Context) -> Result<Applied> {
         let seed = self.seed.to_be_bytes();
         let stays = |id: &forebay_core::RowId| hash64_parts(&[&seed, &id.to_bytes()]) <= self.hash_max;
-        let keep: BooleanArray = batch.ids().iter().map(|id| Some(stays(id))).collect();
+        let keep: BooleanArray = match self.bug {
+            None => batch.ids().iter().map(|id| Some(stays(id))).collect(),
+            Some(SampleBug::ByPlace) => {
+                let stays = |place: usize| hash64_parts(&[&seed, &place.to_le_bytes()]) <= self.hash_max;
+                (0..batch.len()).map(|place| Some(stays(place))).collect()
+            }
+        };
         Ok(Applied { batch: Some(batch.filter(&keep)?), ..Applied::default() })
     }
 }

@@ -6,10 +6,16 @@
 use forebay_connectors::sinks::files::FileSinkBug;
 use forebay_engine::Planted;
 use forebay_inference::journal::PlantedBug as JournalBug;
+use forebay_operators::deduplicate::DeduplicateBug;
+use forebay_operators::feedback::FeedbackBug;
+use forebay_operators::limit::LimitBug;
+use forebay_operators::metrics::MetricsBug;
 use forebay_operators::process::ProcessBug;
+use forebay_operators::sample::SampleBug;
 use forebay_operators::stream_join::as_of::AsOfBug;
 use forebay_operators::stream_join::regular::RegularBug;
 use forebay_operators::stream_join::timed::TimedJoinBug;
+use forebay_operators::top::TopBug;
 use forebay_operators::window::WindowBug;
 use forebay_runtime::planted::RuntimeBug;
 use forebay_state::checkpoint::PlantedBug as CheckpointBug;
@@ -67,6 +73,7 @@ impl Mutant {
         mutants.extend(checkpoint.map(|(name, bug)| Self::planted(name, |planted| planted.checkpoint = Some(bug))));
         mutants.extend(Self::of_store());
         mutants.extend(Self::of_event_time());
+        mutants.extend(Self::of_rows());
         mutants.extend(Self::of_runtime());
         mutants.extend(Self::of_edges());
         mutants
@@ -102,6 +109,30 @@ impl Mutant {
             Self::planted("spilled_not_saved", |planted| planted.state = Some(StateBug::SkipSpilled)),
             Self::planted("stale_copy_kept", |planted| planted.state = Some(StateBug::KeepStaleCopy)),
             Self::planted("disk_copy_stays", |planted| planted.state = Some(StateBug::ForgetDiskCopy)),
+        ]
+    }
+
+    /// Bugs of steps that keep rows of keys, of the feedback loop, and of steps that take rows one by one.
+    fn of_rows() -> Vec<Self> {
+        use {DeduplicateBug as Once, FeedbackBug as Feedback, MetricsBug as Metrics, TopBug as Top};
+        vec![
+            Self::planted("earliest_does_not_wait", |planted| planted.deduplicate = Some(Once::DoNotWait)),
+            Self::planted("latest_by_arrival", |planted| planted.deduplicate = Some(Once::IgnoreTime)),
+            Self::planted("replaced_row_stays", |planted| planted.deduplicate = Some(Once::KeepOld)),
+            Self::planted("deduplicate_forgets_clock", |planted| planted.deduplicate = Some(Once::ForgetClock)),
+            Self::planted("pushed_out_stays", |planted| planted.top = Some(Top::KeepPushedOut)),
+            Self::planted("next_forgotten", |planted| planted.top = Some(Top::ForgetNext)),
+            Self::planted("rest_dropped", |planted| planted.top = Some(Top::DropRest)),
+            Self::planted("old_label_stays", |planted| planted.feedback = Some(Feedback::KeepOld)),
+            Self::planted("missing_forgotten", |planted| planted.feedback = Some(Feedback::ForgetMissing)),
+            Self::planted("labels_dropped", |planted| planted.feedback = Some(Feedback::DropLabels)),
+            Self::planted("last_label_counts", |planted| planted.feedback = Some(Feedback::IgnoreTime)),
+            Self::planted("retraction_is_counted", |planted| planted.metrics = Some(Metrics::CountRetractions)),
+            Self::planted("old_metrics_stay", |planted| planted.metrics = Some(Metrics::KeepOld)),
+            Self::planted("late_metrics_forgotten", |planted| planted.metrics = Some(Metrics::ForgetLate)),
+            Self::planted("metrics_forget_clock", |planted| planted.metrics = Some(Metrics::ForgetClock)),
+            Self::planted("limit_forgets_count", |planted| planted.limit = Some(LimitBug::ForgetCount)),
+            Self::planted("sampled_by_place", |planted| planted.sample = Some(SampleBug::ByPlace)),
         ]
     }
 

@@ -27,7 +27,7 @@ pub(crate) fn check_timed(view: &View, timed: &Timed, books: &Books) -> Result<(
     if let Some(sessions) = &timed.sessions {
         check_sessions(view, timed, sessions, books)?;
     }
-    Ok(())
+    timed.part.map_or(Ok(()), |part| part.check(view, timed, books))
 }
 
 fn check_window(view: &View, timed: &Timed, step: &WindowStep, books: &Books) -> Result<(), String> {
@@ -181,7 +181,7 @@ fn check_versions(
 }
 
 /// The rows that did not leave by the side output in `folder`, and those that did.
-fn without_late(
+pub(super) fn without_late(
     view: &View,
     timed: &Timed,
     rows: &[Click],
@@ -203,7 +203,7 @@ fn without_late(
 }
 
 /// The rows that are left when every change is applied. No row is there twice: each names a window or a pair.
-fn standing(rows: Vec<Value>) -> Result<Vec<Value>, String> {
+pub(super) fn standing(rows: Vec<Value>) -> Result<Vec<Value>, String> {
     let mut counts: BTreeMap<String, (i64, Value)> = BTreeMap::new();
     for mut row in rows {
         let change = row.as_object_mut().and_then(|row| row.remove("change"));

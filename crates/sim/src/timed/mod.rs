@@ -1,5 +1,5 @@
 //! What of a drawn job has event time: clicks with a watermark, a window over them, a join of them with a second stream,
-//! a process function.
+//! a process function, rows kept of each key, labels of predictions, and steps that take rows one by one.
 //!
 //! It runs beside the rest of the job, under the same barriers, crashes and restarts at other parallelisms. What must come out
 //! hangs on which rows are late, so a seed draws how rows lie in its files ([`Order`]): where the promise of the watermark
@@ -8,7 +8,11 @@
 //! what nested loops give. Drawn apart from the rest of the scenario, so that a seed keeps its faults whatever it draws here.
 
 mod check;
+mod feedback;
 mod join;
+mod keyed;
+mod part;
+mod rows;
 mod sessions;
 mod text;
 mod window;
@@ -21,6 +25,7 @@ use std::time::Duration;
 use crate::random::Random;
 
 use join::JoinStep;
+use part::{BEST, FEW, JUDGED, JUDGED_LATE, JUDGED_LATE_LABELS, ONCE, ONCE_LATE, PARTS, Part, QUALITY, SOME, TWIN};
 use sessions::SessionsStep;
 use text::{FILE_TIME, line};
 use window::WindowStep;
@@ -57,6 +62,7 @@ pub(crate) struct Timed {
     pub window: Option<WindowStep>,
     pub join: Option<JoinStep>,
     pub sessions: Option<SessionsStep>,
+    pub part: Option<Part>,
     /// Most bytes of state in memory, if not the default.
     pub state_memory: Option<u64>,
     /// How long a read of a file takes at most.
@@ -68,7 +74,7 @@ pub(crate) struct Timed {
 }
 
 /// Uid and folder of each sink of this part.
-pub(crate) const SINKS: [(&str, &str); 7] = [
+pub(crate) const SINKS: [(&str, &str); 18] = [
     ("win_out", "_win/"),
     ("win_late", "_win_late/"),
     ("pair_out", "_pair/"),
@@ -76,6 +82,17 @@ pub(crate) const SINKS: [(&str, &str); 7] = [
     ("pair_late_stream", "_pair_late_stream/"),
     ("ses_out", "_ses/"),
     ("ses_late", "_ses_late/"),
+    ONCE,
+    ONCE_LATE,
+    BEST,
+    JUDGED,
+    JUDGED_LATE,
+    JUDGED_LATE_LABELS,
+    QUALITY,
+    PARTS,
+    SOME,
+    TWIN,
+    FEW,
 ];
 
 // === impl Timed ===
@@ -107,16 +124,18 @@ impl Timed {
         let mut updates = Random::new(seed, "updates");
         let takes_updates = updates.chance(350);
         let (clicks, views) = (clicks(&mut random, 48, keys, times), clicks(&mut random, 32, keys, times));
+        let part = Part::draw(seed);
         Some(Self {
             order,
             clicks,
-            views: if join { views } else { Vec::new() },
+            views: if join || matches!(part, Some(Part::Feedback(_))) { views } else { Vec::new() },
             window: (window || !join).then(|| {
                 let window = WindowStep::draw(&mut random);
                 if takes_updates { window.with_updates(&mut updates) } else { window }
             }),
             join: join.then(|| JoinStep::draw(&mut random)),
             sessions,
+            part,
             out_of_order_ms,
             far_max: Duration::from_millis(random.pick(&[0, 60, 400])),
             files: random.within(1, 8),
@@ -160,15 +179,22 @@ impl Timed {
                  watermark = {{ time = \"{FILE_TIME}\", out_of_order = \"{out_of_order}ms\", files = \"{files}\" }}\n\n"
             )
         };
-        let views = if self.join.is_some() { source("views") } else { String::new() };
-        source("clicks") + &views
+        let views = if self.views.is_empty() { String::new() } else { source("views") };
+        let few = match self.part.is_some_and(|part| part.has_source()) {
+            false => String::new(),
+            true => format!(
+                "[source.few_rows]\nformat = \"jsonl\"\npath = \"clicks/*.jsonl\"\nbatch_rows = {batch_rows}\n{parallelism}\n"
+            ),
+        };
+        source("clicks") + &views + &few
     }
 
     /// The sections of the steps.
     pub fn steps(&self) -> String {
         let window = self.window.iter().map(WindowStep::text);
         let window = window.chain(self.join.iter().map(JoinStep::text));
-        window.chain(self.sessions.iter().map(SessionsStep::text)).collect()
+        let window = window.chain(self.sessions.iter().map(SessionsStep::text));
+        window.chain(self.part.iter().map(Part::text)).collect()
     }
 
     /// The sections of the sinks.
@@ -193,8 +219,9 @@ impl Timed {
             text.extend(SINKS[3..5].iter().take(join.late_outputs()).map(|found| sink(*found, false)));
         }
         if self.sessions.is_some() {
-            text.extend(SINKS[5..].iter().map(|found| sink(*found, false)));
+            text.extend(SINKS[5..7].iter().map(|found| sink(*found, false)));
         }
+        text.extend(self.part.iter().flat_map(Part::sinks).map(|(found, changes)| sink(found, changes)));
         text
     }
 }

@@ -22,9 +22,10 @@ impl CheckpointFolder {
             self.refuse_given_up(asked).await?;
         }
         let (mut found, mut least) = (Vec::new(), None);
+        let known = self.records.retained().await?.given_up;
         for epoch in self.records.kept_epochs().await?.into_iter().rev() {
             let Ok(manifest) = self.records.epoch(epoch).await else { continue };
-            let given_up = least.is_some_and(|least| manifest.state_of > least);
+            let given_up = known.contains(&epoch) || least.is_some_and(|least| manifest.state_of > least);
             if !given_up {
                 least = Some(manifest.state_of);
             }

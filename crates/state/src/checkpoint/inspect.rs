@@ -135,20 +135,33 @@ impl CheckpointFolder {
 
     /// Refuses an epoch that the job went back behind since: its sinks took back what it committed, so its state no longer
     /// fits the output.
-    pub(super) async fn refuse_given_up(&self, asked: Epoch) -> Result<()> {
-        let state_of = |manifest: &Manifest| manifest.state_of.unwrap_or(Epoch(0));
+    ///
+    /// # Errors
+    /// `Invalid` if it did; whatever the store fails with.
+    pub async fn refuse_given_up(&self, asked: Epoch) -> Result<()> {
         // What cannot be read is reported where it is needed.
-        let Ok(state) = self.records.epoch(asked).await.map(|manifest| state_of(&manifest)) else { return Ok(()) };
-        for later in self.records.kept_epochs().await?.into_iter().filter(|epoch| *epoch > asked) {
+        let Ok(manifest) = self.records.epoch(asked).await else { return Ok(()) };
+        let later = self.given_up_by(&manifest).await?;
+        if later.is_none() && !self.records.retained().await?.given_up.contains(&asked) {
+            return Ok(());
+        }
+        let later = later.map_or_else(|| "an epoch that is no longer kept".to_string(), |epoch| epoch.to_string());
+        Err(Error::new(Kind::Invalid, "resume job")
+            .with("epoch", asked)
+            .with("given up by", later)
+            .source("the job went back to an older checkpoint since, and took back the output of this one"))
+    }
+
+    /// The first epoch after that of `asked` with an older state, of those that are kept.
+    pub(super) async fn given_up_by(&self, asked: &Manifest) -> Result<Option<Epoch>> {
+        let state_of = |manifest: &Manifest| manifest.state_of.unwrap_or(Epoch(0));
+        for later in self.records.kept_epochs().await?.into_iter().filter(|epoch| *epoch > asked.epoch) {
             let Ok(manifest) = self.records.epoch(later).await else { continue };
-            if state_of(&manifest) < state {
-                return Err(Error::new(Kind::Invalid, "resume job")
-                    .with("epoch", asked)
-                    .with("given up by", later)
-                    .source("the job went back to an older checkpoint since, and took back the output of this one"));
+            if state_of(&manifest) < state_of(asked) {
+                return Ok(Some(later));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Adds to a `Corrupt` error which epoch the user can resume from instead of `broken`.

@@ -115,4 +115,8 @@ pub enum PlantedBug {
     TrimSavepoints,
     /// Logs of durable edges are trimmed under a savepoint that still copies them.
     TrimWhileCopied,
+    /// Several regions go back without a decision that is written first.
+    GoBackUndecided,
+    /// A start from a savepoint leaves the logs of durable edges as they are.
+    LogsStay,
 }

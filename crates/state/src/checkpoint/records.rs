@@ -1,5 +1,6 @@
 //! Reading a job's records from its store, each checked against what names it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,10 +20,15 @@ pub(super) struct Records {
     pub(super) layout: Layout,
 }
 
-/// The oldest epoch that is still kept.
+/// What is still kept.
 #[derive(serde::Serialize, serde::Deserialize)]
 pub(super) struct Retained {
+    /// The oldest epoch, savepoints aside.
     pub(super) oldest: Epoch,
+    /// Epochs of savepoints that the job went back behind. The claim that did may be removed; that it was there may not be
+    /// forgotten.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) given_up: BTreeSet<Epoch>,
 }
 
 // === impl Records ===
@@ -47,10 +53,15 @@ impl Records {
 
     /// The oldest epoch not given up by `retain`, savepoints aside.
     pub(super) async fn oldest_kept(&self) -> Result<Epoch> {
+        Ok(self.retained().await?.oldest)
+    }
+
+    /// What was last decided to be kept; everything, if nothing was.
+    pub(super) async fn retained(&self) -> Result<Retained> {
         let path = self.layout.retained();
         match self.store.read(&path).await? {
-            Some(bytes) => Ok(unseal::<Retained>(&path, &bytes)?.oldest),
-            None => Ok(Epoch(0)),
+            Some(bytes) => unseal(&path, &bytes),
+            None => Ok(Retained { oldest: Epoch(0), given_up: BTreeSet::new() }),
         }
     }
 

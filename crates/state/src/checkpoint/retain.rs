@@ -51,8 +51,10 @@ impl CheckpointFolder {
         let named = needed().flat_map(|manifest| &manifest.files).chain(earlier).chain(&build_on);
         let manifests = pinned.iter().map(|(path, _)| path.as_str());
         let named: BTreeSet<&str> = named.map(|file| file.path.as_str()).chain(manifests).collect();
-        if self.records.oldest_kept().await? < oldest {
-            self.records.store.put(&self.records.layout.retained(), seal(&Retained { oldest })?).await?;
+        let before = self.records.retained().await?;
+        if before.oldest < oldest {
+            let given_up = self.still_given_up(&before, &pinned).await?;
+            self.records.store.put(&self.records.layout.retained(), seal(&Retained { oldest, given_up })?).await?;
         }
         let layout = &self.records.layout;
         self.remove_older(&layout.states(), oldest, &named).await?;
@@ -61,6 +63,17 @@ impl CheckpointFolder {
         let logged = kept.iter().chain(pins.clone().filter(|manifest| copied.contains(&manifest.epoch)));
         let (journal, edges) = (oldest_state(needed()), oldest_state(logged));
         Ok(journal.map(|journal| StillNeeded { journal, edges: edges.unwrap_or(journal) }))
+    }
+
+    /// Those of the `pinned` epochs that the job went back behind, as far as what is kept now or was known `before` says so.
+    async fn still_given_up(&self, before: &Retained, pinned: &[(String, Manifest)]) -> Result<BTreeSet<Epoch>> {
+        let mut given_up = BTreeSet::new();
+        for (_, manifest) in pinned {
+            if before.given_up.contains(&manifest.epoch) || self.given_up_by(manifest).await?.is_some() {
+                given_up.insert(manifest.epoch);
+            }
+        }
+        Ok(given_up)
     }
 
     /// The epochs of savepoints that may still be copying logs.

@@ -17,6 +17,7 @@ use forebay_core::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 
 use super::folder::CheckpointFolder;
+use super::protocol::PlantedBug;
 use super::savepoint::Savepoint;
 use super::snapshot_file::content_hash;
 use crate::edge::Sound;
@@ -136,6 +137,9 @@ impl CheckpointFolder {
         })?;
         for file in files {
             self.copied_file(savepoint, edge, file).await?;
+        }
+        if self.bug == Some(PlantedBug::LogsStay) {
+            return Ok(());
         }
         let (disk, folder) = (&logs.disk, logs.path(edge));
         for name in logs.files(edge).await? {

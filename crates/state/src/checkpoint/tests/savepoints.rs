@@ -167,6 +167,29 @@ fn only_what_was_not_given_up_is_restorable() {
 }
 
 #[test]
+fn that_a_savepoint_was_given_up_is_remembered_when_the_claim_is_gone_that_says_so() {
+    let process = Process::new(&MemoryDisk::new(), 1);
+    block_on(async {
+        let started = process.restart(Resume::Fresh).await.unwrap();
+        for count in 0..3 {
+            process.epoch(&started, Epoch(count + 2), count).await.unwrap();
+        }
+        process.folder.create_savepoint("before", None).await.unwrap();
+        let started = process.restart(Resume::Epoch(Epoch(2))).await.unwrap();
+        for count in 0..6 {
+            process.epoch(&started, Epoch(started.next_epoch.0 + count), count).await.unwrap();
+            process.folder.retain(1).await.unwrap();
+        }
+        let epochs: Vec<u64> = process.folder.list().await.unwrap().iter().map(|info| info.epoch.0).collect();
+        assert_eq!(epochs, [4, 11], "the claim is gone");
+        let error = process.restart(Resume::Epoch(Epoch(4))).await.unwrap_err();
+        assert!(error.to_string().contains("given up by"), "{error}");
+        let restorable = process.folder.restorable(None).await.unwrap();
+        assert_eq!(restorable.iter().map(|manifest| manifest.epoch.0).collect::<Vec<_>>(), [11]);
+    });
+}
+
+#[test]
 fn a_savepoint_is_whole_at_whatever_moment_checkpoints_come() {
     let mut moments = 0;
     for calls in 0.. {
