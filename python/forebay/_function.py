@@ -142,6 +142,8 @@ class Function:
         """Travels to a worker by name where it has one there, else as a whole."""
         if self.origin is not None:
             return _itself, (self.origin,)
+        if self.owner is not None and by_name(self.owner.made_by):
+            return getattr, (self.owner, self.plain.__name__)
         if self.owner is not None:
             # Of a class that travels whole, names that only hints use stay behind; so what they said travels, too.
             return _method, (type(self), self.plain.__name__, self.owner, self._parts()[1:])
