@@ -7,37 +7,31 @@ lengths, one batch at a time, into Parquet. If the model never waits that takes 
 from the tree (`cargo xtask python` puts its native part there); the peers get a virtual environment of their own in
 `$FOREBAY_CACHE`, from `python/requirements-peers.txt`.
 
-Each engine is a process measured from outside: CPU seconds are those of all processes it started, also of those that
-outlive it (this one takes orphans over and waits for them), memory is the greatest sum of their PSS, looked at every
-50 ms. `job` is the time that the program itself took from building the frame to the last file; starting Python,
-importing and, for Ray, starting its cluster are in `wall` only. Every output is read: each row must be there once, with
-its answer. The input is Parquet because Daft hands the rows of JSON lines to a function three at a time.
+Each engine is a process measured from outside, as `shared/measuring.py` says. `job` is the time that the program itself
+took from building the frame to the last file; starting Python, importing and, for Ray, starting its cluster are in
+`wall` only. Every output is read: each row must be there once, with its answer. The input is Parquet because Daft hands
+the rows of JSON lines to a function three at a time.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import math
 import os
-import subprocess
 import sys
 import tempfile
-import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 HERE: Final = Path(__file__).resolve().parent
-ROOT: Final = HERE.parent.parent
-CACHE: Final = Path(os.environ.get("FOREBAY_CACHE") or Path.home() / ".cache/forebay")
+sys.path.append(str(HERE.parent / "shared"))
+
+import measuring  # noqa: E402
+
 REQUEST_ROWS: Final = 64
 MODEL_SECONDS: Final = 0.005
-MIB: Final = 1 << 20
-PR_SET_CHILD_SUBREAPER: Final = 36
-LOOK_SECONDS: Final = 0.05
 
 
 @dataclass
@@ -64,82 +58,12 @@ def write_rows(path: Path, rows: int) -> None:
     pq.write_table(pa.table({"id": range(rows), "text": [text(number) for number in range(rows)]}), path)
 
 
-def descendants() -> list[int]:
-    """Every process that this one started, directly or not."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                after_name = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            children.setdefault(int(after_name[1]), []).append(int(entry.name))
-    found = [os.getpid()]
-    for parent in found:
-        found.extend(children.get(parent, []))
-    return found[1:]
-
-
-def memory_bytes() -> int:
-    """What they take together; pages that they share count once."""
-    total = 0
-    for process in descendants():
-        try:
-            lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
-        except OSError:
-            continue
-        total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
-    return total
-
-
-class Peak:
-    """The greatest memory of all descendants while it is entered."""
-
-    def __enter__(self) -> Peak:
-        """Begins to look."""
-        self.bytes, self._over = 0, threading.Event()
-        self._thread = threading.Thread(target=self._look)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Ends."""
-        self._over.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while not self._over.wait(LOOK_SECONDS):
-            self.bytes = max(self.bytes, memory_bytes())
-
-
-def cpu_seconds() -> float:
-    """User and system time of every child that was waited for."""
-    times = os.times()
-    return times.children_user + times.children_system
-
-
 def measure(engine: str, python: Path, rows: Path, out: Path) -> Measured:
     """Runs one engine; exits with what it said if it fails."""
-    cpu, before = cpu_seconds(), time.perf_counter()
-    with Peak() as peak:
-        command = [str(python), str(HERE / f"{engine}_job.py"), str(rows), str(out)]
-        environment = os.environ | ({"PYTHONPATH": str(ROOT / "python")} if engine == "forebay" else {})
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    wall = time.perf_counter() - before
-    if done.returncode != 0:
-        raise SystemExit(f"{engine}: exit code {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
-    wait_for_orphans()
-    job = json.loads(done.stdout.splitlines()[-1])["wall_seconds"]
-    return Measured(engine, wall, job, cpu_seconds() - cpu, peak.bytes)
-
-
-def wait_for_orphans() -> None:
-    """Waits until what an engine left behind has ended, so that its time counts."""
-    try:
-        while True:
-            os.wait()
-    except ChildProcessError:
-        return
+    environment = {"PYTHONPATH": str(measuring.ROOT / "python")} if engine == "forebay" else {}
+    run = measuring.measure([python, HERE / f"{engine}_job.py", rows, out], environment)
+    job = json.loads(run.stdout.splitlines()[-1])["wall_seconds"]
+    return Measured(engine, run.wall, job, run.cpu, run.memory_bytes)
 
 
 def check(out: Path, rows: int) -> None:
@@ -155,17 +79,6 @@ def check(out: Path, rows: int) -> None:
         raise SystemExit(f"{out}: {len(found)} different rows, or wrong answers; expected {rows}")
 
 
-def peers() -> Path:
-    """The peers' Python, made if it is missing."""
-    python = CACHE / "venv-peers/bin/python"
-    probe = "import daft, ray, ray.data"
-    if not python.exists() or subprocess.run([python, "-c", probe], capture_output=True, check=False).returncode:
-        subprocess.run([sys.executable, "-m", "venv", str(CACHE / "venv-peers")], check=True)
-        requirements = ROOT / "python/requirements-peers.txt"
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", "-r", str(requirements)], check=True)
-    return python
-
-
 def show(best: list[Measured], ideal: float) -> None:
     """One table; ratios are to the first line."""
     print("| engine | wall s | job s | job / ideal | CPU s | CPU, Forebay = 1 | peak MiB |")
@@ -174,7 +87,7 @@ def show(best: list[Measured], ideal: float) -> None:
         ratio = each.cpu / best[0].cpu
         print(
             f"| {each.engine} | {each.wall:.2f} | {each.job:.2f} | {each.job / ideal:.2f} | {each.cpu:.2f} "
-            f"| {ratio:.1f} | {each.memory_bytes / MIB:.0f} |"
+            f"| {ratio:.1f} | {each.memory_bytes / measuring.MIB:.0f} |"
         )
 
 
@@ -185,9 +98,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", choices=["forebay", "daft", "ray"], help="one engine alone")
     options = parser.parse_args()
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     engines = [options.only] if options.only else ["forebay", "daft", "ray"]
-    pythons = {engine: Path(sys.executable) if engine == "forebay" else peers() for engine in engines}
+    pythons = {engine: Path(sys.executable) if engine == "forebay" else measuring.peers() for engine in engines}
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before, {options.rounds} round(s)")
     runs: list[Measured] = []
     with tempfile.TemporaryDirectory(prefix="forebay-python-model-") as name:

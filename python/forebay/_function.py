@@ -142,8 +142,11 @@ class Function:
         """Travels to a worker by name where it has one there, else as a whole."""
         if self.origin is not None:
             return _itself, (self.origin,)
-        if self.owner is not None:
+        if self.owner is not None and by_name(self.owner.made_by):
             return getattr, (self.owner, self.plain.__name__)
+        if self.owner is not None:
+            # Of a class that travels whole, names that only hints use stay behind; so what they said travels, too.
+            return _method, (type(self), self.plain.__name__, self.owner, self._parts()[1:])
         return by_name(self) or (type(self), self._parts())
 
     def _parts(self) -> tuple[Any, ...]:
@@ -207,6 +210,10 @@ def by_name(decorated: Any) -> str | None:
         found = getattr(found, part, None)
     importable = found is decorated and decorated.__module__ not in ("__main__", SCRIPT)
     return str(decorated.__qualname__) if importable else None
+
+
+def _method(kind: type[Function], name: str, owner: Instance, parts: tuple[Any, ...]) -> Function:
+    return kind(getattr(owner.made_by.wrapped, name), *parts)
 
 
 def _itself(origin: Function) -> Function:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas
     import polars
     import pyarrow as pa
+    import torch
 
     from forebay._running import JobSettings
 
@@ -121,6 +122,18 @@ class Ending:
     def to_polars(self, **settings: Unpack[JobSettings]) -> polars.DataFrame:
         """All rows as a Polars data frame; warns of dead letters."""
         return self.collect(**settings).to_polars()
+
+    def to_torch(self, **settings: Unpack[JobSettings]) -> dict[str, torch.Tensor]:
+        """All rows as torch tensors, one for each column; warns of dead letters.
+
+        Shape:  out [rows] for a column of numbers or truth values, [rows, *shape] for one of tensors, of the same type.
+        Nulls:  an error, since torch has none.
+        Raises: InvalidError if torch is not installed, before anything runs; for a column of anything else, as text.
+        """
+        from forebay import _torch
+
+        _torch.imported()
+        return self.collect(**settings).to_torch()
 
     # === files ===
 

@@ -175,8 +175,8 @@ class Answer(Expression):
         super().__init__((Output(call, call.outputs[0] if len(call.outputs) == 1 else "*"),), name=name or first)
 
     def __getitem__(self, key: str) -> Expression:
-        """One output."""
-        if key not in self.call.outputs:
+        """One output; any name is taken where the outputs are not known here, and the engine compares it."""
+        if self.call.outputs and key not in self.call.outputs:
             raise InvalidError(f"{self.call.asked.label} has no output {key!r}; there are {list(self.call.outputs)}")
         return Expression((Output(self.call, key),), name=key)
 
@@ -247,6 +247,8 @@ def _made(*parts: object) -> Expression:
 
 
 def _answer(output: Output, answers: Mapping[Output, str]) -> str:
+    if output.name == "*" and not output.call.outputs:
+        raise InvalidError(f'the outputs of {output.call.asked.label} are not known here; take each with ["name"]')
     if output.name == "*":
         raise InvalidError(
             f"{output.call.asked.label} has the outputs {list(output.call.outputs)}; take one of them with "

@@ -129,7 +129,9 @@ class Model:
         given: dict[str, Expression] = {name: lit(value) for name, value in {**(inputs or {}), **named}.items()}
         if not given:
             raise InvalidError(f"model {self.label} is given no input")
-        return Answer(Call(self, given, self.outputs, self._options))
+        # A column is called what the model calls its output, and does not replace the input that it was asked about.
+        name = self.outputs[0] if len(self.outputs) == 1 else None
+        return Answer(Call(self, given, self.outputs, self._options), name=name)
 
     def with_options(self, **options: Unpack[Options]) -> Model:
         """The same model, asked in another way; still one model of the job unless options of the model differ."""

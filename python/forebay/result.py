@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas
     import polars
     import pyarrow as pa
+    import torch
 
     from forebay.run import Report
 
@@ -94,6 +95,18 @@ class Result:
         found = polars.from_arrow(self._table)
         assert isinstance(found, polars.DataFrame), "a table becomes a data frame"
         return found
+
+    def to_torch(self) -> dict[str, torch.Tensor]:
+        """The columns as torch tensors, by name; warns of dead letters.
+
+        Shape:  out [rows] for a column of numbers or truth values, [rows, *shape] for one of tensors, of the same type.
+        Nulls:  an error, since torch has none.
+        Raises: InvalidError if torch is not installed, or for a column of anything else, such as text.
+        """
+        from forebay import _torch
+
+        self._warn()
+        return _torch.tensors(self._table)
 
     def __repr__(self) -> str:
         """The first rows, and how many there are."""

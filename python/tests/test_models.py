@@ -96,6 +96,25 @@ def test_one_model_in_several_places_is_one_model_of_the_job() -> None:
     assert sorted(frame.collect().column("c")) == [4, 12]
 
 
+def test_outputs_that_are_not_named_beforehand_are_taken_one_by_one() -> None:
+    model = testing.scripted()
+    nameless = fb.Model({"host": "fake"}, name="nameless", options={})
+    assert sorted(TEXTS.select(n=nameless.predict(text=fb.col("text"))["length"]).collect().column("n")) == [4, 12]
+    with pytest.raises(fb.errors.InvalidError, match="no output 'lenght'"):
+        model.predict(text=fb.col("text"))["lenght"]
+    with pytest.raises(fb.errors.InvalidError, match="lenght"):
+        TEXTS.select(n=nameless.predict(text=fb.col("text"))["lenght"]).collect()
+    with pytest.raises(fb.errors.InvalidError, match="are not known here"):
+        TEXTS.select(n=nameless.predict(text=fb.col("text"))).collect()
+
+
+def test_a_single_output_is_a_column_of_its_own_name(url: str) -> None:
+    model = fb.Model.openai(url, "small", input="{{text}}", vector_length=2)
+    result = TEXTS.with_columns(model.predict(text=fb.col("text"))).collect()
+    assert result.schema.names == ["text", "embedding"]
+    assert sorted(result.column("text")) == ["bad {{text}}", "good"]
+
+
 def test_a_hosted_model_answers_prompts(url: str) -> None:
     model = fb.Model.openai(url, "small")
     answer = fb.ai.prompt(fb.col("text"), model, system="Shout.", temperature=0)

@@ -49,6 +49,8 @@ if __name__ == "__main__":
     raise SystemExit("the file is not the main program")
 """
 ROWS = 200
+# Two request batches of four rows.
+IN_FLIGHT_ROWS = 8
 
 
 @pytest.fixture
@@ -106,7 +108,10 @@ def test_a_stopped_job_goes_on_when_it_is_run_again(folder: Path, stop: signal.S
     assert ended(start(folder, "job.py", "--checkpoints", "checkpoints", "0"))[0] == COMPLETED
     assert texts(folder) == expected()
     ran = (folder / "ran").read_text().split()
-    assert len(ran) == len(set(ran)) == ROWS, "no row is asked twice"
+    assert len(set(ran)) == ROWS
+    # SIGINT finishes what is in flight; SIGTERM keeps it in a checkpoint, and asks it again later.
+    again = 0 if stop == signal.SIGINT else IN_FLIGHT_ROWS
+    assert len(ran) - ROWS <= again, "a row that was not in flight is asked twice"
 
 
 @pytest.mark.parametrize(

@@ -33,9 +33,55 @@ print(bound.table(tempfile.mkdtemp())["version"])
 """
 
 
+HINTED = """
+from __future__ import annotations
+from typing import NamedTuple
+import numpy as np
+import forebay as fb
+from forebay import testing
+
+class Found(NamedTuple):
+    size: int
+    twice: float
+
+@fb.cls
+class Measure:
+    @fb.method.batch(returns=int)
+    def size(self, n: np.ndarray):
+        assert type(n).__name__ == "ndarray", type(n)
+        return n * 1
+
+    @fb.method
+    def both(self, n: int) -> Found:
+        return dict(size=n, twice=2.0 * n)
+
+if __name__ == "__main__":
+    rows = testing.rows([{"n": 1}, {"n": 2}])
+    found = rows.select(size=Measure().size(fb.col("n"))).collect()
+    print(sorted(found.column("size")), found.dead_letters)
+    found = rows.with_columns(Measure().both(fb.col("n"))).collect()
+    print(sorted(found.column("twice")), found.dead_letters)
+"""
+
+
 def table(function: Any, folder: Path) -> dict[str, Any]:
     """The table of a function in a job."""
     return Bound(function, tuple(parameter.name for parameter in function.parameters)).table(str(folder))
+
+
+def test_names_that_only_the_hints_of_a_method_use_count_in_workers(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(HINTED)
+    environment = os.environ | {"PYTHONPATH": str(PACKAGE)}
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=HANG_SECONDS,
+        check=False,
+    )
+    assert done.stdout.splitlines() == ["[1, 2] []", "[2.0, 4.0] []"], done.stdout + done.stderr
 
 
 def test_the_version_is_the_same_in_every_process(tmp_path: Path) -> None:

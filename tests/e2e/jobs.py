@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+# Of the job in `python_kill_job.py`: its name, rows of a request batch, and which rows its second sink gets.
+PYTHON_KILLS_NAME: Final = "python_kills"
+PYTHON_KILLS_BATCH_ROWS: Final = 16
+PYTHON_KILLS_EVERY: Final = 5
 FAKE_NAME: Final = "answers"
 IMAGES_NAME: Final = "pictures"
 
