@@ -26,6 +26,7 @@ mod outside;
 pub mod parallel;
 mod process;
 mod random;
+mod savepoints;
 pub mod scenario;
 mod shape;
 mod timed;

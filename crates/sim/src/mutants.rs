@@ -67,6 +67,10 @@ impl Mutant {
             ("no_replay_commit", CheckpointBug::NoReplayCommit),
             ("trim_built_on", CheckpointBug::TrimBuiltOn),
             ("trim_may_build_on", CheckpointBug::TrimMayBuildOn),
+            ("trim_savepoints", CheckpointBug::TrimSavepoints),
+            ("trim_while_copied", CheckpointBug::TrimWhileCopied),
+            ("go_back_undecided", CheckpointBug::GoBackUndecided),
+            ("logs_stay", CheckpointBug::LogsStay),
         ];
         mutants.extend(journal.map(|(name, bug)| Self::planted(name, |planted| planted.journal = Some(bug))));
         mutants.extend(sink.map(|(name, bug)| Self::planted(name, |planted| planted.sink = Some(bug))));

@@ -12,6 +12,7 @@ use forebay_engine::Stop;
 use crate::disk::{Trap, Weather};
 use crate::oracle::{Expected, Row};
 use crate::random::Random;
+use crate::savepoints::{self, Keeping};
 use crate::shape::Shape;
 use crate::timed::Timed;
 
@@ -53,6 +54,8 @@ pub struct Scenario {
     pub(crate) weather: Weather,
     /// How many checkpoints are kept.
     pub(crate) keep: usize,
+    /// Whether the job goes back to a savepoint once more after its end.
+    pub(crate) back_after_end: bool,
 }
 
 /// The settings of the job file.
@@ -110,10 +113,22 @@ pub(crate) struct Trouble {
     pub kind: TroubleKind,
     pub trigger: Trigger,
     pub layout: Layout,
-    /// Whether the process starts from an older checkpoint, if there is one.
-    pub older: bool,
+    /// From where the process goes on.
+    pub back: Back,
+    /// The savepoint that somebody makes while it runs.
+    pub keeping: Option<Keeping>,
     /// The disk is full after so many bytes, for a while.
     pub full_after: Option<u64>,
+}
+
+/// From where a process goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Back {
+    Latest,
+    /// An older checkpoint, if there is one.
+    Older,
+    /// A savepoint, if there is one.
+    Savepoint,
 }
 
 /// How many subtasks run.
@@ -156,9 +171,9 @@ impl Scenario {
         let stalls = random.chance(150);
         let mut shape = Shape::draw(seed);
         let mut troubles = troubles(&mut random, stalls);
-        // Two processes may not share the log of an edge, and regions go on from their newest checkpoints only.
+        // Two processes may not share the log of an edge.
         shape.cut = shape.cut.filter(|_| !stalls);
-        troubles.iter_mut().for_each(|trouble| trouble.older &= shape.cut.is_none());
+        let back_after_end = savepoints::draw(seed, &mut troubles, &mut shape, stalls);
         Self {
             files,
             expected,
@@ -170,6 +185,7 @@ impl Scenario {
             moods,
             weather: Weather { far_max, ..weather(&mut random) },
             keep: random.within(1, 3) as usize,
+            back_after_end,
         }
     }
 
@@ -354,7 +370,8 @@ fn troubles(random: &mut Random, stalls: bool) -> Vec<Trouble> {
             Trigger::Steps(random.within(8, most))
         };
         let full_after = (full && random.chance(500)).then(|| random.below(20_000));
-        Trouble { kind, trigger, layout, older: older && random.chance(400), full_after }
+        let back = if older && random.chance(400) { Back::Older } else { Back::Latest };
+        Trouble { kind, trigger, layout, back, keeping: None, full_after }
     };
     (0..count).map(draw).collect()
 }

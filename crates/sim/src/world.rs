@@ -1,23 +1,22 @@
 //! What survives a process, and the story of one seed: processes one after the other, faults, healing, the end.
 
+mod going_back;
+mod shelf;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use forebay_core::Kind;
-use forebay_core::element::Epoch;
 use forebay_core::hash::hash64;
-use forebay_core::store::Store;
 use forebay_core::testing::{ManualEnv, MemoryDisk};
 use forebay_core::time::Instant;
 use forebay_engine::{Report, ResumeJob, RunOptions, Stop, prepare_with};
 use forebay_plan::Plan;
-use forebay_state::checkpoint::{CheckpointFolder, CheckpointInfo};
-use forebay_state::store::LocalStore;
 
 use crate::counts::Counts;
-use crate::disk::{Gate, SimDisk, Weather};
+use crate::disk::{Gate, Weather};
 use crate::invariants::{Invariants, check_end, check_plain};
 use crate::model::Books;
 use crate::mutants::Mutant;
@@ -28,6 +27,8 @@ use crate::scenario::{Layout, Scenario, Trigger, Trouble, TroubleKind};
 use crate::timed::{check_timed, components};
 use crate::view::{CHECKPOINTS, View, write};
 
+use shelf::Shelf;
+
 /// Steps in which a process must end. The longest seen is a tenth of it.
 const STEPS_MAX: u64 = 400_000;
 /// Processes after the troubles that may still fail, before all faults end.
@@ -36,6 +37,8 @@ const FAILING_PROCESSES_MAX: u32 = 2;
 const PROCESSES_MAX: u32 = FAILING_PROCESSES_MAX + 2;
 /// Steps between two looks at the disk, on average.
 const LOOK_EVERY: u64 = 150;
+/// How a job runs to its end that had no trouble.
+const LAST_LAYOUT: Layout = Layout { job: 2, sink: 1 };
 
 /// What a seed came to.
 #[derive(Debug, Clone)]
@@ -77,6 +80,7 @@ struct World {
     processes: u32,
     journals: u32,
     stalled: Option<Stalled>,
+    shelf: Shelf,
     crashes: u64,
     steps: u64,
     simulated: Duration,
@@ -121,6 +125,7 @@ impl World {
             processes: 0,
             journals: 0,
             stalled: None,
+            shelf: Shelf::default(),
             crashes: 0,
             steps: 0,
             simulated: Duration::ZERO,
@@ -141,12 +146,12 @@ impl World {
     fn live(&mut self) -> Result<(), String> {
         let mut completed = false;
         for trouble in self.scenario.troubles.clone() {
-            let older = if trouble.older { self.older_checkpoint()? } else { None };
-            let process = self.start(trouble.layout, older, false)?;
+            let resume = self.resume(trouble.back)?;
+            let process = self.start(trouble.layout, resume.clone(), false)?;
             self.disk.fill_after(trouble.full_after);
             let end = self.drive(process, Some(&trouble))?;
             self.disk.fill_after(None);
-            self.check_failure(&end)?;
+            self.check_failure(&end, &resume)?;
             if end == End::Completed {
                 completed = true;
                 break;
@@ -156,6 +161,7 @@ impl World {
             self.finish()?;
         }
         self.end_stalled()?;
+        self.finish_savepoint()?;
         self.last_look()
     }
 
@@ -166,14 +172,14 @@ impl World {
                 self.heal();
             }
             let healed_before = self.healed;
-            let layout = self.scenario.troubles.last().map_or(Layout { job: 2, sink: 1 }, |last| last.layout);
-            let process = self.start(layout, None, healed_before)?;
+            let layout = self.scenario.troubles.last().map_or(LAST_LAYOUT, |last| last.layout);
+            let process = self.start(layout, ResumeJob::Latest, healed_before)?;
             match self.drive(process, None)? {
                 End::Completed => return Ok(()),
                 End::Failed(kind, chain) if healed_before => {
                     return Err(format!("I24: nothing fails any more, but the job does: {kind:?} {chain}"));
                 }
-                end => self.check_failure(&end)?,
+                end => self.check_failure(&end, &ResumeJob::Latest)?,
             }
         }
         Err("I24: nothing fails any more, but the job does not end".to_string())
@@ -181,21 +187,18 @@ impl World {
 
     /// After power loss the output is what the oracle says, and a further start finds nothing to do.
     fn last_look(&mut self) -> Result<(), String> {
-        let before = self.invariants.look(&self.disk, &self.books)?;
+        let mut before = self.invariants.look(&self.disk, &self.books)?;
         self.disk.crash(self.random.next());
         let folder = self.journal_folder();
         self.invariants.after_crash(&self.disk, &folder, true, &self.books)?;
-        let expected = &self.scenario.expected;
-        let view = View::look(&self.disk);
-        check_end(&view, expected, &self.scenario.job, &self.books)?;
-        if self.scenario.shape.plain {
-            check_plain(&view, expected, &self.books)?;
-        }
-        if let Some(timed) = &self.scenario.timed {
-            check_timed(&view, timed, &self.books)?;
+        self.check_savepoints()?;
+        self.check_output()?;
+        if self.scenario.back_after_end && self.go_back_after_end()? {
+            before = self.invariants.look(&self.disk, &self.books)?;
+            self.check_output()?;
         }
         self.heal();
-        let process = self.start(Layout { job: 1, sink: 1 }, None, true)?;
+        let process = self.start(Layout { job: 1, sink: 1 }, ResumeJob::Latest, true)?;
         let end = self.drive(process, None)?;
         let after = View::look(&self.disk);
         if end != End::Completed || after.files != before.files {
@@ -205,9 +208,23 @@ impl World {
         Ok(())
     }
 
-    fn start(&mut self, layout: Layout, older: Option<u64>, healed: bool) -> Result<Process, String> {
+    /// The output of a job that is over is what the oracle says.
+    fn check_output(&self) -> Result<(), String> {
+        let expected = &self.scenario.expected;
+        let view = View::look(&self.disk);
+        check_end(&view, expected, &self.scenario.job, &self.books)?;
+        if self.scenario.shape.plain {
+            check_plain(&view, expected, &self.books)?;
+        }
+        match &self.scenario.timed {
+            Some(timed) => check_timed(&view, timed, &self.books),
+            None => Ok(()),
+        }
+    }
+
+    fn start(&mut self, layout: Layout, resume: ResumeJob, healed: bool) -> Result<Process, String> {
         self.processes += 1;
-        self.story.push(format!("  process {} with {layout:?}, from {older:?}, healed: {healed}", self.processes));
+        self.story.push(format!("  process {} with {layout:?}, from {resume:?}, healed: {healed}", self.processes));
         let plan = self.plan(layout)?;
         let weather = if healed { Weather::default() } else { self.scenario.weather.clone() };
         let outside = self.outside(weather);
@@ -218,7 +235,7 @@ impl World {
         let options = RunOptions {
             checkpoints: CHECKPOINTS.to_string(),
             journal: self.journal_folder(),
-            resume: older.map_or(ResumeJob::Latest, |epoch| ResumeJob::Epoch(Epoch(epoch))),
+            resume,
             keep: self.scenario.keep,
             overtake_after: overtake_after.map(Duration::from_millis),
         };
@@ -268,6 +285,7 @@ impl World {
         }
         loop {
             self.step_stalled()?;
+            let struck = self.step_keeper(process.steps, trouble.and_then(|trouble| trouble.keeping.as_ref()))?;
             if let Some(ended) = self.step(&mut process)? {
                 self.simulated += process.now().since(Instant(0));
                 self.books.count("process ended by itself");
@@ -276,8 +294,8 @@ impl World {
                 return Ok(ended);
             }
             let due = match &trigger {
-                Some(Trigger::Steps(steps)) => process.steps >= *steps,
-                Some(Trigger::Caught(_)) => process.gate().take_sprung(),
+                Some(Trigger::Steps(steps)) => struck || process.steps >= *steps,
+                Some(Trigger::Caught(_)) => struck || process.gate().take_sprung(),
                 None => false,
             };
             if let (true, Some(trouble)) = (due, trouble) {
@@ -345,6 +363,7 @@ impl World {
             TroubleKind::Kill => self.books.count("fault: process killed"),
             TroubleKind::PowerLoss => {
                 self.books.count("fault: power lost");
+                self.end_keeper();
                 // The stalled process stands on the same machine as the disk.
                 if let Some(stalled) = self.stalled.take() {
                     stalled.process.kill();
@@ -359,6 +378,7 @@ impl World {
             self.disk.crash(self.random.next());
         }
         self.invariants.after_crash(&self.disk, &self.journal_folder(), power, &self.books)?;
+        self.check_savepoints()?;
         Ok(None)
     }
 
@@ -405,8 +425,11 @@ impl World {
     }
 
     /// Faults may end a process, but only as the kinds of error that they are.
-    fn check_failure(&self, end: &End) -> Result<(), String> {
+    fn check_failure(&self, end: &End, asked: &ResumeJob) -> Result<(), String> {
         let End::Failed(kind, chain) = end else { return Ok(()) };
+        if self.may_be_refused(asked, *kind, chain) {
+            return Ok(());
+        }
         self.books.count(match kind {
             Kind::Fenced => "process ended: fenced",
             Kind::Exhausted => "process ended: disk full",
@@ -417,35 +440,6 @@ impl World {
             Kind::Fenced if self.scenario.stalls() => Ok(()),
             _ => Err(format!("a process ended with {kind:?}: {chain}")),
         }
-    }
-
-    /// An epoch before the newest that is kept and was not given up, if there is one.
-    fn older_checkpoint(&mut self) -> Result<Option<u64>, String> {
-        let mut kept = self.kept_checkpoints()?;
-        kept.pop();
-        let state_of = |info: &CheckpointInfo| match &info.summary {
-            Ok(summary) => Ok((info.epoch.0, summary.state_of.map_or(0, |epoch| epoch.0))),
-            Err(why) => Err(format!("I10: kept epoch {} is broken: {why}", info.epoch)),
-        };
-        let mut kept = kept.iter().map(state_of).collect::<Result<Vec<_>, String>>()?;
-        kept.retain(|(_, state_of)| !self.invariants.gave_up(*state_of));
-        if kept.is_empty() {
-            return Ok(None);
-        }
-        let (epoch, state_of) = self.random.pick(&kept);
-        self.books.count("fault: back to an older checkpoint");
-        self.invariants.roll_back(state_of, &self.disk);
-        Ok(Some(epoch))
-    }
-
-    fn kept_checkpoints(&self) -> Result<Vec<CheckpointInfo>, String> {
-        let env = ManualEnv::with_disk(1, Arc::new(self.disk.clone()));
-        let gate = Gate::new(env.clone(), Trace::default(), Random::new(1, "look"), Weather::default());
-        let disk = SimDisk { disk: self.disk.clone(), prefix: CHECKPOINTS.to_string(), gate: Arc::new(gate) };
-        let store: Arc<dyn Store> = Arc::new(LocalStore::new(Arc::new(env.clone()), Arc::new(disk), CHECKPOINTS));
-        let shown = |error: forebay_core::Error| format!("I10: checkpoints cannot be listed: {}", error.chain());
-        let folder = CheckpointFolder::new(Arc::new(env.clone()), store, "sim").map_err(shown)?;
-        env.block_on(async move { folder.list().await }).map_err(shown)
     }
 }
 

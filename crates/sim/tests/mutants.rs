@@ -13,13 +13,17 @@ use forebay_sim::{Mutant, operator, run};
 const SEEDS_MAX: u64 = 1500;
 /// Bugs that need more seeds, or a case that few seeds draw: left out unless `MUTANT` or `MUTANT_SEEDS` is set. All but
 /// `kept_by_row` are found by the tests of their own part.
-const RARE: [&str; 13] = [
+const RARE: [&str; 17] = [
     "tell_before_sync",
     "abort_before_claim",
     "skip_generation_check",
     "overwrite_epoch_record",
     "trim_built_on",
     "trim_may_build_on",
+    "trim_while_copied",
+    "rest_dropped",
+    "deduplicate_forgets_clock",
+    "metrics_forget_clock",
     "window_forgets_clock",
     "removals_forgotten",
     "join_forgets_clock",
