@@ -41,7 +41,7 @@ PAGES: Final[dict[str, list[str]]] = {
         "docs/reference/functions/*",
     ],
     "How it works": ["ARCHITECTURE", "docs/internals/*"],
-    "Measured": ["benchmarks/README", "benchmarks/*/*"],
+    "Measured": ["benchmarks/README", "benchmarks/*/*", "tests/e2e/README"],
     "Project": ["CHANGELOG", "changelog.d/README", "CONTRIBUTING"],
 }
 
