@@ -18,6 +18,7 @@ use super::layout::number_in;
 use super::manifest::{EpochKind, Manifest};
 use super::protocol::PlantedBug;
 use super::records::Retained;
+use super::savepoint::Savepoint;
 use super::sealed::seal;
 
 /// The oldest checkpoints that anything kept may still ask for.
@@ -81,20 +82,30 @@ impl CheckpointFolder {
         if self.bug == Some(PlantedBug::TrimWhileCopied) {
             return Ok(BTreeSet::new());
         }
-        let (savepoints, region) = (self.records.savepoints().await?, self.records.layout.number());
-        let unfinished = savepoints.iter().filter(|savepoint| !savepoint.complete);
-        Ok(unfinished.filter_map(|savepoint| savepoint.regions.get(&region).copied()).collect())
+        self.named_by_savepoints(|savepoint| !savepoint.complete).await
     }
 
-    /// The epochs before `oldest` that savepoints name: path and content of each one's manifest.
+    async fn named_by_savepoints(&self, which: impl Fn(&Savepoint) -> bool) -> Result<BTreeSet<Epoch>> {
+        let (savepoints, region) = (self.records.savepoints().await?, self.records.layout.number());
+        let named = savepoints.iter().filter(|savepoint| which(savepoint));
+        Ok(named.filter_map(|savepoint| savepoint.regions.get(&region).copied()).collect())
+    }
+
+    /// The epochs before `oldest` that savepoints name: path and content of each one's manifest. An incomplete savepoint may name
+    /// what was removed before its record was there, if whoever made it ended before it saw that; then there is nothing to keep.
     async fn pinned_before(&self, oldest: Epoch) -> Result<Vec<(String, Manifest)>> {
         let mut found = Vec::new();
         if self.bug == Some(PlantedBug::TrimSavepoints) {
             return Ok(found);
         }
+        let complete = self.named_by_savepoints(|savepoint| savepoint.complete).await?;
         for epoch in self.records.pinned().await?.into_iter().filter(|epoch| *epoch < oldest) {
             let path = self.records.record(epoch).await?.map(|record| record.manifest).unwrap_or_default();
-            found.push((path, self.records.epoch(epoch).await?));
+            match self.records.epoch(epoch).await {
+                Ok(manifest) => found.push((path, manifest)),
+                Err(_) if !complete.contains(&epoch) && self.records.store.read(&path).await?.is_none() => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(found)
     }

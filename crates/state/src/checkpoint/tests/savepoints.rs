@@ -47,6 +47,24 @@ fn nothing_that_a_savepoint_may_ask_for_is_said_to_be_free() {
     });
 }
 
+#[test]
+fn a_record_of_what_was_removed_before_it_keeps_nothing_from_being_removed() {
+    let process = Process::new(&MemoryDisk::new(), 1);
+    block_on(async {
+        with_savepoint(&process, 10).await;
+        let made = process.folder.savepoint("before-upgrade").await.unwrap();
+        let path = process.folder.records.layout.savepoint("late").unwrap();
+        let named =
+            |complete| crate::checkpoint::Savepoint { regions: [(0, Epoch(5))].into(), complete, ..made.clone() };
+        for (complete, expected) in [(false, Ok(Some(Epoch(3)))), (true, Err(Kind::Corrupt))] {
+            process.store.put(&path, crate::checkpoint::sealed::seal(&named(complete)).unwrap()).await.unwrap();
+            let retained = process.folder.retain(1).await;
+            let found = retained.map(|needed| needed.map(|needed| needed.journal)).map_err(|error| error.kind());
+            assert_eq!(found, expected, "complete: {complete}");
+        }
+    });
+}
+
 /// What is held after `checkpoints` for a savepoint of the third epoch that is still being made.
 fn held_while_copied(bug: Option<PlantedBug>) -> StillNeeded {
     let mut process = Process::new(&MemoryDisk::new(), 1);
