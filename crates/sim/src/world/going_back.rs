@@ -43,10 +43,28 @@ impl World {
             (ResumeJob::Regions(_), Kind::Corrupt) if chain.contains("choose checkpoints that fit together") => {
                 "fault: older checkpoints did not fit together"
             }
+            (ResumeJob::Epoch(_) | ResumeJob::Regions(_), Kind::Invalid) if chain.contains("no longer kept") => {
+                return self.has_lost(asked);
+            }
             _ => return false,
         };
         self.books.count(name);
         true
+    }
+
+    /// Whether an epoch that was asked for is kept no more: only a savepoint named it, and that was removed meanwhile.
+    fn has_lost(&self, asked: &ResumeJob) -> bool {
+        let asked = match asked {
+            ResumeJob::Epoch(epoch) => vec![(0, *epoch)],
+            ResumeJob::Regions(regions) => regions.iter().map(|(region, epoch)| (*region as u32, *epoch)).collect(),
+            _ => Vec::new(),
+        };
+        let is_lost = |(region, epoch): &(u32, Epoch)| {
+            self.kept_checkpoints(*region).is_ok_and(|kept| kept.iter().all(|(kept, _)| *kept != epoch.0))
+        };
+        let lost = asked.iter().any(is_lost);
+        self.books.lock().counts.add("fault: an epoch was let go before a process began from it", u64::from(lost));
+        lost
     }
 
     /// An epoch before the newest that is kept and was not given up, if there is one.

@@ -34,8 +34,8 @@ pub struct StillNeeded {
 
 impl CheckpointFolder {
     /// Removes manifests and state older than the newest `keep` checkpoints (at least 1), but for what savepoints name. Answers the
-    /// oldest checkpoints whose state a kept epoch holds: nothing before them will be asked for again. `None` while there are not yet
-    /// `keep` checkpoints: everything may be.
+    /// oldest checkpoints whose state a kept epoch holds: nothing before them will be asked for again, and epoch 0 if one holds the empty
+    /// state. `None` while there are not yet `keep` checkpoints: everything may be.
     ///
     /// # Errors
     /// `Corrupt` if an epoch that is to be kept cannot be read: nothing is removed then. Whatever the store fails with.
@@ -135,7 +135,8 @@ impl CheckpointFolder {
     }
 }
 
-/// The oldest checkpoint whose state one of `manifests` holds.
+/// The oldest checkpoint whose state one of `manifests` holds; 0 if one is a claim of the empty state, from which a job asks for
+/// everything again.
 fn oldest_state<'a>(manifests: impl Iterator<Item = &'a Manifest>) -> Option<Epoch> {
-    manifests.filter_map(|manifest| manifest.state_of).min()
+    manifests.map(|manifest| manifest.state_of.unwrap_or(Epoch(0))).min()
 }

@@ -65,6 +65,22 @@ fn a_record_of_what_was_removed_before_it_keeps_nothing_from_being_removed() {
     });
 }
 
+#[test]
+fn while_a_job_can_go_back_to_its_beginning_everything_is_needed() {
+    let process = Process::new(&MemoryDisk::new(), 1);
+    block_on(async {
+        let started = process.restart(Resume::Fresh).await.unwrap();
+        process.epoch(&started, Epoch(2), 0).await.unwrap();
+        let started = process.restart(Resume::Epoch(Epoch(1))).await.unwrap();
+        assert_eq!(started.next_epoch, Epoch(4), "epoch 3 claims the empty state");
+        let needed = |epoch| Some(StillNeeded { journal: Epoch(epoch), edges: Epoch(epoch) });
+        process.epoch(&started, Epoch(4), 0).await.unwrap();
+        assert_eq!(process.folder.retain(2).await.unwrap(), needed(0));
+        process.epoch(&started, Epoch(5), 1).await.unwrap();
+        assert_eq!(process.folder.retain(2).await.unwrap(), needed(4));
+    });
+}
+
 /// What is held after `checkpoints` for a savepoint of the third epoch that is still being made.
 fn held_while_copied(bug: Option<PlantedBug>) -> StillNeeded {
     let mut process = Process::new(&MemoryDisk::new(), 1);
