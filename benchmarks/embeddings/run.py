@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -31,6 +30,7 @@ SHARED: Final = HERE.parent / "shared"
 sys.path.append(str(SHARED))
 
 import measuring  # noqa: E402
+import side_by_side  # noqa: E402
 from passages import passages  # noqa: E402
 
 ENGINES: Final = ("forebay", "forebay, as they come", "daft", "ray")
@@ -91,10 +91,9 @@ def check(out: Path, inputs: Inputs) -> None:
     import numpy as np
     import pyarrow.parquet as pq
 
-    files = [path for path in sorted(out.rglob("*.parquet")) if not any(p.startswith("_") for p in path.parts)]
     vectors: dict[int, Any] = {}
     counts: Counter[int] = Counter()
-    for file in files:
+    for file in side_by_side.files_of(out):
         table = pq.read_table(file)
         counts.update(table["id"].to_pylist())
         for number, value in zip(table["id"].to_pylist(), table["vector"].to_pylist(), strict=True):
@@ -150,19 +149,6 @@ def interrupted(inputs: Inputs, folder: Path) -> None:
         raise SystemExit("a finished passage was embedded again, or one was not embedded")
 
 
-def show(best: dict[str, measuring.Measured], count: int) -> None:
-    """One table; ratios are to the first line."""
-    first = next(iter(best.values()))
-    print("| engine | wall s | job s | passages/s | CPU s | CPU, Forebay = 1 | peak MiB |")
-    print("|---|---|---|---|---|---|---|")
-    for engine, run in best.items():
-        job = json.loads(run.stdout.splitlines()[-1])["wall_seconds"]
-        print(
-            f"| {engine} | {run.wall:.1f} | {job:.1f} | {count / job:.1f} | {run.cpu:.1f} "
-            f"| {run.cpu / first.cpu:.2f} | {run.memory_bytes / measuring.MIB:.0f} |"
-        )
-
-
 def main() -> int:
     """Runs every engine as often as asked, shows the run of each with the least CPU time, then kills one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -171,24 +157,20 @@ def main() -> int:
     parser.add_argument("--only", choices=[*ENGINES, "kill"], help="one engine alone, or the kill")
     options = parser.parse_args()
     engines = [engine for engine in ENGINES if options.only in (None, engine)]
-    best: dict[str, measuring.Measured] = {}
     with tempfile.TemporaryDirectory(prefix="forebay-embeddings-") as name:
         folder = Path(name)
         inputs = prepared(options.passages, folder)
         characters = sum(map(len, inputs.texts)) / len(inputs.texts)
         print(f"{len(inputs.texts)} passages of {characters:.0f} characters in the mean")
-        print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before, {options.rounds} round(s)", flush=True)
-        for number in range(options.rounds):
-            for place, engine in enumerate(engines):
-                out = folder / f"{place}-{number}"
-                run = inputs.run(engine, out)
-                check(out, inputs)
-                print(f"{engine}: {run.wall:.0f} s, {run.cpu:.0f} CPU s", file=sys.stderr, flush=True)
-                if engine not in best or run.cpu < best[engine].cpu:
-                    best[engine] = run
-        print(f"load {os.getloadavg()[0]:.1f} after")
-        if best:
-            show(best, options.passages)
+
+        def run(engine: str, out: Path) -> measuring.Measured:
+            done = inputs.run(engine, out)
+            check(out, inputs)
+            return done
+
+        if engines:
+            best = side_by_side.least_cpu(engines, options.rounds, folder, run)
+            side_by_side.show(best, "passages/s", lambda job: f"{options.passages / job:.1f}")
         sys.stdout.flush()
         if options.only in (None, "kill"):
             interrupted(inputs, folder)

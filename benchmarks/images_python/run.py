@@ -14,8 +14,6 @@ fingerprints of a sample must be near those that Pillow's decoder and resizer le
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -27,6 +25,7 @@ SHARED: Final = HERE.parent / "shared"
 sys.path.append(str(SHARED))
 
 import measuring  # noqa: E402
+import side_by_side  # noqa: E402
 
 ENGINES: Final = ("forebay", "daft", "ray")
 SAMPLE: Final = 32
@@ -57,7 +56,7 @@ def check(out: Path, images: Path) -> None:
     from fingerprint import SIDE, fingerprints
     from PIL import Image
 
-    files = [path for path in sorted(out.rglob("*.parquet")) if not any(p.startswith("_") for p in path.parts)]
+    files = side_by_side.files_of(out)
     tables = [pq.read_table(file, columns=["path", "fingerprint"]).to_pydict() for file in files]
     names = [path.rsplit("/", 1)[-1] for table in tables for path in table["path"]]
     found = dict(zip(names, (each for table in tables for each in table["fingerprint"]), strict=True))
@@ -72,19 +71,6 @@ def check(out: Path, images: Path) -> None:
             raise SystemExit(f"{out}: {name} has another fingerprint, by {bits.bit_count()} of 64 bits")
 
 
-def show(best: dict[str, measuring.Measured], images: int) -> None:
-    """One table; ratios are to the first line."""
-    first = next(iter(best.values()))
-    print("| engine | wall s | job s | images/s | CPU s | CPU, Forebay = 1 | peak MiB |")
-    print("|---|---|---|---|---|---|---|")
-    for engine, run in best.items():
-        job = json.loads(run.stdout.splitlines()[-1])["wall_seconds"]
-        print(
-            f"| {engine} | {run.wall:.1f} | {job:.1f} | {images / job:.0f} | {run.cpu:.1f} "
-            f"| {run.cpu / first.cpu:.2f} | {run.memory_bytes / measuring.MIB:.0f} |"
-        )
-
-
 def main() -> int:
     """Runs every engine as often as asked and shows the run of each with the least CPU time."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -97,26 +83,19 @@ def main() -> int:
     pythons = {engine: Path(sys.executable) if engine == "forebay" else measuring.peers() for engine in engines}
     # Ray makes its workers nicer than all others, which on a shared machine says nothing about Ray.
     environment = {"PYTHONPATH": f"{measuring.ROOT / 'python'}:{SHARED}", "RAY_worker_niceness": "0"}
-    best: dict[str, measuring.Measured] = {}
     # In the cache, since links cannot lead to another disk.
     with tempfile.TemporaryDirectory(prefix="images-python-", dir=measuring.CACHE) as name:
-        folder = Path(name)
-        images = prepared(options.count, options.times, folder)
+        images = prepared(options.count, options.times, Path(name))
         count = options.count * options.times
-        print(
-            f"{count} images; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before, {options.rounds} round(s)"
-        )
-        for number in range(options.rounds):
-            for engine in engines:
-                out = folder / f"{engine}-{number}"
-                command = [pythons[engine], HERE / f"{engine}_job.py", images, out]
-                run = measuring.measure(command, environment)
-                check(out, images)
-                print(f"{engine}: {run.wall:.0f} s", file=sys.stderr, flush=True)
-                if engine not in best or run.cpu < best[engine].cpu:
-                    best[engine] = run
-    print(f"load {os.getloadavg()[0]:.1f} after")
-    show(best, count)
+        print(f"{count} images")
+
+        def run(engine: str, out: Path) -> measuring.Measured:
+            done = measuring.measure([pythons[engine], HERE / f"{engine}_job.py", images, out], environment)
+            check(out, images)
+            return done
+
+        best = side_by_side.least_cpu(engines, options.rounds, Path(name), run)
+    side_by_side.show(best, "images/s", lambda job: f"{count / job:.0f}")
     return 0
 
 

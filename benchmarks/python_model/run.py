@@ -16,12 +16,9 @@ the rows of JSON lines to a function three at a time.
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import os
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -29,20 +26,10 @@ HERE: Final = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent / "shared"))
 
 import measuring  # noqa: E402
+import side_by_side  # noqa: E402
 
 REQUEST_ROWS: Final = 64
 MODEL_SECONDS: Final = 0.005
-
-
-@dataclass
-class Measured:
-    """What one run of one engine took."""
-
-    engine: str
-    wall: float
-    job: float
-    cpu: float
-    memory_bytes: int
 
 
 def text(number: int) -> str:
@@ -58,37 +45,16 @@ def write_rows(path: Path, rows: int) -> None:
     pq.write_table(pa.table({"id": range(rows), "text": [text(number) for number in range(rows)]}), path)
 
 
-def measure(engine: str, python: Path, rows: Path, out: Path) -> Measured:
-    """Runs one engine; exits with what it said if it fails."""
-    environment = {"PYTHONPATH": str(measuring.ROOT / "python")} if engine == "forebay" else {}
-    run = measuring.measure([python, HERE / f"{engine}_job.py", rows, out], environment)
-    job = json.loads(run.stdout.splitlines()[-1])["wall_seconds"]
-    return Measured(engine, run.wall, job, run.cpu, run.memory_bytes)
-
-
 def check(out: Path, rows: int) -> None:
     """Exits unless every row is there once with its answer."""
     import pyarrow.parquet as pq
 
     found: dict[int, int] = {}
-    files = [path for path in sorted(out.rglob("*.parquet")) if not any(p.startswith("_") for p in path.parts)]
-    for path in files:
+    for path in side_by_side.files_of(out):
         table = pq.read_table(path).to_pydict()
         found |= dict(zip(table["id"], table["length"], strict=True))
     if found != {number: len(text(number)) for number in range(rows)}:
         raise SystemExit(f"{out}: {len(found)} different rows, or wrong answers; expected {rows}")
-
-
-def show(best: list[Measured], ideal: float) -> None:
-    """One table; ratios are to the first line."""
-    print("| engine | wall s | job s | job / ideal | CPU s | CPU, Forebay = 1 | peak MiB |")
-    print("|---|---|---|---|---|---|---|")
-    for each in best:
-        ratio = each.cpu / best[0].cpu
-        print(
-            f"| {each.engine} | {each.wall:.2f} | {each.job:.2f} | {each.job / ideal:.2f} | {each.cpu:.2f} "
-            f"| {ratio:.1f} | {each.memory_bytes / measuring.MIB:.0f} |"
-        )
 
 
 def main() -> int:
@@ -100,19 +66,20 @@ def main() -> int:
     options = parser.parse_args()
     engines = [options.only] if options.only else ["forebay", "daft", "ray"]
     pythons = {engine: Path(sys.executable) if engine == "forebay" else measuring.peers() for engine in engines}
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before, {options.rounds} round(s)")
-    runs: list[Measured] = []
     with tempfile.TemporaryDirectory(prefix="forebay-python-model-") as name:
         rows = Path(name) / "rows.parquet"
         write_rows(rows, options.rows)
-        for number in range(options.rounds):
-            for engine in engines:
-                out = Path(name) / f"{engine}-{number}"
-                runs.append(measure(engine, pythons[engine], rows, out))
-                check(out, options.rows)
+
+        def run(engine: str, out: Path) -> measuring.Measured:
+            environment = {"PYTHONPATH": str(measuring.ROOT / "python")} if engine == "forebay" else {}
+            done = measuring.measure([pythons[engine], HERE / f"{engine}_job.py", rows, out], environment)
+            check(out, options.rows)
+            return done
+
+        best = side_by_side.least_cpu(engines, options.rounds, Path(name), run)
     ideal = math.ceil(options.rows / REQUEST_ROWS) * MODEL_SECONDS
-    print(f"load {os.getloadavg()[0]:.1f} after; ideal {ideal:.3f} s")
-    show([min((run for run in runs if run.engine == engine), key=lambda run: run.cpu) for engine in engines], ideal)
+    print(f"ideal {ideal:.3f} s")
+    side_by_side.show(best, "job / ideal", lambda job: f"{job / ideal:.2f}")
     return 0
 
 
