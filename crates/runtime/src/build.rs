@@ -210,7 +210,7 @@ fn wire<'a>(spec: &AttemptSpec, edge: &'a EdgeSpec) -> Result<Wiring<'a>> {
         return Err(Error::new(Kind::Invalid, "wire forward edge").with("from", from).with("to", to));
     }
     let width = if forward { 1 } else { to };
-    let row = |_| (0..width).map(|_| Arc::new(Channel::new(spec.window))).collect();
+    let row = |_| (0..width).map(|_| Arc::new(Channel::new(spec.window).with_bug(spec.bug))).collect();
     Ok(Wiring { edge, channels: (0..from).map(row).collect() })
 }
 

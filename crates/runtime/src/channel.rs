@@ -16,6 +16,8 @@ use std::task::Waker;
 use forebay_core::Batch;
 use forebay_core::element::{Barrier, Element};
 
+use crate::planted::RuntimeBug;
+
 /// What may be in flight on one channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
@@ -47,6 +49,7 @@ pub struct Ledger {
 pub struct Channel {
     window: Window,
     state: Mutex<State>,
+    bug: Option<RuntimeBug>,
 }
 
 #[derive(Debug, Default)]
@@ -145,7 +148,15 @@ impl State {
 impl Channel {
     /// An empty channel.
     pub fn new(window: Window) -> Self {
-        Self { window, state: Mutex::default() }
+        Self { window, state: Mutex::default(), bug: None }
+    }
+
+    /// The same channel with a planted bug.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_bug(mut self, bug: Option<RuntimeBug>) -> Self {
+        self.bug = bug;
+        self
     }
 
     /// Sends `element`, or gives it back when there is no credit; then `sender` is woken as soon as some returns.
@@ -156,7 +167,7 @@ impl Channel {
         let (cost, barrier) = (Ledger::cost(&element), matches!(element, Element::Barrier(_)));
         let waiting = {
             let mut state = self.lock();
-            if !state.used.admits(cost, self.window) {
+            if !self.admits(&state, cost) {
                 state.sender = Some(sender.clone());
                 return Err(element);
             }
@@ -223,7 +234,8 @@ impl Channel {
             let (element, cost) = state.pop(receiver)?;
             state.used.remove(cost);
             state.settle(self.window);
-            (element, state.sender.take())
+            let forgotten = self.bug == Some(RuntimeBug::SenderNotWoken);
+            (element, state.sender.take().filter(|_| !forgotten))
         };
         if let Some(waker) = sender {
             waker.wake();
@@ -275,8 +287,49 @@ impl Channel {
         self.window
     }
 
+    fn admits(&self, state: &State, cost: Ledger) -> bool {
+        let fits =
+            |used: Ledger| used.bytes + cost.bytes <= self.window.bytes && used.rows + cost.rows <= self.window.rows;
+        match self.bug {
+            Some(RuntimeBug::OversizeRefused) => cost == Ledger::default() || fits(state.used),
+            _ => state.used.admits(cost, self.window),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a model check sees of a channel.
+#[cfg(test)]
+#[derive(Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Elements, in order; rows by their numbers.
+    pub queue: Vec<String>,
+    /// In the queue or withheld.
+    pub used: Ledger,
+    /// What the elements in the queue cost.
+    pub queued: Ledger,
+    /// Taken by a receiver without room.
+    pub withheld: Ledger,
+    /// See [`Channel::is_beyond_credit`].
+    pub beyond: Option<Ledger>,
+    /// Whether sender and receiver wait to be woken.
+    pub waiting: [bool; 2],
+}
+
+#[cfg(test)]
+impl Channel {
+    /// Everything that what the channel does next follows from.
+    pub fn shape(&self) -> Shape {
+        let state = self.lock();
+        let mut queued = Ledger::default();
+        state.queue.iter().for_each(|(_, cost)| queued.add(*cost));
+        let queue = state.queue.iter().map(|(element, _)| crate::testing::shown(element)).collect();
+        let waiting = [state.sender.is_some(), state.receiver.is_some()];
+        let State { used, withheld, beyond, .. } = *state;
+        Shape { queue, used, queued, withheld, beyond, waiting }
     }
 }
 

@@ -281,3 +281,19 @@ impl Inputs {
         kept.into_iter().map(|(edge, way, rows)| (edge, channel_state::freeze(rows, way, groups))).collect()
     }
 }
+
+#[cfg(test)]
+impl Inputs {
+    /// Everything that what they do next follows from.
+    pub fn shape(&self) -> String {
+        let rows =
+            |kept: &[Batch]| kept.iter().map(|batch| crate::testing::shown(&Element::Batch(batch.clone()))).collect();
+        let input = |input: &Input| {
+            let Input { barrier, watermark, idle, ended, recording, kept, .. } = input;
+            let kept: Vec<String> = rows(kept);
+            format!("{barrier:?} {watermark:?} {idle} {ended} {recording} {kept:?}")
+        };
+        let inputs: Vec<String> = self.inputs.iter().map(input).collect();
+        format!("{inputs:?} next {} passed {:?}", self.next, self.passed)
+    }
+}

@@ -28,4 +28,6 @@ pub mod threads;
 pub mod time;
 
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod testing;

@@ -157,6 +157,16 @@ impl Outlet {
     }
 }
 
+#[cfg(test)]
+impl Outlet {
+    /// Everything that what it does next follows from.
+    pub fn shape(&self) -> String {
+        let waiting: Vec<_> =
+            self.waiting.iter().map(|(target, element)| (target, crate::testing::shown(element))).collect();
+        format!("{waiting:?} beyond {:?}", self.beyond)
+    }
+}
+
 fn by_row(batch: &Batch, parallelism: u16, groups: u16) -> Result<Vec<(usize, Batch)>> {
     let target = |id: &RowId| id.key_group(groups).subtask(parallelism, groups);
     split(batch, batch.ids().iter().map(target), parallelism)

@@ -32,4 +32,10 @@ pub enum RuntimeBug {
     NotOutOfOrder,
     /// What a full operator takes in front of a barrier gives its credit back at once.
     AbsorbedWithCredit,
+    /// A batch larger than a channel's window never fits, also into an empty channel.
+    OversizeRefused,
+    /// A subtask whose operator is full is not woken by a barrier behind rows.
+    NotWokenByBarrier,
+    /// A sender that waits for credit is not woken when it returns.
+    SenderNotWoken,
 }

@@ -225,7 +225,8 @@ impl Subtask {
     /// Those of the operators.
     pub fn open(&mut self) -> Result<()> {
         self.chain.open()?;
-        if self.overtake_after.is_some() || self.chain.absorbs() {
+        let looks_ahead = self.overtake_after.is_some() || self.chain.absorbs();
+        if looks_ahead && self.bug != Some(RuntimeBug::NotWokenByBarrier) {
             self.inputs.wake_on_barrier(&self.waker);
         }
         if let Head::Reader { reader, context, splits, restored, .. } = &mut self.head {
@@ -487,6 +488,21 @@ impl Subtask {
             self.outlet.send_idle();
             self.idle = Idle::Told;
         }
+    }
+}
+
+#[cfg(test)]
+impl Subtask {
+    /// Everything that what it does next follows from, but for what its operators hold.
+    pub fn shape(&self, now: Instant) -> String {
+        let Self { barrier, absorbed, watermark, idle, reading, phase, .. } = self;
+        let waited = self.known_since.zip(self.overtake_after).map(|(since, after)| now.since(since).min(after));
+        let frozen = self.frozen.as_ref().map(|(epoch, _)| epoch);
+        let commands = self.commands.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let (inputs, outlet) = (self.inputs.shape(), self.outlet.shape());
+        format!(
+            "{barrier:?} {absorbed} {watermark:?} {idle:?} {reading} {phase:?} {waited:?} {frozen:?} {commands:?} {inputs} {outlet}"
+        )
     }
 }
 

@@ -11,8 +11,6 @@ pub mod checkpoint;
 pub mod disk;
 pub mod edge;
 pub mod keyed;
-#[cfg(test)]
-mod model_check;
 pub mod path;
 pub mod store;
 

@@ -19,7 +19,7 @@ use super::protocol::{Action, Ending, Event, PlantedBug};
 use super::publish::Publish;
 use super::restart::{Restart, Resume};
 use super::sealed::unseal;
-use crate::model_check::bound;
+use forebay_modelcheck::bound;
 
 /// The store and the sink, as all attempts see them.
 #[derive(Debug, Clone, Default)]
@@ -175,6 +175,7 @@ pub(crate) fn manifest(generation: u64, row: u64, epoch: Epoch) -> Manifest {
         created_wall_micros: 0,
         parallelism: BTreeMap::new(),
         key_groups: 1,
+        regions: 0,
         plan_hash: String::new(),
         files: Vec::new(),
         earlier: Vec::new(),

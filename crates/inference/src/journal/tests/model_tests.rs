@@ -15,8 +15,9 @@ use forebay_core::disk::Disk;
 use forebay_core::element::Epoch;
 use forebay_core::testing::MemoryDisk;
 use forebay_core::time::Instant;
+use forebay_modelcheck::{bound, breaks, holds};
 use futures::executor::block_on;
-use stateright::{Checker, Expectation, HasDiscoveries, Model, Property};
+use stateright::{Model, Property};
 
 use super::requests;
 use crate::journal::core::Core;
@@ -28,6 +29,13 @@ use crate::journal::{JournalSettings, PlantedBug};
 
 const FOLDER: &str = "j";
 const LIMIT: u32 = 1 << 16;
+
+const PROMISES: [&str; 4] = [
+    "one value a request",
+    "a durable result is not computed again",
+    "executions are bounded",
+    "what is told is there",
+];
 
 /// What is modelled, and up to where.
 #[derive(Debug, Clone)]
@@ -398,24 +406,25 @@ impl Model for Inference {
 
     fn properties(&self) -> Vec<Property<Self>> {
         let mut properties = vec![
-            Property::always("one value a request", |_, world: &World| {
+            Property::always(PROMISES[0], |_, world: &World| {
                 world.broken != Some("downstream sees two values of one request")
             }),
-            Property::always("a durable result is not computed again", |_, world: &World| {
+            Property::always(PROMISES[1], |_, world: &World| {
                 world.broken != Some("an execution starts though its result is durable")
             }),
-            Property::always("executions are bounded", |_, world: &World| {
+            Property::always(PROMISES[2], |_, world: &World| {
                 world.broken != Some("more executions than crashes account for")
             }),
-            Property::always("what is told is there", |_, world: &World| {
-                world.broken != Some("a told result is not there")
-            }),
+            Property::always(PROMISES[3], |_, world: &World| world.broken != Some("a told result is not there")),
         ];
         if self.bug.is_none() {
             properties
                 .push(Property::sometimes("everything is emitted after crashes", |model: &Self, world: &World| {
                     world.attempt > 1 && world.emitted.len() == usize::from(model.requests)
                 }));
+        }
+        // One request alone closes no segment that a second one could leave behind.
+        if self.bug.is_none() && self.requests > 2 {
             properties.push(Property::sometimes("a segment is trimmed", |_, world: &World| world.trimmed));
         }
         properties
@@ -424,30 +433,6 @@ impl Model for Inference {
 
 // === Tests ===
 
-fn large() -> bool {
-    std::env::var("FOREBAY_VERIFY").is_ok_and(|bound| bound == "large")
-}
-
-/// Visits every state of `model`; the promises that are broken and the examples that are not reached.
-fn search(name: &str, model: Inference) -> Vec<&'static str> {
-    let properties = model.properties();
-    let checker = model.checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
-    let found = checker.discoveries();
-    let steps = found.values().map(|path| path.clone().into_actions().len()).min().unwrap_or(0);
-    let failed = |property: &Property<Inference>| {
-        found.contains_key(property.name) == (property.expectation == Expectation::Always)
-    };
-    let failed: Vec<&str> =
-        properties.iter().filter(|property| failed(property)).map(|property| property.name).collect();
-    println!(
-        "model C {name}: {} generated, {} unique states; failed {failed:?}{}",
-        checker.state_count(),
-        checker.unique_state_count(),
-        if failed.is_empty() { String::new() } else { format!(" in {steps} steps") }
-    );
-    failed
-}
-
 /// Crashes of process, host and model; leases; checkpoints.
 fn inference(budgets: [u8; 5]) -> Inference {
     Inference { requests: 1, budgets, bug: None }
@@ -455,18 +440,10 @@ fn inference(budgets: [u8; 5]) -> Inference {
 
 #[test]
 fn whatever_crashes_a_result_is_computed_and_seen_once() {
-    let checks = if large() {
-        [(2, [2, 1, 1, 1, 2]), (2, [1, 0, 1, 1, 3]), (3, [1, 1, 0, 0, 2])]
-    } else {
-        [(1, [1, 1, 1, 1, 2]), (2, [1, 0, 0, 1, 2]), (2, [0, 1, 1, 0, 1])]
-    };
-    for (requests, budgets) in checks {
-        let name = format!("{requests} requests, budgets {budgets:?}");
-        let failed = search(&name, Inference { requests, ..inference(budgets) });
-        // One request alone closes no segment that a second one could leave behind.
-        let failed: Vec<_> =
-            failed.into_iter().filter(|name| *name != "a segment is trimmed" || requests > 2).collect();
-        assert_eq!(failed, Vec::<&str>::new());
+    let small = [(1, [1, 1, 1, 1, 2]), (2, [1, 0, 0, 1, 2]), (2, [0, 1, 1, 0, 1])];
+    let large = [(2, [2, 1, 1, 1, 2]), (2, [1, 0, 1, 1, 3]), (3, [1, 1, 0, 0, 2])];
+    for (requests, budgets) in bound(small, large) {
+        holds(&format!("C {requests} requests, budgets {budgets:?}"), Inference { requests, ..inference(budgets) });
     }
 }
 
@@ -480,7 +457,6 @@ fn each_wrong_journal_is_refuted() {
         // `TrimAtEmit` needs a trim some time after its checkpoint, which this model does not have: the simulation finds it.
         (Bug::NoLookup, inference([1, 0, 0, 0, 0])),
     ] {
-        let failed = search(&format!("{bug:?}"), Inference { bug: Some(bug), ..model });
-        assert!(!failed.is_empty(), "{bug:?} is not found");
+        breaks(&format!("C {bug:?}"), Inference { bug: Some(bug), ..model }, &PROMISES);
     }
 }

@@ -283,7 +283,7 @@ impl Model for Zombies {
 
 mod tests {
     use super::*;
-    use crate::model_check::{bound, breaks, holds};
+    use forebay_modelcheck::{bound, breaks, holds};
 
     const SEEN: &[&str] = &["consumers see what the newest epoch record says", "no epoch record changes"];
 

@@ -1,4 +1,5 @@
-//! Running model checks over the pure cores: a small bound in every test run, a large one when `FOREBAY_VERIFY=large`.
+//! Running model checks over the code that production runs: a small bound in every test run, a large one when
+//! `FOREBAY_VERIFY=large`. For tests only; the models stand beside what they check.
 //!
 //! A safe model must keep all its promises in every state and must reach all that it says is reachable, so that a model which
 //! does nothing cannot pass. A model with a planted bug must break a promise.
@@ -9,17 +10,20 @@ use std::hash::Hash;
 use stateright::{Checker, Expectation, HasDiscoveries, Model};
 
 /// The bound that `make verify` asks for.
-pub(crate) fn is_large() -> bool {
+pub fn is_large() -> bool {
     std::env::var("FOREBAY_VERIFY").is_ok_and(|bound| bound == "large")
 }
 
 /// One of two bounds.
-pub(crate) fn bound<T>(small: T, large: T) -> T {
+pub fn bound<T>(small: T, large: T) -> T {
     if is_large() { large } else { small }
 }
 
 /// Visits every state of `model`: nothing promised is broken, everything said to be reachable is reached.
-pub(crate) fn holds<M>(name: &str, model: M)
+///
+/// # Panics
+/// With the steps that led there, where a promise is broken; and where something is never reached.
+pub fn holds<M>(name: &str, model: M)
 where
     M: Model + Send + Sync + 'static,
     M::State: Debug + Hash + Clone + PartialEq + Send + Sync + 'static,
@@ -34,18 +38,21 @@ where
         checker.unique_state_count(),
         checker.max_depth()
     );
-    let mut found = checker.discoveries();
-    for property in wanted {
-        assert!(found.remove(property).is_some(), "{name}: never reached: {property}");
-    }
-    if let Some((broken, path)) = found.into_iter().next() {
+    let found = checker.discoveries();
+    if let Some((broken, path)) = found.iter().find(|(property, _)| !wanted.contains(property)) {
         panic!("{name}: {broken}:\n{path:?}");
+    }
+    for property in wanted {
+        assert!(found.contains_key(property), "{name}: never reached: {property}");
     }
     assert!(checker.is_done());
 }
 
 /// Searches `model`, which has a planted bug, until a promise is broken; that must be one of `expected`.
-pub(crate) fn breaks<M>(name: &str, model: M, expected: &[&str])
+///
+/// # Panics
+/// If none is broken, or another.
+pub fn breaks<M>(name: &str, model: M, expected: &[&str])
 where
     M: Model + Send + Sync + 'static,
     M::State: Debug + Hash + Clone + PartialEq + Send + Sync + 'static,
