@@ -54,6 +54,9 @@ pub struct EdgeCore {
     folder_changed: bool,
     flushes: Vec<(u64, Ticket)>,
     removing: bool,
+    /// Files that are not part of the log any more and are to be removed, oldest first. Those that could not be are removed
+    /// before any newer one: a log read back has no gaps.
+    unneeded: Vec<String>,
     /// Bytes of the segment that is written which nobody needed when it was last looked at.
     spare: u64,
     failed: Option<Failure>,
@@ -107,6 +110,7 @@ impl EdgeCore {
             folder_changed: false,
             flushes: Vec::new(),
             removing: false,
+            unneeded: Vec::new(),
             spare: 0,
             failed: None,
         }
@@ -141,7 +145,7 @@ impl EdgeCore {
             Fact::Wrote(Err(failure)) | Fact::Synced(Err(failure)) | Fact::FolderSynced(Err(failure)) => {
                 self.fail(failure, &mut actions);
             }
-            // What could not be removed stays, listed by the next opening; nothing else depends on it.
+            // Tried again when the log is trimmed next, or listed by the next opening; nothing else depends on it.
             Fact::Removed(Err(_)) => self.removing = false,
         }
         self.start(&mut actions);

@@ -204,6 +204,8 @@ pub enum PlantedBug {
     DedupeByCount,
     /// Id-dedupe forgets which rows of its predecessor a checkpoint has not come to yet.
     ForgetUnconfirmed,
+    /// What could not be removed is forgotten, and newer segments are removed.
+    TrimPastFailure,
     /// Trimming goes by the reader that is furthest.
     TrimToFurthest,
     /// A flush is answered once bytes are written.

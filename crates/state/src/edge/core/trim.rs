@@ -24,20 +24,27 @@ impl EdgeCore {
         let free =
             self.segments.iter().take(last).take_while(|segment| oldest_needed.get(&segment.number) != Some(&true));
         let files: Vec<String> = free.map(|segment| segment.file()).collect();
+        let count = files.len();
+        if self.settings.bug == Some(PlantedBug::TrimPastFailure) {
+            self.unneeded.clear();
+        }
+        self.unneeded.extend(files);
         let spare = self.spare_of_last(&limit);
         if spare > self.spare {
             actions.push(Action::WakeWriters);
         }
         self.spare = spare;
-        if files.is_empty() {
+        if self.unneeded.is_empty() {
             return;
         }
-        let kept_from = self.segments[files.len()].number;
-        self.segments.drain(..files.len());
-        let durable = self.durable;
-        self.records.retain(|_, record| record.sequence >= durable || record.place.segment.0 >= kept_from);
+        if count > 0 {
+            let kept_from = self.segments[count].number;
+            self.segments.drain(..count);
+            let durable = self.durable;
+            self.records.retain(|_, record| record.sequence >= durable || record.place.segment.0 >= kept_from);
+        }
         self.removing = true;
-        actions.push(Action::Remove { files });
+        actions.push(Action::Remove { files: self.unneeded.clone() });
     }
 
     /// Bytes of the segment that is written, if nobody needs any of it: one write may fill a segment beyond the quota, and the
@@ -50,6 +57,7 @@ impl EdgeCore {
 
     pub(super) fn removed(&mut self, actions: &mut Vec<Action>) {
         self.removing = false;
+        self.unneeded.clear();
         actions.push(Action::WakeWriters);
         self.trim(actions);
     }

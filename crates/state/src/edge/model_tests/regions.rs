@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use forebay_core::Kind;
 use forebay_core::element::Epoch;
 use forebay_core::key_group::KeyGroup;
 use forebay_core::row::{RowId, SplitId};
@@ -13,8 +14,8 @@ use stateright::{Model, Property};
 
 use super::super::record;
 use super::super::{
-    Action, Claim, Content, CoreSettings, EdgeCore, EdgeMode, Fact, PlantedBug, Positions, Published, Record, RowKey,
-    Told, WriterState,
+    Action, Claim, Content, CoreSettings, EdgeCore, EdgeMode, Fact, Failure, PlantedBug, Positions, Published, Record,
+    RowKey, Told, WriterState,
 };
 use super::disk::{ModelDisk, Survives};
 
@@ -33,6 +34,8 @@ pub(super) struct Regions {
     pub producer_crashes: u8,
     pub consumer_crashes: u8,
     pub host_crashes: u8,
+    /// How often a file cannot be removed.
+    pub failed_removals: u8,
     /// Checkpoints of the producer and of the consumer.
     pub checkpoints: u8,
 }
@@ -52,6 +55,7 @@ pub(super) struct World {
     consumer_checkpoints: Vec<Consumer>,
     crashes: [u8; 3],
     checkpoints: [u8; 2],
+    failed_removals: u8,
     attempts: u64,
     broken: Option<&'static str>,
     reached: BTreeSet<&'static str>,
@@ -101,6 +105,8 @@ pub(super) enum Step {
     /// Someone reads the producer's newest epoch record.
     ReadRecord,
     Disk(usize),
+    /// Nothing of what this action names can be removed.
+    RemovalFails(usize),
     StartConsumer,
     Read,
     Checkpoint,
@@ -145,6 +151,7 @@ impl Model for Regions {
             consumer_checkpoints: vec![Consumer::default()],
             crashes: [self.producer_crashes, self.consumer_crashes, self.host_crashes],
             checkpoints: [self.checkpoints; 2],
+            failed_removals: self.failed_removals,
             attempts: 0,
             broken: None,
             reached: BTreeSet::new(),
@@ -156,6 +163,8 @@ impl Model for Regions {
             return;
         }
         steps.extend((0..world.io.len()).map(Step::Disk));
+        let removals = (0..world.io.len()).filter(|place| matches!(world.io[*place], Action::Remove { .. }));
+        steps.extend(removals.filter(|_| world.failed_removals > 0).map(Step::RemovalFails));
         match &world.producer {
             None => steps.push(Step::Claim),
             Some(producer) if producer.claimed => steps.push(Step::TakeOver),
@@ -207,6 +216,12 @@ impl Model for Regions {
                 let action = world.io.remove(place);
                 let fact = world.disk.carry_out(&action)?;
                 world.feed(fact);
+            }
+            Step::RemovalFails(place) => {
+                world.io.remove(place);
+                world.failed_removals -= 1;
+                let failure = Failure { kind: Kind::Unavailable, chain: "remove".to_string() };
+                world.feed(Fact::Removed(Err(failure)));
             }
             Step::StartConsumer => world.start_consumer(),
             Step::Read => world.read(),

@@ -2,7 +2,7 @@
 
 use super::super::{EdgeMode, PlantedBug};
 use super::regions::Regions;
-use crate::model_check::{bound, breaks, holds};
+use forebay_modelcheck::{bound, breaks, holds};
 
 fn regions(mode: EdgeMode) -> Regions {
     let journalled = mode == EdgeMode::IdDedupe;
@@ -15,6 +15,7 @@ fn regions(mode: EdgeMode) -> Regions {
         producer_crashes: 1,
         consumer_crashes: 1,
         host_crashes: 0,
+        failed_removals: 0,
         checkpoints: 2,
     }
 }
@@ -23,6 +24,9 @@ fn regions(mode: EdgeMode) -> Regions {
 fn commit_read_keeps_two_regions_consistent() {
     let model = Regions { inputs: bound(2, 3), checkpoints: bound(2, 3), ..regions(EdgeMode::CommitRead) };
     holds("A commit-read, regions crash", Regions { producer_crashes: bound(1, 2), ..model.clone() });
+    let removal_fails =
+        Regions { failed_removals: 1, host_crashes: 1, producer_crashes: 0, consumer_crashes: 0, ..model.clone() };
+    holds("A commit-read, a file cannot be removed", removal_fails);
     holds(
         "A commit-read, host crashes",
         Regions { host_crashes: 1, producer_crashes: 0, consumer_crashes: 0, ..model },
@@ -52,6 +56,21 @@ fn each_wrong_commit_read_is_refuted() {
         let model = Regions { bug: Some(bug), host_crashes, ..regions(EdgeMode::CommitRead) };
         breaks(&format!("A commit-read, {bug:?}"), model, expected);
     }
+}
+
+#[test]
+fn a_log_with_a_gap_is_refuted() {
+    let model = Regions {
+        bug: Some(PlantedBug::TrimPastFailure),
+        failed_removals: 1,
+        host_crashes: 1,
+        producer_crashes: 0,
+        consumer_crashes: 0,
+        inputs: 3,
+        checkpoints: 3,
+        ..regions(EdgeMode::CommitRead)
+    };
+    breaks("A commit-read, TrimPastFailure", model, &["every restart finds what it needs"]);
 }
 
 #[test]

@@ -31,13 +31,19 @@ fn logs(disk: impl Disk) -> Logs {
 
 /// Checkpoints of two regions without state, on a disk of their own.
 fn checkpoints() -> (MemoryDisk, CheckpointFolder) {
+    checkpoints_of(&[0, 1])
+}
+
+/// The same while only `begun` of them have checkpoints.
+fn checkpoints_of(begun: &[u32]) -> (MemoryDisk, CheckpointFolder) {
     let (env, disk) = (ManualEnv::new(1), MemoryDisk::new());
     let store = LocalStore::new(Arc::new(env.clone()), Arc::new(disk.clone()), "disk");
     let folder = CheckpointFolder::new(Arc::new(env), Arc::new(store), "job").unwrap();
-    for region in [0, 1] {
-        let folder = folder.clone().of_region(region);
+    for region in begun {
+        let folder = folder.clone().of_region(*region);
         let started = block_on(folder.restart(Resume::Fresh, &Committers::new())).unwrap();
-        block_on(folder.publish(ManifestDraft::new(started.next_epoch), &Committers::new())).unwrap();
+        let draft = ManifestDraft { regions: 2, ..ManifestDraft::new(started.next_epoch) };
+        block_on(folder.publish(draft, &Committers::new())).unwrap();
     }
     (disk, folder)
 }
@@ -157,6 +163,17 @@ fn a_log_with_a_damaged_byte_that_counts_is_not_kept() {
     assert!(error.chain().contains("00000001-1.fbe"), "{}", error.chain());
     let names: Vec<String> = block_on(job.folder.savepoints()).unwrap().into_iter().map(|found| found.name).collect();
     assert_eq!(names, ["kept"]);
+}
+
+#[test]
+fn a_savepoint_is_refused_before_every_region_has_a_checkpoint() {
+    for (begun, missing) in [(0, "region=r2"), (1, "region=r1")] {
+        let (_, folder) = checkpoints_of(&[begun]);
+        let error = block_on(folder.create_savepoint("s", Some(&logs(MemoryDisk::new())))).unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid);
+        assert!(error.chain().contains(missing), "{}", error.chain());
+        assert!(block_on(folder.savepoints()).unwrap().is_empty(), "nothing is left of it");
+    }
 }
 
 #[test]
