@@ -241,6 +241,8 @@ impl<'a> Region<'a> {
         draft.parallelism =
             lower::tasks_of(self.job.graph, self.place).map(|task| (task.id.clone(), task.parallelism)).collect();
         draft.key_groups = self.job.graph.key_groups;
+        let regions = self.job.graph.task_regions().count();
+        draft.regions = if regions > 1 { regions as u32 } else { 0 };
         draft.plan_hash = self.job.graph.plan_hash.to_string();
         JobCheckpoints {
             folder: self.folder.clone(),

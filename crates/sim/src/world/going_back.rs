@@ -1,6 +1,6 @@
 //! Going back: how a process asks to begin from older checkpoints and from savepoints, and what may be refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use forebay_core::Kind;
 use forebay_core::element::Epoch;
@@ -46,6 +46,12 @@ impl World {
             (ResumeJob::Epoch(_) | ResumeJob::Regions(_), Kind::Invalid) if chain.contains("no longer kept") => {
                 return self.has_lost(asked);
             }
+            (ResumeJob::Savepoint(name), Kind::Invalid) if chain.contains("find savepoint") => {
+                if !self.savepoints().is_ok_and(|left| left.iter().all(|savepoint| savepoint.name != *name)) {
+                    return false;
+                }
+                "fault: a savepoint was removed before a process began from it"
+            }
             _ => return false,
         };
         self.books.count(name);
@@ -69,9 +75,9 @@ impl World {
 
     /// An epoch before the newest that is kept and was not given up, if there is one.
     fn older_checkpoint(&mut self) -> Result<ResumeJob, String> {
-        let mut kept = self.kept_checkpoints(0)?;
+        let (mut kept, unsure) = (self.kept_checkpoints(0)?, self.unsure(0)?);
         kept.pop();
-        kept.retain(|(_, state_of)| !self.invariants.gave_up(*state_of));
+        kept.retain(|(epoch, state_of)| !unsure.contains(epoch) && !self.invariants.gave_up(*state_of));
         if kept.is_empty() {
             return Ok(ResumeJob::Latest);
         }
@@ -87,8 +93,9 @@ impl World {
         let (first, second) = random.pick(&[(true, false), (false, true), (true, true)]);
         let mut asked = BTreeMap::new();
         for region in [0, 1].into_iter().filter(|region| if *region == 0 { first } else { second }) {
-            let mut kept = self.kept_checkpoints(region)?;
+            let (mut kept, unsure) = (self.kept_checkpoints(region)?, self.unsure(region)?);
             kept.pop();
+            kept.retain(|(epoch, _)| !unsure.contains(epoch));
             kept.retain(|(_, state_of)| *state_of > 0 && (region == 1 || !self.invariants.gave_up(*state_of)));
             if kept.is_empty() {
                 continue;
@@ -168,14 +175,18 @@ impl World {
         let folder = folder.of_region(region);
         let listed = env.block_on(async move { folder.list().await });
         let listed = listed.map_err(|error| format!("I10: checkpoints cannot be listed: {}", error.chain()))?;
-        // One that somebody is only about to keep may be gone: its maker sees that, and takes a newer one.
-        let unsure: Vec<Savepoint> = self.savepoints()?.into_iter().filter(|savepoint| !savepoint.complete).collect();
-        let is_unsure = |epoch| unsure.iter().any(|savepoint| savepoint.regions.get(&region) == Some(&epoch));
+        let unsure = self.unsure(region)?;
         let state_of = |info: CheckpointInfo| match info.summary {
             Ok(summary) => Some(Ok((info.epoch.0, summary.state_of.map_or(0, |epoch| epoch.0)))),
-            Err(_) if is_unsure(info.epoch) => None,
+            Err(_) if unsure.contains(&info.epoch.0) => None,
             Err(why) => Some(Err(format!("I10: kept epoch {} is broken: {why}", info.epoch))),
         };
         listed.into_iter().filter_map(state_of).collect()
+    }
+
+    /// Epochs that somebody is only about to keep: all or some of one may be gone, its maker sees that and takes a newer one.
+    fn unsure(&self, region: u32) -> Result<BTreeSet<u64>, String> {
+        let begun = self.savepoints()?.into_iter().filter(|savepoint| !savepoint.complete);
+        Ok(begun.filter_map(|savepoint| savepoint.regions.get(&region).map(|epoch| epoch.0)).collect())
     }
 }

@@ -35,6 +35,8 @@ pub struct ManifestDraft {
     pub parallelism: BTreeMap<String, u16>,
     /// The job's number of key groups.
     pub key_groups: u16,
+    /// How many regions the job has, if more than one; else 0.
+    pub regions: u32,
     /// Hash of the plan that runs.
     pub plan_hash: String,
     /// What [`CheckpointFolder::write_snapshot`] answered, for all subtasks.
@@ -92,6 +94,7 @@ impl ManifestDraft {
             epoch,
             parallelism: BTreeMap::new(),
             key_groups: KEY_GROUPS_DEFAULT,
+            regions: 0,
             plan_hash: String::new(),
             files: Vec::new(),
             committables: Vec::new(),
@@ -310,6 +313,7 @@ impl CheckpointFolder {
             created_wall_micros: self.tried_wall_micros(),
             parallelism: draft.parallelism,
             key_groups: draft.key_groups,
+            regions: draft.regions,
             plan_hash: draft.plan_hash,
             earlier: lineage::earlier(&draft.files, &running.known)?,
             files: draft.files,

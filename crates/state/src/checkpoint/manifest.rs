@@ -91,6 +91,9 @@ pub struct Manifest {
     pub parallelism: BTreeMap<String, u16>,
     /// The job's number of key groups.
     pub key_groups: u16,
+    /// How many regions the job has; 0 where that was not written, as by a job of one region.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub regions: u32,
     /// Hash of the plan that ran.
     pub plan_hash: String,
     /// State files, all durable before the manifest is written.
@@ -104,6 +107,11 @@ pub struct Manifest {
     pub ended: bool,
     /// Whatever else the engine keeps; not interpreted here.
     pub extra: serde_json::Map<String, serde_json::Value>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(regions: &u32) -> bool {
+    *regions == 0
 }
 
 /// The record that makes epoch `epoch` of a region exist: created once, never changed.

@@ -235,6 +235,7 @@ impl Restart {
             created_wall_micros: 0,
             parallelism: BTreeMap::new(),
             key_groups: 0,
+            regions: 0,
             plan_hash: String::new(),
             files: Vec::new(),
             earlier: Vec::new(),

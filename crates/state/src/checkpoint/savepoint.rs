@@ -88,9 +88,13 @@ impl CheckpointFolder {
 
     /// The savepoint with all that belongs to it. The epochs that `begun` names are kept by now, so they can be read.
     async fn completed(&self, begun: Savepoint, logs: Option<&Logs>) -> Result<Savepoint> {
+        // A region that has not begun yet has no folder: the others know of it.
+        let mut known = begun.regions.keys().last().map_or(0, |last| last + 1);
         for (region, epoch) in &begun.regions {
             let folder = self.clone().of_region(*region);
-            if folder.records.epoch(*epoch).await?.state_of.is_none() {
+            let manifest = folder.records.epoch(*epoch).await?;
+            known = known.max(manifest.regions);
+            if manifest.state_of.is_none() {
                 return Err(no_checkpoint(&begun.name, *region));
             }
             let problems = folder.verify(Some(*epoch)).await?;
@@ -101,7 +105,10 @@ impl CheckpointFolder {
                     .source(problem.what.clone()));
             }
         }
-        if begun.regions.len() < 2 {
+        if let Some(missing) = (0..known).find(|region| !begun.regions.contains_key(region)) {
+            return Err(no_checkpoint(&begun.name, missing));
+        }
+        if known < 2 {
             return Ok(Savepoint { complete: true, ..begun });
         }
         self.check_not_going_back(&begun.name).await?;
