@@ -76,7 +76,7 @@ fn in_flight_max(flow: &Flow, place: usize) -> usize {
     match CHANNELS[place].0 {
         SOURCE => channel + batch,
         PASS => channel + 2 * batch,
-        _ => 2 * channel + 2 * batch,
+        _ => channel + 2 * batch + (channel + batch),
     }
 }
 
