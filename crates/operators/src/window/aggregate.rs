@@ -30,6 +30,8 @@ pub struct Aggregate {
     pub(super) state: Vec<DataType>,
     /// The type of its first argument where rows may be taken back.
     pub(super) taken_back: Option<DataType>,
+    /// Types of its arguments, then of what they are ordered by.
+    pub(super) arguments: Vec<DataType>,
 }
 
 /// How an aggregate is computed.
@@ -79,7 +81,8 @@ impl Aggregate {
         let fields = function.state_fields().map_err(|source| wrong("plan aggregate", source))?;
         let state = fields.iter().map(|field| field.data_type().clone()).collect();
         let form = Form::of(&function, schema);
-        Ok(Self { function, filter, form, state, taken_back: None })
+        let arguments = types_of(&function, schema)?;
+        Ok(Self { function, filter, form, state, taken_back: None, arguments })
     }
 
     /// `function` over the rows of `schema` for which `filter` is true, any of which may be taken back, in any order.
@@ -96,9 +99,19 @@ impl Aggregate {
     ) -> Result<Self> {
         let form = Form::of_updates(&function, schema);
         let state = balance::state_kinds(&function, form)?;
-        let argument = function.expressions().first().map(|argument| argument.data_type(schema)).transpose();
-        let taken_back = argument.map_err(|source| wrong("plan aggregate", source))?.or(Some(DataType::Null));
-        Ok(Self { function, filter, form, state, taken_back })
+        let arguments = types_of(&function, schema)?;
+        let taken_back = Some(arguments.first().cloned().unwrap_or(DataType::Null));
+        Ok(Self { function, filter, form, state, taken_back, arguments })
+    }
+
+    /// The rows that count; all without it.
+    pub(super) fn filter(&self) -> Option<&Arc<dyn PhysicalExpr>> {
+        self.filter.as_ref()
+    }
+
+    /// Its arguments, then what they are ordered by; of the types [`Aggregate::arguments`].
+    pub(super) fn expressions(&self) -> Vec<Arc<dyn PhysicalExpr>> {
+        expressions_of(&self.function)
     }
 
     /// Whether what it saw of several sets of rows is merged for less than a row costs. That of DataFusion's accumulators is
@@ -113,12 +126,11 @@ impl Aggregate {
     /// `Data` if an argument cannot be computed.
     pub(super) fn take(&self, batch: &Batch) -> Result<Taken> {
         let filter = self.filter.as_ref().map(|filter| evaluate(filter, batch)).transpose()?;
-        let expressions = self.function.all_expressions();
-        let mut arguments = expressions.args.iter().chain(&expressions.order_by_exprs);
+        let arguments = self.expressions();
         let values = match self.form {
-            Form::Any => Values::Any(arguments.map(|argument| evaluate(argument, batch)).collect::<Result<_>>()?),
+            Form::Any => Values::Any(arguments.iter().map(|argument| evaluate(argument, batch)).collect::<Result<_>>()?),
             form => {
-                let argument = arguments.next().ok_or_else(|| Error::new(Kind::Internal, "find argument"))?;
+                let argument = arguments.first().ok_or_else(no_argument)?;
                 if self.taken_back.is_some() && form.keeps_values() {
                     ordered(argument, batch)?
                 } else {
@@ -128,6 +140,35 @@ impl Aggregate {
         };
         Ok(Taken { filter: filter.map(|filter| filter.as_boolean().clone()), values })
     }
+
+    /// What it takes of rows with these columns, one for each of [`Aggregate::expressions`], none of which is taken back. Of a
+    /// plain count only nulls are looked at.
+    ///
+    /// # Errors
+    /// `Internal` if one is missing.
+    pub(super) fn take_columns(&self, filter: Option<&ArrayRef>, columns: Vec<ArrayRef>) -> Result<Taken> {
+        let values = match (self.form, columns.first().ok_or_else(no_argument)?) {
+            (Form::Any, _) => Values::Any(columns),
+            (Form::Count, column) => Values::Nulls(column.logical_nulls()),
+            (_, column) => numbers(column),
+        };
+        Ok(Taken { filter: filter.map(|filter| filter.as_boolean().clone()), values })
+    }
+}
+
+fn expressions_of(function: &AggregateFunctionExpr) -> Vec<Arc<dyn PhysicalExpr>> {
+    let mut expressions = function.all_expressions();
+    expressions.args.append(&mut expressions.order_by_exprs);
+    expressions.args
+}
+
+fn types_of(function: &AggregateFunctionExpr, schema: &Schema) -> Result<Vec<DataType>> {
+    let types = expressions_of(function).iter().map(|argument| argument.data_type(schema)).collect::<Result<_, _>>();
+    types.map_err(|source| wrong("plan aggregate", source))
+}
+
+fn no_argument() -> Error {
+    Error::new(Kind::Internal, "find argument")
 }
 
 fn plain(form: Form, argument: &Arc<dyn PhysicalExpr>, batch: &Batch) -> Result<Values> {
@@ -139,12 +180,16 @@ fn plain(form: Form, argument: &Arc<dyn PhysicalExpr>, batch: &Batch) -> Result<
             ColumnarValue::Array(column) => column.logical_nulls(),
         }));
     }
-    let column = evaluate(argument, batch)?;
-    Ok(match column.data_type() {
+    Ok(numbers(&evaluate(argument, batch)?))
+}
+
+/// A column of a type that is done by hand.
+fn numbers(column: &ArrayRef) -> Values {
+    match column.data_type() {
         DataType::Int64 => Values::Ints(column.as_primitive::<Int64Type>().clone()),
         DataType::Timestamp(_, _) => Values::Ints(column.as_primitive::<TimestampMicrosecondType>().reinterpret_cast()),
         _ => Values::Floats(column.as_primitive::<Float64Type>().clone()),
-    })
+    }
 }
 
 fn ordered(argument: &Arc<dyn PhysicalExpr>, batch: &Batch) -> Result<Values> {
