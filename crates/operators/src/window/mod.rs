@@ -31,6 +31,7 @@ mod settings;
 mod shape;
 mod sliced;
 mod standing;
+mod taken;
 #[cfg(test)]
 mod tests;
 mod values;

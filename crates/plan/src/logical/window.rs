@@ -171,7 +171,8 @@ impl WindowSite<'_> {
             None => Ok(()),
             Some(kind) => {
                 let message = format!("{} takes a value of type {kind}, which cannot be kept", name_of(lowered));
-                let help = "the input takes rows back, and a session keeps what its aggregates take; cast it, or leave it out";
+                let help =
+                    "the input takes rows back, and a session keeps what its aggregates take; cast it, or leave it out";
                 Err(site.error(message).with_help(help))
             }
         }

@@ -55,10 +55,13 @@ impl WindowStep {
         Self { shape, first: None, keyed: random.chance(800), lateness_ms }
     }
 
-    /// The same over updates, or a group that gives updates; sessions take none.
-    pub fn with_updates(self, random: &mut Random) -> Self {
+    /// The same over updates, or a group that gives updates, which stands in for sessions unless `keeps_sessions`.
+    pub fn with_updates(self, random: &mut Random, keeps_sessions: bool) -> Self {
         const HOUR_MS: i64 = 3_600_000;
-        let is_running = matches!(self.shape, Shape::Session { .. }) || random.chance(300);
+        let is_running = match self.shape {
+            Shape::Session { .. } => !keeps_sessions,
+            _ => random.chance(300),
+        };
         let shape = if is_running { Shape::Running } else { self.shape };
         let first = (!is_running || random.chance(700)).then(|| random.within(1, 4) as usize);
         let lateness_ms = if is_running { 0 } else { HOUR_MS };

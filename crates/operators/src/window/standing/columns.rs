@@ -14,8 +14,9 @@ use datafusion::physical_expr::expressions::Literal;
 use datafusion::scalar::ScalarValue;
 use forebay_core::{Batch, Error, Kind, Result};
 
-use super::super::aggregate::{Aggregate, Form, Taken, wrong};
+use super::super::aggregate::{Aggregate, Form, wrong};
 use super::super::cell::Cell;
+use super::super::taken::Taken;
 use crate::expression::evaluate;
 use crate::stored_rows::{RowReader, RowWriter};
 
@@ -184,9 +185,7 @@ impl Takes {
     fn of(&self, aggregate: &Aggregate, columns: &[ArrayRef], rows: usize) -> Result<Taken> {
         let argument = |argument: &Argument| match argument {
             Argument::Column(place) => Ok(Arc::clone(&columns[*place])),
-            Argument::Literal(value) => {
-                value.to_array_of_size(rows).map_err(|source| wrong("repeat literal", source))
-            }
+            Argument::Literal(value) => value.to_array_of_size(rows).map_err(|source| wrong("repeat literal", source)),
         };
         let arguments = self.arguments.iter().map(argument).collect::<Result<_>>()?;
         aggregate.take_columns(self.filter.map(|place| &columns[place]), arguments)

@@ -187,8 +187,12 @@ fn check(case: Case, acts: &[Change], restarts: bool) -> Result<Vec<(RowKind, Ro
 
 fn cases() -> impl Strategy<Value = Case> {
     let lateness = prop_oneof![Just(0), 1i64..40];
-    (1i64..8, lateness, any::<bool>())
-        .prop_map(|(gap, lateness, other_ids)| Case { gap, lateness, other_ids, bug: None })
+    (1i64..8, lateness, any::<bool>()).prop_map(|(gap, lateness, other_ids)| Case {
+        gap,
+        lateness,
+        other_ids,
+        bug: None,
+    })
 }
 
 proptest! {
