@@ -65,7 +65,10 @@ impl WindowStep {
         let shape = if is_running { Shape::Running } else { self.shape };
         let first = (!is_running || random.chance(700)).then(|| random.within(1, 4) as usize);
         let lateness_ms = if is_running { 0 } else { HOUR_MS };
-        Self { shape, first, lateness_ms, ..self }
+        // The few rows of one key that count seldom lie so that a session is cut in two.
+        let is_session = matches!(shape, Shape::Session { .. });
+        let keyed = if is_session { random.chance(250) } else { self.keyed };
+        Self { shape, first, keyed, lateness_ms }
     }
 
     /// A window of this shape for each key, without lateness.

@@ -107,13 +107,30 @@ impl StateValue for Copies {
     }
 
     fn decode(bytes: &[u8]) -> Result<Self> {
-        let (head, content) = bytes.split_first_chunk::<8>().ok_or_else(|| {
-            Error::new(Kind::Corrupt, "decode rows of a session").with("bytes", bytes.len()).source("it is cut")
-        })?;
-        Ok(Self { count: u64::from_le_bytes(*head), content: content.to_vec() })
+        let found = bytes.split_first_chunk::<8>().map(|(head, content)| (u64::from_le_bytes(*head), content));
+        match found {
+            Some((count, content)) if count > 0 => Ok(Self { count, content: content.to_vec() }),
+            _ => Err(Error::new(Kind::Corrupt, "decode rows of a session").with("bytes", bytes.len())),
+        }
     }
 
     fn size_bytes(&self) -> usize {
         size_of::<Self>() + self.content.capacity()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_read_back_and_broken_bytes_refused() {
+        let copies = Copies { count: 3, content: vec![1, 2] };
+        let mut out = Vec::new();
+        copies.encode(&mut out);
+        assert_eq!(Copies::decode(&out).unwrap(), copies);
+        for broken in [&out[..7], &[0; 9]] {
+            assert_eq!(Copies::decode(broken).unwrap_err().kind(), Kind::Corrupt);
+        }
     }
 }
