@@ -85,19 +85,18 @@ impl Window {
         let (grouped, of_row) = Grouped::of_keys(keys, |key| clock.of(key));
         let writer = standing.columns.writer(batch)?;
         let (mut touched, mut late, mut content) = (Touched::default(), Vec::new(), Vec::new());
-        for (place, (time, key)) in times.iter().zip(of_row).enumerate() {
+        for (row, (time, place)) in times.iter().zip(of_row).enumerate() {
             content.clear();
-            writer.write(place, &mut content);
-            let row = Row {
-                key: &grouped.keys[key],
-                place: key,
-                watermark: grouped.watermarks[key],
-                time: EventTime(*time),
-                content: &content,
-                is_retraction: batch.kind(place).is_retraction() && !adds_all,
-            };
-            if !standing.row(&row, ends, &mut touched)? {
-                late.push(place);
+            writer.write(row, &mut content);
+            let (key, watermark) = (&grouped.keys[place], grouped.watermarks[place]);
+            let is_retraction = batch.kind(row).is_retraction() && !adds_all;
+            let time = EventTime(*time);
+            if !standing.row(
+                &Row { key, place, watermark, time, content: &content, is_retraction },
+                ends,
+                &mut touched,
+            )? {
+                late.push(row);
             }
         }
         standing.give(&grouped, touched, results)?;

@@ -54,10 +54,11 @@ impl Rows {
     /// Takes a row back; false if it is not there.
     pub fn take_back(&mut self, key: &Key, time: EventTime, content: &[u8]) -> Result<bool> {
         let space = space_of(time, content);
-        let Some(copies) = self.table.get_mut(key, &space)? else { return Ok(false) };
-        copies.count -= 1;
-        if copies.count == 0 {
+        let Some(count) = self.table.get(key, &space)?.map(|copies| copies.count) else { return Ok(false) };
+        if count == 1 {
             self.table.remove(key, &space)?;
+        } else if let Some(copies) = self.table.get_mut(key, &space)? {
+            copies.count -= 1;
         }
         Ok(true)
     }
@@ -81,10 +82,9 @@ impl Rows {
         Ok(self.table.scan_range(key, between(extent.first, extent.last))?.map(|(_, copies)| copies))
     }
 
-    /// The rows of `extent`, in order; they are no longer there.
-    pub fn take(&mut self, key: &Key, extent: Extent) -> Result<impl Iterator<Item = Copies> + use<>> {
-        let taken = self.table.remove_range(key, between(extent.first, extent.last))?;
-        Ok(taken.into_iter().map(|(_, copies)| copies))
+    /// Removes the entries of `extent`; answers how many there were.
+    pub fn remove(&mut self, key: &Key, extent: Extent) -> Result<usize> {
+        Ok(self.table.remove_range(key, between(extent.first, extent.last))?.len())
     }
 }
 
