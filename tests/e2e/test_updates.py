@@ -18,6 +18,7 @@ SEED: Final = 29
 KEYS: Final = 151
 PARTS: Final = 7
 WINDOW: Final = timedelta(minutes=5)
+GAP: Final = timedelta(seconds=4)
 
 JOB: Final = f"""\
 name = "{NAME}"
@@ -60,6 +61,16 @@ by = ["user % {PARTS} AS part"]
 aggregates = ["count(*) AS users", "sum(n) AS total", "max(n) AS most"]
 allowed_lateness = "5h"
 
+# Users that leave a part cut its sessions in two.
+[[step]]
+uid = "visits"
+from = "latest"
+[step.window]
+session = "{GAP.seconds}s"
+by = ["user % {PARTS} AS part"]
+aggregates = ["count(*) AS users", "sum(n) AS total", "last_value(word ORDER BY at) AS word"]
+allowed_lateness = "5h"
+
 [[step]]
 uid = "ended"
 from = "latest"
@@ -83,6 +94,12 @@ format = "parquet"
 path = "${{OUT}}/tumbled"
 kinds = "change"
 
+[sink.visits_out]
+from = "visits"
+format = "parquet"
+path = "${{OUT}}/visits"
+kinds = "change"
+
 [sink.ended_out]
 from = "ended"
 format = "parquet"
@@ -92,6 +109,12 @@ path = "${{OUT}}/ended"
 from = "tumbled.late"
 format = "jsonl"
 path = "${{OUT}}/late"
+kinds = "change"
+
+[sink.late_visits]
+from = "visits.late"
+format = "jsonl"
+path = "${{OUT}}/late_visits"
 kinds = "change"
 
 [dead_letters]
@@ -119,6 +142,17 @@ def write_input(workspace: Workspace) -> list[Row]:
     return [(row["at"], row["user"], row["n"], row["word"]) for _, row in rows]
 
 
+def sessions(rows: list[Row]) -> list[list[Row]]:
+    """Returns the rows of one part, session by session, in order of time."""
+    found: list[list[Row]] = []
+    for row in sorted(rows):
+        if found and row[0] - found[-1][-1][0] <= GAP:
+            found[-1].append(row)
+        else:
+            found.append([row])
+    return found
+
+
 def check(workspace: Workspace, rows: list[Row]) -> None:
     """Fails unless each sink has exactly what the oracle says."""
     latest: dict[int, Row] = {}
@@ -127,7 +161,9 @@ def check(workspace: Workspace, rows: list[Row]) -> None:
     parts = defaultdict(list)
     windows = defaultdict(list)
     numbers = defaultdict(list)
+    of_part = defaultdict(list)
     for at, user, n, word in latest.values():
+        of_part[user % PARTS].append((at, user, n, word))
         parts[user % PARTS].append((n, word))
         start = at - (at - datetime(1970, 1, 1, tzinfo=at.tzinfo)) % WINDOW
         windows[(user % PARTS, start)].append(n)
@@ -154,12 +190,22 @@ def check(workspace: Workspace, rows: list[Row]) -> None:
         ),
         key=repr,
     )
+    assert table(workspace, "visits") == sorted(
+        (
+            (part, rows[0][0], end, end - tick, len(rows), sum(row[2] for row in rows), rows[-1][3])
+            for part, group in of_part.items()
+            for rows in sessions(group)
+            for end in [rows[-1][0] + GAP]
+        ),
+        key=repr,
+    )
     assert table(workspace, "ended") == sorted(((n, len(users), min(users)) for n, users in numbers.items()), key=repr)
     for sink in ["parts", "sizes", "tumbled"]:
         assert {"+I", "-U", "+U"} <= changes(workspace, sink).keys(), sink
-    assert "-D" in changes(workspace, "sizes")
-    assert "-D" in changes(workspace, "tumbled")
+    for sink in ["sizes", "tumbled", "visits"]:
+        assert "-D" in changes(workspace, sink), sink
     assert not list((workspace.out / "late").glob("part-*"))
+    assert not list((workspace.out / "late_visits").glob("part-*"))
     assert not list((workspace.out / "bad").glob("part-*"))
 
 

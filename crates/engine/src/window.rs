@@ -21,8 +21,10 @@ pub fn settings(
     bug: Option<WindowBug>,
 ) -> Result<WindowSettings> {
     let (spec, input) = (&window.spec, step.input());
+    // Sessions aggregate the rows that are left anew.
+    let takes_back = spec.updates && !matches!(spec.shape, WindowShape::Session(_));
     let aggregate = |planned: &forebay_plan::graph::WindowAggregate| {
-        let make = if spec.updates { Aggregate::of_updates } else { Aggregate::new };
+        let make = if takes_back { Aggregate::of_updates } else { Aggregate::new };
         make(Arc::clone(&planned.function), planned.filter.clone(), input)
     };
     let aggregates: Vec<Aggregate> = window.aggregates.iter().map(aggregate).collect::<Result<_>>()?;

@@ -20,7 +20,7 @@ pub struct WindowSpec {
     pub time: Option<usize>,
     /// How much longer than the watermark a window takes rows. Zero: every window gives one row, and nothing is taken back.
     pub allowed_lateness: Duration,
-    /// Whether rows take back earlier ones; never of sessions.
+    /// Whether rows take back earlier ones.
     pub updates: bool,
     /// When results are given; of [`WindowShape::Whole`], each other shape has `End`.
     pub emit: Emit,

@@ -99,6 +99,7 @@ impl Mutant {
             Self::planted("old_result_stays", |planted| planted.window = Some(WindowBug::KeepOld)),
             Self::planted("retraction_is_added", |planted| planted.window = Some(WindowBug::AddRetractions)),
             Self::planted("empty_window_stays", |planted| planted.window = Some(WindowBug::KeepEmpty)),
+            Self::planted("session_stays_whole", |planted| planted.window = Some(WindowBug::NeverSplit)),
             Self::planted("join_drops_early", |planted| planted.timed_join = Some(TimedJoinBug::DropEarly)),
             Self::planted("join_forgets_partner", |planted| planted.timed_join = Some(TimedJoinBug::ForgetPartner)),
             Self::planted("version_does_not_wait", |planted| planted.as_of_join = Some(AsOfBug::DoNotWait)),

@@ -7,16 +7,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array};
-use arrow::buffer::NullBuffer;
-use arrow::datatypes::{DataType, Float64Type, Int64Type, Schema, TimeUnit, TimestampMicrosecondType};
+use arrow::array::{ArrayRef, AsArray};
+use arrow::datatypes::{DataType, Schema, TimeUnit};
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use forebay_core::{Batch, Error, Kind, Result};
 
 use super::balance;
+use super::taken::{Taken, Values, numbers, ordered, plain};
 use crate::expression::evaluate;
 use crate::keyed_rows::order;
 
@@ -30,6 +29,8 @@ pub struct Aggregate {
     pub(super) state: Vec<DataType>,
     /// The type of its first argument where rows may be taken back.
     pub(super) taken_back: Option<DataType>,
+    /// Types of its arguments, then of what they are ordered by.
+    pub(super) arguments: Vec<DataType>,
 }
 
 /// How an aggregate is computed.
@@ -47,23 +48,6 @@ pub(super) enum Form {
     Any,
 }
 
-/// What an aggregate takes of the rows of a batch.
-pub(super) struct Taken {
-    /// The rows that count; all without it.
-    filter: Option<BooleanArray>,
-    values: Values,
-}
-
-enum Values {
-    /// Which rows are null.
-    Nulls(Option<NullBuffer>),
-    Ints(Int64Array),
-    Floats(Float64Array),
-    /// Values, and bytes in their order.
-    Ordered(ArrayRef, Vec<Vec<u8>>),
-    Any(Vec<ArrayRef>),
-}
-
 // === impl Aggregate ===
 
 impl Aggregate {
@@ -79,7 +63,8 @@ impl Aggregate {
         let fields = function.state_fields().map_err(|source| wrong("plan aggregate", source))?;
         let state = fields.iter().map(|field| field.data_type().clone()).collect();
         let form = Form::of(&function, schema);
-        Ok(Self { function, filter, form, state, taken_back: None })
+        let arguments = types_of(&function, schema)?;
+        Ok(Self { function, filter, form, state, taken_back: None, arguments })
     }
 
     /// `function` over the rows of `schema` for which `filter` is true, any of which may be taken back, in any order.
@@ -96,9 +81,19 @@ impl Aggregate {
     ) -> Result<Self> {
         let form = Form::of_updates(&function, schema);
         let state = balance::state_kinds(&function, form)?;
-        let argument = function.expressions().first().map(|argument| argument.data_type(schema)).transpose();
-        let taken_back = argument.map_err(|source| wrong("plan aggregate", source))?.or(Some(DataType::Null));
-        Ok(Self { function, filter, form, state, taken_back })
+        let arguments = types_of(&function, schema)?;
+        let taken_back = Some(arguments.first().cloned().unwrap_or(DataType::Null));
+        Ok(Self { function, filter, form, state, taken_back, arguments })
+    }
+
+    /// The rows that count; all without it.
+    pub(super) fn filter(&self) -> Option<&Arc<dyn PhysicalExpr>> {
+        self.filter.as_ref()
+    }
+
+    /// Its arguments, then what they are ordered by; of the types [`Aggregate::arguments`].
+    pub(super) fn expressions(&self) -> Vec<Arc<dyn PhysicalExpr>> {
+        expressions_of(&self.function)
     }
 
     /// Whether what it saw of several sets of rows is merged for less than a row costs. That of DataFusion's accumulators is
@@ -113,12 +108,13 @@ impl Aggregate {
     /// `Data` if an argument cannot be computed.
     pub(super) fn take(&self, batch: &Batch) -> Result<Taken> {
         let filter = self.filter.as_ref().map(|filter| evaluate(filter, batch)).transpose()?;
-        let expressions = self.function.all_expressions();
-        let mut arguments = expressions.args.iter().chain(&expressions.order_by_exprs);
+        let arguments = self.expressions();
         let values = match self.form {
-            Form::Any => Values::Any(arguments.map(|argument| evaluate(argument, batch)).collect::<Result<_>>()?),
+            Form::Any => {
+                Values::Any(arguments.iter().map(|argument| evaluate(argument, batch)).collect::<Result<_>>()?)
+            }
             form => {
-                let argument = arguments.next().ok_or_else(|| Error::new(Kind::Internal, "find argument"))?;
+                let argument = arguments.first().ok_or_else(no_argument)?;
                 if self.taken_back.is_some() && form.keeps_values() {
                     ordered(argument, batch)?
                 } else {
@@ -128,29 +124,35 @@ impl Aggregate {
         };
         Ok(Taken { filter: filter.map(|filter| filter.as_boolean().clone()), values })
     }
-}
 
-fn plain(form: Form, argument: &Arc<dyn PhysicalExpr>, batch: &Batch) -> Result<Values> {
-    if form == Form::Count {
-        let value = argument.evaluate(batch.rows()).map_err(|source| wrong("evaluate argument", source))?;
-        return Ok(Values::Nulls(match value {
-            ColumnarValue::Scalar(value) if !value.is_null() => None,
-            ColumnarValue::Scalar(_) => Some(NullBuffer::new_null(batch.len())),
-            ColumnarValue::Array(column) => column.logical_nulls(),
-        }));
+    /// What it takes of rows with these columns, one for each of [`Aggregate::expressions`], none of which is taken back. Of a
+    /// plain count only nulls are looked at.
+    ///
+    /// # Errors
+    /// `Internal` if one is missing.
+    pub(super) fn take_columns(&self, filter: Option<&ArrayRef>, columns: Vec<ArrayRef>) -> Result<Taken> {
+        let values = match (self.form, columns.first().ok_or_else(no_argument)?) {
+            (Form::Any, _) => Values::Any(columns),
+            (Form::Count, column) => Values::Nulls(column.logical_nulls()),
+            (_, column) => numbers(column),
+        };
+        Ok(Taken { filter: filter.map(|filter| filter.as_boolean().clone()), values })
     }
-    let column = evaluate(argument, batch)?;
-    Ok(match column.data_type() {
-        DataType::Int64 => Values::Ints(column.as_primitive::<Int64Type>().clone()),
-        DataType::Timestamp(_, _) => Values::Ints(column.as_primitive::<TimestampMicrosecondType>().reinterpret_cast()),
-        _ => Values::Floats(column.as_primitive::<Float64Type>().clone()),
-    })
 }
 
-fn ordered(argument: &Arc<dyn PhysicalExpr>, batch: &Batch) -> Result<Values> {
-    let column = evaluate(argument, batch)?;
-    let places = order::encode_column(&column)?;
-    Ok(Values::Ordered(column, places))
+fn expressions_of(function: &AggregateFunctionExpr) -> Vec<Arc<dyn PhysicalExpr>> {
+    let mut expressions = function.all_expressions();
+    expressions.args.append(&mut expressions.order_by_exprs);
+    expressions.args
+}
+
+fn types_of(function: &AggregateFunctionExpr, schema: &Schema) -> Result<Vec<DataType>> {
+    let types = expressions_of(function).iter().map(|argument| argument.data_type(schema)).collect::<Result<_, _>>();
+    types.map_err(|source| wrong("plan aggregate", source))
+}
+
+fn no_argument() -> Error {
+    Error::new(Kind::Internal, "find argument")
 }
 
 // === impl Form ===
@@ -189,88 +191,6 @@ impl Form {
             ("avg", Ok(DataType::Float64)) => Self::Mean,
             _ => Self::Any,
         }
-    }
-}
-
-// === impl Taken ===
-
-impl Taken {
-    /// The rows of `rows` that count.
-    pub fn counted<'a>(&'a self, rows: &'a [u32]) -> impl Iterator<Item = usize> + 'a {
-        let counts = |row: &usize| match &self.filter {
-            Some(filter) => filter.is_valid(*row) && filter.value(*row),
-            None => true,
-        };
-        rows.iter().map(|row| *row as usize).filter(counts)
-    }
-
-    /// How many of `rows` count and are not null.
-    pub fn count(&self, rows: &[u32]) -> i64 {
-        let nulls = match &self.values {
-            Values::Nulls(nulls) => nulls.as_ref(),
-            _ => None,
-        };
-        match (nulls, &self.filter) {
-            (None, None) => rows.len() as i64,
-            _ => self.counted(rows).filter(|row| nulls.is_none_or(|nulls| nulls.is_valid(*row))).count() as i64,
-        }
-    }
-
-    /// The whole numbers of those of `rows` that count and are not null.
-    pub fn ints<'a>(&'a self, rows: &'a [u32]) -> impl Iterator<Item = i64> + 'a {
-        let values = if let Values::Ints(values) = &self.values { Some(values) } else { None };
-        values
-            .into_iter()
-            .flat_map(|values| self.counted(rows).filter(|row| values.is_valid(*row)).map(|row| values.value(row)))
-    }
-
-    /// The floats of those of `rows` that count and are not null.
-    pub fn floats<'a>(&'a self, rows: &'a [u32]) -> impl Iterator<Item = f64> + 'a {
-        let values = if let Values::Floats(values) = &self.values { Some(values) } else { None };
-        values
-            .into_iter()
-            .flat_map(|values| self.counted(rows).filter(|row| values.is_valid(*row)).map(|row| values.value(row)))
-    }
-
-    /// The values of those of `rows` that count and are not null: the column, and place and ordered bytes of each.
-    pub fn ordered<'a>(&'a self, rows: &'a [u32]) -> impl Iterator<Item = (&'a ArrayRef, usize, &'a [u8])> + 'a {
-        let values = if let Values::Ordered(column, places) = &self.values { Some((column, places)) } else { None };
-        values.into_iter().flat_map(move |(column, places)| {
-            let filled = self.counted(rows).filter(move |row| !order::is_null(&places[*row]));
-            filled.map(move |row| (column, row, places[row].as_slice()))
-        })
-    }
-
-    /// The arguments of those of `rows` that count and in which none is null.
-    ///
-    /// # Errors
-    /// `Internal` only.
-    pub fn filled(&self, rows: &[u32]) -> Result<Vec<ArrayRef>> {
-        let columns = self.arguments(rows)?;
-        let nulls = columns
-            .iter()
-            .fold(None, |nulls, column| NullBuffer::union(nulls.as_ref(), column.logical_nulls().as_ref()));
-        let Some(nulls) = nulls.filter(|nulls| nulls.null_count() > 0) else { return Ok(columns) };
-        let keep = BooleanArray::new(nulls.into_inner(), None);
-        let filled = columns.iter().map(|column| arrow::compute::filter(column, &keep)).collect::<Result<_, _>>();
-        filled.map_err(|source| Error::new(Kind::Internal, "pick rows of a window").source(source))
-    }
-
-    /// The arguments of those of `rows` that count.
-    ///
-    /// # Errors
-    /// `Internal` only.
-    pub fn arguments(&self, rows: &[u32]) -> Result<Vec<ArrayRef>> {
-        let Values::Any(columns) = &self.values else { return Ok(Vec::new()) };
-        let whole = columns.first().is_some_and(|column| column.len() == rows.len()) && rows.is_sorted();
-        if whole && self.filter.is_none() {
-            return Ok(columns.clone());
-        }
-        let places: Vec<u32> = self.counted(rows).map(|row| row as u32).collect();
-        let places = arrow::array::UInt32Array::from(places);
-        let pick = |column: &ArrayRef| arrow::compute::take(column, &places, None);
-        let picked = columns.iter().map(pick).collect::<Result<_, _>>();
-        picked.map_err(|source| Error::new(Kind::Internal, "pick rows of a window").source(source))
     }
 }
 

@@ -12,10 +12,11 @@ use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::scalar::ScalarValue;
 use forebay_core::{Error, Kind, Result};
 
-use super::aggregate::{Aggregate, Form, Taken, wrong};
+use super::aggregate::{Aggregate, Form, wrong};
 use super::cell::{int_of, merge_into};
 use super::floats::Floats;
 use super::scalars::corrupt;
+use super::taken::Taken;
 use super::values::Values;
 
 /// See the module.

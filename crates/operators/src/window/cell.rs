@@ -8,8 +8,9 @@ use datafusion::logical_expr::Accumulator;
 use datafusion::scalar::ScalarValue;
 use forebay_core::{Error, Kind, Result};
 
-use super::aggregate::{Aggregate, Form, Taken, wrong};
+use super::aggregate::{Aggregate, Form, wrong};
 use super::balance::Balance;
+use super::taken::Taken;
 
 /// See the module. Plain forms are those of [`Form`].
 #[derive(Debug)]

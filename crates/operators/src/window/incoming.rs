@@ -7,9 +7,9 @@ use arrow::datatypes::TimestampMicrosecondType;
 use forebay_core::time::EventTime;
 use forebay_core::{Batch, Result};
 
-use super::aggregate::Taken;
 use super::cell::Layout;
 use super::pane::{Pane, print_of};
+use super::taken::Taken;
 use super::{WindowBug, WindowSettings};
 
 /// See the module.

@@ -7,7 +7,8 @@
 //! Over updates a row is taken back from its windows as if it had never come (`-U`, `-D`; `+U` adds as `+I` does). A window
 //! that gave a result and loses its last row takes the result back (`-D`). What the operator never had, or no longer has, is
 //! not taken back: a late one leaves by the side output like any late row. A window of all of time may give each change instead
-//! of one result at the end: after a batch one `+I`, one `-U` and `+U`, or one `-D` for each key whose result changed.
+//! of one result at the end: after a batch one `+I`, one `-U` and `+U`, or one `-D` for each key whose result changed. A session
+//! that loses a row may be two, so sessions over updates keep their rows (`standing`).
 //!
 //! State is one pane for each key and window, by key group, with a timer at its end; the watermark is part of it. Overlapping windows
 //! share slices instead (`sliced.rs`), where the planner says so. A batch is grouped by key and window or slice first, so each
@@ -29,6 +30,8 @@ mod sessions;
 mod settings;
 mod shape;
 mod sliced;
+mod standing;
+mod taken;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -60,6 +63,7 @@ use opened::{Opened, fires, give, spans_of};
 use pane::Pane;
 use shape::Span;
 use sliced::Sliced;
+use standing::Standing;
 
 /// Side output of rows that came too late.
 const LATE: u8 = 1;
@@ -137,6 +141,20 @@ impl Window {
         Ok(grouped)
     }
 
+    /// Puts rows into their windows or slices; answers the places of rows that are late.
+    fn update_panes(&mut self, batch: &Batch, times: &[i64]) -> Result<Vec<usize>> {
+        let grouped = self.grouped(batch, times)?;
+        let incoming = Incoming::of(batch, &self.settings)?;
+        if self.settings.slices {
+            self.update_slices(&grouped, &incoming)?;
+        } else {
+            let update =
+                |group: &Group| self.update(group, &grouped.keys[group.key], grouped.watermarks[group.key], &incoming);
+            grouped.groups.iter().try_for_each(update)?;
+        }
+        Ok(grouped.late)
+    }
+
     /// Adds the rows of `group` to its pane, or takes them back, and gives the new result if there is one already.
     fn update(&mut self, group: &Group, key: &Key, watermark: EventTime, incoming: &Incoming) -> Result<()> {
         let (span, lateness, bug) = (group.span, self.settings.lateness, self.settings.bug);
@@ -198,7 +216,11 @@ impl Window {
 
     /// Works off complete windows until a batch is full or none is left.
     fn fire(&mut self, watermark: EventTime) -> Result<()> {
-        let is_done = if self.settings.slices { self.fire_slices(watermark)? } else { self.fire_timers(watermark)? };
+        let is_done = match self.opened() {
+            Opened { standing: Some(_), .. } => self.fire_standing(watermark)?,
+            Opened { sliced: Some(_), .. } => self.fire_slices(watermark)?,
+            _ => self.fire_timers(watermark)?,
+        };
         self.flush()?;
         if is_done {
             self.opened().clock.advance(watermark);
@@ -234,11 +256,12 @@ impl Operator for Window {
         let clock = Clock::open(&mut state, "clock", identity, self.settings.bug == Some(WindowBug::ForgetClock))?;
         let latest = self.settings.ttl.map(|_| state.table(TableSpec::new("latest", 1))).transpose()?;
         let sliced = self.settings.slices.then(|| Sliced::open(&mut state, &mut panes)).transpose()?;
+        let standing = Standing::open(&mut state, &self.settings)?;
         state.opened()?;
         let keys = self.settings.keys.places().len();
         let results = Results::new(&identity.uid, &self.settings, keys);
         let uid = identity.uid.clone();
-        self.opened = Some(Opened { uid, state, panes, latest, ends, sliced, clock, results });
+        self.opened = Some(Opened { uid, state, panes, latest, ends, sliced, standing, clock, results });
         Ok(())
     }
 
@@ -254,17 +277,12 @@ impl Operator for Window {
         if batch.is_empty() {
             return Ok(());
         }
-        let grouped = self.grouped(&batch, times.values())?;
-        let incoming = Incoming::of(&batch, &self.settings)?;
-        if self.settings.slices {
-            self.update_slices(&grouped, &incoming)?;
-        } else {
-            let update =
-                |group: &Group| self.update(group, &grouped.keys[group.key], grouped.watermarks[group.key], &incoming);
-            grouped.groups.iter().try_for_each(update)?;
-        }
-        if !grouped.late.is_empty() {
-            self.outs.push_back(Out::Side(LATE, batch.take(&grouped.late)?));
+        let late = match self.opened().standing {
+            Some(_) => self.update_standing(&batch, times.values())?,
+            None => self.update_panes(&batch, times.values())?,
+        };
+        if !late.is_empty() {
+            self.outs.push_back(Out::Side(LATE, batch.take(&late)?));
         }
         self.flush()
     }
@@ -282,10 +300,11 @@ impl Operator for Window {
     }
 
     fn snapshot(&mut self, epoch: Epoch) -> Result<Frozen> {
-        let Opened { state, panes, latest, ends, clock, sliced, .. } = self.opened();
+        let Opened { state, panes, latest, ends, clock, sliced, standing, .. } = self.opened();
         let mut parts: Vec<&mut dyn StatePart> = vec![panes, ends, clock.part()?];
         parts.extend(latest.as_mut().map(|latest| latest as &mut dyn StatePart));
         parts.extend(sliced.iter_mut().flat_map(Sliced::parts));
+        parts.extend(standing.iter_mut().flat_map(Standing::parts));
         let snapshot = state.snapshot(epoch, &mut parts)?;
         Ok(Box::pin(async move { Ok(snapshot) }))
     }

@@ -14,6 +14,7 @@ use super::given::Results;
 use super::pane::{Given, Pane};
 use super::shape::Span;
 use super::sliced::Sliced;
+use super::standing::Standing;
 use crate::clock::Clock;
 
 /// What there is from `open` on.
@@ -26,6 +27,8 @@ pub(super) struct Opened {
     pub ends: Timers,
     /// Where windows consist of slices.
     pub sliced: Option<Sliced>,
+    /// Where sessions are over updates.
+    pub standing: Option<Standing>,
     pub clock: Clock,
     pub results: Results,
 }

@@ -19,9 +19,9 @@ pub struct WindowSettings {
     pub time: Option<usize>,
     /// How much longer than the watermark a window takes rows, in microseconds.
     pub lateness: i64,
-    /// What is computed of each window; of [`Aggregate::of_updates`] where `updates`.
+    /// What is computed of each window; of [`Aggregate::of_updates`] where `updates`, but for sessions, which keep their rows.
     pub aggregates: Vec<Aggregate>,
-    /// Whether rows take back earlier ones. Never of sessions: one that loses a row may be two.
+    /// Whether rows take back earlier ones.
     pub updates: bool,
     /// Whether overlapping windows share slices, see [`WindowSettings::shares_slices`]. Never over updates.
     pub slices: bool,
@@ -70,4 +70,6 @@ pub enum WindowBug {
     KeepEmpty,
     /// Of a batch rows are taken back and none is added.
     DropUpdates,
+    /// A session that loses a row between two others stays one.
+    NeverSplit,
 }

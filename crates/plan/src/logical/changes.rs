@@ -4,7 +4,7 @@
 
 use crate::job_file::Action;
 use crate::spec::{Changes, DeduplicateKeep, Order, StreamJoinHow, StreamJoinKind};
-use crate::window::{Emit, WindowShape};
+use crate::window::Emit;
 
 /// Why a step cannot take updates, and what to do.
 pub(super) struct Refusal {
@@ -18,12 +18,6 @@ pub(super) struct Refusal {
 pub(super) fn given(action: &Action, inputs: &[Changes]) -> Result<Changes, Refusal> {
     let taken = inputs.iter().copied().max().unwrap_or_default();
     match action {
-        Action::Window(window) if taken == Changes::Updates && matches!(window.shape, WindowShape::Session(_)) => {
-            Err(Refusal {
-                why: "makes sessions of rows that are taken back later, and a session that loses a row may be two",
-                help: "tumble and slide take updates; or put the session before the step that makes updates",
-            })
-        }
         // A late row, or one more row, replaces a result that was given.
         Action::Window(window) if window.emit == Emit::Changes || !window.allowed_lateness.is_zero() => {
             Ok(Changes::Updates)

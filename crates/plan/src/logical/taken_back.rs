@@ -1,13 +1,15 @@
-//! Which aggregates can take back a row that they were given.
+//! Which aggregates can take back a row that they were given, and which can be computed anew of rows that are kept.
 //!
 //! The operator does the plain ones itself and keeps values where it must. Of DataFusion's own accumulators those are named here
 //! that take back any row: several others that say they take rows back (`array_agg`) take back the oldest, whatever the row,
 //! because that is what a frame of a window function needs.
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, Schema};
+use datafusion::common::DataFusionError;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
 use super::keyed::can_be_ordered;
+use super::stream_join::can_be_stored;
 
 /// DataFusion's functions that take back any row: sums that can be undone, and those that keep all values.
 const ANY_ROW: [&str; 19] = [
@@ -47,6 +49,21 @@ pub(super) fn check(aggregate: &AggregateFunctionExpr, input: &Schema) -> Result
         _ if ANY_ROW.contains(&name) => Ok(()),
         _ => Err(HELP),
     }
+}
+
+/// The type of a value that `aggregate` takes of rows of `input` and that cannot be kept, if there is one. Of what a plain count
+/// takes is kept only whether it is there.
+pub(super) fn unstorable(
+    aggregate: &AggregateFunctionExpr,
+    input: &Schema,
+) -> Result<Option<DataType>, DataFusionError> {
+    let taken = aggregate.all_expressions();
+    if aggregate.fun().name() == "count" && !aggregate.is_distinct() && taken.args.len() == 1 {
+        return Ok(None);
+    }
+    let kinds = taken.args.iter().chain(&taken.order_by_exprs).map(|value| value.data_type(input));
+    let kinds: Vec<DataType> = kinds.collect::<Result<_, _>>()?;
+    Ok(kinds.into_iter().find(|kind| !can_be_stored(kind)))
 }
 
 const HELP: &str = "count, sum, avg, min, max, median, percentile_cont, bit_xor, the variances and regr_* can; \

@@ -148,16 +148,34 @@ impl WindowSite<'_> {
             let help = "leave out ORDER BY, or sort the result in a step behind";
             return Err(site.error(format!("{} would need its rows sorted first", name_of(&lowered))).with_help(help));
         }
-        if let (Changes::Updates, Err(why)) =
-            (self.changes, taken_back::check(&lowered.aggregate, self.input.as_arrow()))
-        {
-            let message =
-                format!("{} cannot take back a row, and the input of the step takes rows back", name_of(&lowered));
-            return Err(site.error(message).with_help(why));
+        if self.changes == Changes::Updates {
+            self.check_updates(&lowered, &site)?;
         }
         let (_, field) = expr.to_field(self.input).map_err(|error| explained(&error))?;
         let kind = lowered.aggregate.field().data_type().clone();
         Ok((expr, Arc::new(Field::new(name, kind, field.is_nullable()))))
+    }
+
+    /// Refuses an aggregate that cannot take rows back. Sessions keep their rows and aggregate those that are left: they take any
+    /// whose values can be kept.
+    fn check_updates(&self, lowered: &LoweredAggregate, site: &Site<'_>) -> Result<()> {
+        let input = self.input.as_arrow();
+        if !matches!(self.decl.shape, WindowShape::Session(_)) {
+            return taken_back::check(&lowered.aggregate, input).map_err(|why| {
+                let name = name_of(lowered);
+                let message = format!("{name} cannot take back a row, and the input of the step takes rows back");
+                site.error(message).with_help(why)
+            });
+        }
+        match taken_back::unstorable(&lowered.aggregate, input).map_err(|error| internal(self.job, &error))? {
+            None => Ok(()),
+            Some(kind) => {
+                let message = format!("{} takes a value of type {kind}, which cannot be kept", name_of(lowered));
+                let help =
+                    "the input takes rows back, and a session keeps what its aggregates take; cast it, or leave it out";
+                Err(site.error(message).with_help(help))
+            }
+        }
     }
 
     fn site<'b>(&'b self, sql: &'b Spanned<String>) -> Site<'b> {

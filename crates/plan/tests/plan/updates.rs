@@ -45,6 +45,8 @@ fn what_is_given_once_is_never_taken_back() {
     case("window = { tumble = \"1m\", aggregates = [\"count(*) AS n\"] }", Changes::Append);
     let late = "allowed_lateness = \"1s\"";
     case(&format!("window = {{ tumble = \"1m\", aggregates = [\"count(*) AS n\"], {late} }}"), Changes::Updates);
+    case("window = { session = \"1m\", aggregates = [\"count(*) AS n\"] }", Changes::Append);
+    case(&format!("window = {{ session = \"1m\", aggregates = [\"count(*) AS n\"], {late} }}"), Changes::Updates);
 }
 
 #[test]
@@ -97,6 +99,22 @@ fn these_aggregates_take_rows_back() {
 }
 
 #[test]
+fn sessions_take_aggregates_that_cannot_take_rows_back() {
+    for call in [
+        "array_agg(n)",
+        "last_value(n ORDER BY at)",
+        "approx_distinct(n)",
+        "sum(DISTINCT n)",
+        "corr(n, n)",
+        "max(make_array(n))",
+        "count(map(make_array('a'), make_array(n)))",
+    ] {
+        let text = over_updates(&format!("window = {{ session = \"1m\", aggregates = [\"\"\"{call} AS x\"\"\"] }}"));
+        plan(&text).map(drop).unwrap_or_else(|error| panic!("{call}: {error}"));
+    }
+}
+
+#[test]
 fn mistakes_with_updates() {
     let mut said = String::new();
     let mut case = |shown: &str, text: &str| {
@@ -105,7 +123,8 @@ fn mistakes_with_updates() {
     };
     let count = "aggregates = [\"count(*) AS n\"]";
     for table in [
-        format!("window = {{ session = \"1m\", {count} }}"),
+        "window = { session = \"1m\", aggregates = [\"first_value(map(make_array('a'), make_array(n))) AS x\"] }"
+            .to_string(),
         "group = { aggregates = [\"array_agg(n) AS x\"] }".to_string(),
         "group = { aggregates = [\"last_value(n ORDER BY at) AS x\"] }".to_string(),
         "group = { aggregates = [\"approx_distinct(n) AS x\"] }".to_string(),

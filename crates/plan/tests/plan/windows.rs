@@ -143,8 +143,6 @@ fn mistakes_in_windows() {
     );
     let late = "window = { tumble = \"1m\", aggregates = [\"count(*) AS n\"], allowed_lateness = \"1s\" }";
     case("updates into a sink without kinds", &timed(&format!("[[step]]\nuid = \"w\"\n{late}")));
-    let sessions = "window = { session = \"1m\", aggregates = [\"count(*) AS n\"] }";
-    case("updates into sessions", &timed(&format!("[[step]]\nuid = \"w\"\n{late}\n[[step]]\nuid = \"v\"\n{sessions}")));
     case(
         "a side output that is none",
         &timed(&format!("[[step]]\nuid = \"w\"\n{count}\n[[step]]\nfrom = \"w.early\"\nfilter = \"n > 1\"")),

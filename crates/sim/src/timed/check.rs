@@ -46,6 +46,9 @@ fn check_window(view: &View, timed: &Timed, step: &WindowStep, books: &Books) ->
     }
     if step.first.is_some() {
         books.count("I1: windows over updates compared with the oracle");
+        if matches!(step.shape, Shape::Session { .. }) {
+            books.count("I1: sessions over updates compared with the oracle");
+        }
     }
     let (in_time, late) = without_late(view, timed, &timed.clicks, SINKS[1].1, books)?;
     match (timed.order, step.shape) {

@@ -123,6 +123,8 @@ impl Timed {
         // Drawn apart as well: seeds keep what they drew before there were updates.
         let mut updates = Random::new(seed, "updates");
         let takes_updates = updates.chance(350);
+        // And before sessions took them.
+        let keeps_sessions = Random::new(seed, "sessions over updates").chance(700);
         let (clicks, views) = (clicks(&mut random, 48, keys, times), clicks(&mut random, 32, keys, times));
         let part = Part::draw(seed);
         Some(Self {
@@ -131,7 +133,7 @@ impl Timed {
             views: if join || matches!(part, Some(Part::Feedback(_))) { views } else { Vec::new() },
             window: (window || !join).then(|| {
                 let window = WindowStep::draw(&mut random);
-                if takes_updates { window.with_updates(&mut updates) } else { window }
+                if takes_updates { window.with_updates(&mut updates, keeps_sessions) } else { window }
             }),
             join: join.then(|| JoinStep::draw(&mut random)),
             sessions,

@@ -55,14 +55,20 @@ impl WindowStep {
         Self { shape, first: None, keyed: random.chance(800), lateness_ms }
     }
 
-    /// The same over updates, or a group that gives updates; sessions take none.
-    pub fn with_updates(self, random: &mut Random) -> Self {
+    /// The same over updates, or a group that gives updates, which stands in for sessions unless `keeps_sessions`.
+    pub fn with_updates(self, random: &mut Random, keeps_sessions: bool) -> Self {
         const HOUR_MS: i64 = 3_600_000;
-        let is_running = matches!(self.shape, Shape::Session { .. }) || random.chance(300);
+        let is_running = match self.shape {
+            Shape::Session { .. } => !keeps_sessions,
+            _ => random.chance(300),
+        };
         let shape = if is_running { Shape::Running } else { self.shape };
         let first = (!is_running || random.chance(700)).then(|| random.within(1, 4) as usize);
         let lateness_ms = if is_running { 0 } else { HOUR_MS };
-        Self { shape, first, lateness_ms, ..self }
+        // The few rows of one key that count seldom lie so that a session is cut in two.
+        let is_session = matches!(shape, Shape::Session { .. });
+        let keyed = if is_session { random.chance(250) } else { self.keyed };
+        Self { shape, first, keyed, lateness_ms }
     }
 
     /// A window of this shape for each key, without lateness.

@@ -161,15 +161,16 @@ impl Job {
         }
     }
 
-    /// The lines that stand, in order.
+    /// The lines that stand, in order, each as often as it does.
     ///
     /// # Errors
     /// If a line was taken back that did not stand.
     pub fn table(&self) -> Result<Vec<Line>, String> {
-        if let Some((line, count)) = self.table.iter().find(|(_, count)| !(0..=1).contains(*count)) {
+        if let Some((line, count)) = self.table.iter().find(|(_, count)| **count < 0) {
             return Err(format!("{line:?} stands {count} times"));
         }
-        Ok(self.table.iter().filter(|(_, count)| **count == 1).map(|(line, _)| line.clone()).collect())
+        let lines = self.table.iter().flat_map(|(line, count)| std::iter::repeat_n(line, *count as usize));
+        Ok(lines.cloned().collect())
     }
 
     /// Ids and kinds of the late rows, in order.

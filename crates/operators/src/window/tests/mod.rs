@@ -2,6 +2,7 @@
 
 mod drive;
 mod oracle;
+mod standing;
 mod updates;
 
 use std::sync::Arc;

@@ -17,7 +17,7 @@ use super::*;
 
 /// What happens to the operator.
 #[derive(Debug, Clone)]
-enum Change {
+pub enum Change {
     /// Rows of a batch.
     Rows(Vec<Edit>),
     Watermark(i64),
@@ -26,7 +26,7 @@ enum Change {
 
 /// One step of a change stream. Places count the rows that stand.
 #[derive(Debug, Clone)]
-enum Edit {
+pub enum Edit {
     Add(Option<u8>, i64, Option<i64>),
     Delete(usize),
     /// Another value, perhaps at another time.
@@ -57,7 +57,7 @@ struct Oracle {
     late: Vec<(u64, RowKind)>,
 }
 
-fn input() -> SchemaRef {
+pub fn input() -> SchemaRef {
     let mut fields = super::input().fields().to_vec();
     fields.push(Arc::new(Field::new("x", DataType::Float64, true)));
     fields.push(Arc::new(Field::new("name", DataType::Utf8, true)));
@@ -65,7 +65,7 @@ fn input() -> SchemaRef {
 }
 
 /// The columns of other tests, a float and a text; both follow from the value.
-fn wide(rows: &[Row]) -> Batch {
+pub fn wide(rows: &[Row]) -> Batch {
     let narrow = super::batch(rows);
     let mut columns = narrow.rows().columns().to_vec();
     columns.push(Arc::new(rows.iter().map(|row| row.value.map(half)).collect::<Float64Array>()));
@@ -73,15 +73,15 @@ fn wide(rows: &[Row]) -> Batch {
     narrow.with_rows(RecordBatch::try_new(input(), columns).unwrap()).unwrap()
 }
 
-fn half(value: i64) -> f64 {
+pub fn half(value: i64) -> f64 {
     value as f64 / 2.0
 }
 
-fn name(value: i64) -> String {
+pub fn name(value: i64) -> String {
     format!("{}", (b'k' as i64 + value) as u8 as char)
 }
 
-fn aggregates(updates: bool) -> Vec<Aggregate> {
+pub fn aggregates(updates: bool) -> Vec<Aggregate> {
     let of = |function, column: &str, is_distinct, filter| {
         let argument = col(column, &input()).unwrap();
         let built = AggregateExprBuilder::new(function, vec![argument]).schema(input()).alias(column);
@@ -160,40 +160,42 @@ impl Oracle {
                 windows.entry((kept.row.key, kept.start, kept.end)).or_default().push(&kept.row);
             }
         }
-        let mut lines: Vec<Line> = windows.iter().map(|(place, rows)| self.line(*place, rows)).collect();
+        let timed = self.case.shape != Shape::Whole;
+        let mut lines: Vec<Line> = windows.iter().map(|(place, rows)| line(*place, rows, timed)).collect();
         lines.sort();
         lines
     }
+}
 
-    fn line(&self, (key, start, end): (Option<u8>, i64, i64), rows: &[&Row]) -> Line {
-        let mut values: Vec<i64> = rows.iter().filter_map(|row| row.value).collect();
-        values.sort_unstable();
-        let (count, sum) = (values.len() as i64, values.iter().sum::<i64>());
-        let some = |value: i64| (count > 0).then_some(value);
-        let positive: Vec<i64> = values.iter().copied().filter(|value| *value > 0).collect();
-        let float = |value: Option<f64>| text(value.map(|value| format!("{value:?}")));
-        let middle = |values: &[i64]| half(values[values.len() / 2]) + half(values[(values.len() - 1) / 2]);
-        let times = [start, end, end - 1].map(|time| time.to_string());
-        let mut line = vec![text(key)];
-        line.extend(times.into_iter().filter(|_| self.case.shape != Shape::Whole));
-        line.extend([
-            count.to_string(),
-            text(some(sum)),
-            text(values.first()),
-            text(positive.last()),
-            values.iter().collect::<std::collections::BTreeSet<_>>().len().to_string(),
-            float((!positive.is_empty()).then(|| positive.iter().map(|value| half(*value)).sum())),
-            float((count > 0).then(|| values.iter().map(|value| half(*value)).sum::<f64>() / count as f64)),
-            text(values.iter().copied().map(name).max()),
-            float((count > 0).then(|| middle(&values) / 2.0)),
-            text((count > 0).then(|| values.iter().fold(0, |all, value| all ^ value))),
-        ]);
-        line
-    }
+/// What a window gives of its rows.
+pub fn line((key, start, end): (Option<u8>, i64, i64), rows: &[&Row], timed: bool) -> Line {
+    let mut values: Vec<i64> = rows.iter().filter_map(|row| row.value).collect();
+    values.sort_unstable();
+    let (count, sum) = (values.len() as i64, values.iter().sum::<i64>());
+    let some = |value: i64| (count > 0).then_some(value);
+    let positive: Vec<i64> = values.iter().copied().filter(|value| *value > 0).collect();
+    let float = |value: Option<f64>| text(value.map(|value| format!("{value:?}")));
+    let middle = |values: &[i64]| half(values[values.len() / 2]) + half(values[(values.len() - 1) / 2]);
+    let times = [start, end, end - 1].map(|time| time.to_string());
+    let mut line = vec![text(key)];
+    line.extend(times.into_iter().filter(|_| timed));
+    line.extend([
+        count.to_string(),
+        text(some(sum)),
+        text(values.first()),
+        text(positive.last()),
+        values.iter().collect::<std::collections::BTreeSet<_>>().len().to_string(),
+        float((!positive.is_empty()).then(|| positive.iter().map(|value| half(*value)).sum())),
+        float((count > 0).then(|| values.iter().map(|value| half(*value)).sum::<f64>() / count as f64)),
+        text(values.iter().copied().map(name).max()),
+        float((count > 0).then(|| middle(&values) / 2.0)),
+        text((count > 0).then(|| values.iter().fold(0, |all, value| all ^ value))),
+    ]);
+    line
 }
 
 /// The rows of a batch that make `edits` of the rows that stand.
-fn rows_of(edits: &[Edit], standing: &mut Vec<Row>, place: &mut u64) -> Vec<Row> {
+pub fn rows_of(edits: &[Edit], standing: &mut Vec<Row>, place: &mut u64) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut add = |key, time, value, kind, standing: &mut Vec<Row>| {
         *place += 1;
@@ -274,7 +276,7 @@ fn check(case: Case, acts: &[Change], restarts: bool) -> Result<Vec<(RowKind, Ro
     Ok(out)
 }
 
-fn edits() -> impl Strategy<Value = Vec<Change>> {
+pub fn edits() -> impl Strategy<Value = Vec<Change>> {
     let value = || prop::option::of(-3i64..4);
     let edit = prop_oneof![
         3 => (prop::option::of(0u8..2), 0i64..60, value()).prop_map(|(key, time, value)| Edit::Add(key, time, value)),
@@ -416,7 +418,7 @@ fn functions_that_cannot_take_rows_back_are_refused() {
 
 const RUNNING: Case = Case { shape: Shape::Whole, lateness: 0, changes: true, other_ids: false, bug: None };
 
-fn row(place: u64, time: i64, value: i64, kind: RowKind) -> Row {
+pub fn row(place: u64, time: i64, value: i64, kind: RowKind) -> Row {
     Row { place, key: Some(1), time, value: Some(value), kind }
 }
 
