@@ -88,8 +88,10 @@ impl Column {
 
     fn write_list(&self, start: usize, end: usize, out: &mut Vec<u8>) {
         out.extend_from_slice(&((end - start) as u32).to_le_bytes());
+        // The list's own elements decide, not those of other rows: the same row is the same bytes in every batch.
+        let has_nulls = |nulls: &NullBuffer| nulls.slice(start, end - start).null_count() > 0;
         match &self.values {
-            Values::Fixed { bytes, width } if self.nulls.is_none() => {
+            Values::Fixed { bytes, width } if !self.nulls.as_ref().is_some_and(has_nulls) => {
                 out.push(PLAIN);
                 out.extend_from_slice(&bytes[start * width..end * width]);
             }
