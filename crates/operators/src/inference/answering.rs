@@ -106,7 +106,10 @@ impl Inference {
                 Emission::Rows(entries) => entries,
             };
             let groups = self.context().identity.groups;
-            for entry in entries.iter().filter(|entry| !entry.takes_back) {
+            for entry in &entries {
+                if entry.takes_back || self.is_wanted(entry) {
+                    continue;
+                }
                 let emitted = self.emitted.entry(entry.group(groups)).or_default();
                 emitted.push(entry.request);
                 emitted.extend(&entry.earlier);

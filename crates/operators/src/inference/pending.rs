@@ -71,6 +71,11 @@ impl Pending {
         }
     }
 
+    /// The additions of this content.
+    pub fn additions(&self, content: &Content) -> impl Iterator<Item = u64> {
+        self.contents.get(&place(content)).into_iter().flat_map(|rows| rows.additions.iter().copied())
+    }
+
     fn rows(&mut self, content: &Content) -> &mut Rows {
         self.contents.entry(place(content)).or_default()
     }

@@ -170,7 +170,8 @@ impl Inference {
 
     /// A row that adds came; or one that takes back, which may leave at once if an answer is kept for it.
     pub(super) fn came(&mut self, number: u64) -> Result<()> {
-        let (Some(entry), Some(taking_back)) = (self.table.get(number), &mut self.taking_back) else { return Ok(()) };
+        let Some(taking_back) = &mut self.taking_back else { return Ok(()) };
+        let Some(entry) = self.table.get(number) else { return Ok(()) };
         let Some(content) = entry.content.clone() else { return Ok(()) };
         if entry.takes_back {
             taking_back.pending.take_back(&content, number);
@@ -194,6 +195,14 @@ impl Inference {
             self.table.finish(number, Outcome::GivenUp { kind: Kind::Data, reason: NOTHING.to_string() });
         }
         Ok(())
+    }
+
+    /// Whether another row of the table is the same inference: one that was taken back may have come again under its id. Its answer
+    /// must stay in the journal until that one has left, too.
+    pub(super) fn is_wanted(&self, entry: &Entry) -> bool {
+        let (Some(taking_back), Some(content)) = (&self.taking_back, &entry.content) else { return false };
+        let same = |other: &Entry| other.batch.ids()[other.place] == entry.batch.ids()[entry.place];
+        taking_back.pending.additions(content).any(|number| self.table.get(number).is_some_and(same))
     }
 
     /// A watermark has left.

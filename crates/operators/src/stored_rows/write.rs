@@ -147,3 +147,28 @@ fn offsets<O: arrow::array::OffsetSizeTrait>(data: &ArrayData) -> Vec<usize> {
     }
     raw[data.offset()..=data.offset() + data.len()].iter().map(|offset| offset.as_usize()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::FixedSizeListArray;
+    use arrow::datatypes::Int32Type;
+
+    use super::*;
+
+    #[test]
+    fn a_row_is_the_same_bytes_whatever_its_neighbours_hold() {
+        let lists = |rows: Vec<Option<Vec<Option<i32>>>>| -> Vec<u8> {
+            let column: ArrayRef = Arc::new(FixedSizeListArray::from_iter_primitive::<Int32Type, _, _>(rows, 2));
+            let rows = RecordBatch::try_from_iter_with_nullable([("x", column, true)]).unwrap();
+            let mut bytes = Vec::new();
+            RowWriter::new(&rows).unwrap().write(0, &mut bytes);
+            bytes
+        };
+        let alone = lists(vec![Some(vec![Some(1), Some(2)])]);
+        assert_eq!(lists(vec![Some(vec![Some(1), Some(2)]), Some(vec![None, Some(3)])]), alone);
+        assert_eq!(lists(vec![Some(vec![Some(1), Some(2)]), None]), alone);
+        assert_ne!(lists(vec![Some(vec![Some(1), None])]), alone);
+    }
+}

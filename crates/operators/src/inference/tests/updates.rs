@@ -280,6 +280,24 @@ fn only_rows_that_were_asked_about_are_closed_in_the_journal() {
 }
 
 #[test]
+fn an_answer_stays_in_the_journal_while_its_row_waits_again() {
+    let mut bench = bench(Order::Ordered);
+    bench.change(&[(Insert, 3, 1), (Delete, 3, 2), (Insert, 3, 1)]);
+    bench.model.say(0, 30);
+    assert_eq!(bench.out(), "rows 1=30 | rows -D2=30");
+    bench.snapshot(1);
+    bench.operator.on_checkpoint_complete(Epoch(1));
+    bench.snapshot(2);
+    assert!(bench.model.closed.lock().unwrap().is_empty(), "the same inference is in flight");
+    bench.model.say(1, 30);
+    assert_eq!(bench.out(), "rows 1=30");
+    bench.snapshot(3);
+    bench.operator.on_checkpoint_complete(Epoch(3));
+    bench.snapshot(4);
+    assert_eq!(*bench.model.closed.lock().unwrap(), [(Epoch(3), 1)]);
+}
+
+#[test]
 fn state_of_rows_that_only_add_is_refused() {
     let mut bench = Bench::new(Order::Unordered);
     bench.rows(0..3);
