@@ -1,9 +1,9 @@
-"""A model asked about a stream with updates, through kills: a row is taken back with exactly the answer that it was given.
+"""A model asked about a stream with updates, through kills: a row is taken back with the answer that it was given.
 
 The model is a Python function that says something else each time that it runs, and refuses some rows. So a row that
-takes back another would, if it were asked about, have another answer, and what it should take back would stand for ever: in the sink,
-and in the counts behind. What stands in the end must be the latest row of each user, each with one answer, but for those that were
-refused.
+takes back another would, if it were asked about, have another answer, and what it should take back would stand for
+ever: in the sink, and in the counts behind. What stands in the end must be the latest row of each user, each with one
+answer, but for those that were refused.
 """
 
 from __future__ import annotations
@@ -76,7 +76,10 @@ ORDER
 # What a sum would be: wrong for ever after one row that is taken back with another answer.
 [[step]]
 uid = "counts"
-group = {{ by = ["user % {PARTS} AS part"], aggregates = ["count(*) AS users", "count(DISTINCT opinion) AS opinions"], emit = "changes" }}
+[step.group]
+by = ["user % {PARTS} AS part"]
+aggregates = ["count(*) AS users", "count(DISTINCT opinion) AS opinions"]
+emit = "changes"
 
 [model.judge]
 host = "python"
@@ -132,7 +135,7 @@ def workspace(space: MakeSpace, tmp_path: Path, order: str) -> tuple[Workspace, 
 
 
 def check(made: Workspace, rows: list[Row]) -> None:
-    """Fails unless exactly the latest rows stand, each with an answer that was given to it, and the counts are theirs."""
+    """Fails unless exactly the latest rows stand, each with an answer of its own, and the counts are theirs."""
     latest: dict[int, Row] = {}
     for row in rows:
         latest[row[1]] = max(row, latest.get(row[1], row))

@@ -150,8 +150,7 @@ pub(super) fn encode_group(state: &GroupState) -> Result<Bytes> {
 /// # Errors
 /// `Corrupt`, naming the key group.
 pub fn decode(restored: &Restored) -> Result<Vec<GroupState>> {
-    let decode =
-        |(group, bytes): &(KeyGroup, Bytes)| decode_group(bytes).map_err(|reason| corrupt(*group, reason));
+    let decode = |(group, bytes): &(KeyGroup, Bytes)| decode_group(bytes).map_err(|reason| corrupt(*group, reason));
     restored.groups.iter().map(decode).collect()
 }
 

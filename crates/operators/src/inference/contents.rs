@@ -25,12 +25,10 @@ pub struct ContentColumns {
 /// The content of a row, and its event time.
 #[derive(Debug, Clone)]
 pub struct Content {
-    /// The columns that rows come to this subtask by.
-    pub key: Key,
-    /// The other columns.
-    pub space: Space,
+    /// The columns that rows come to this subtask by, and the others.
+    pub(super) parts: (Key, Space),
     /// The least time where it is null or the stream has none.
-    pub time: EventTime,
+    pub(super) time: EventTime,
 }
 
 // === impl ContentColumns ===
@@ -58,7 +56,7 @@ impl ContentColumns {
         let content = |(place, (key, time))| {
             bytes.clear();
             writer.write(place, &mut bytes);
-            Content { key, space: Space::new(&bytes), time }
+            Content { parts: (key, Space::new(&bytes)), time }
         };
         Ok(keys.into_iter().zip(times).enumerate().map(content).collect())
     }
@@ -80,6 +78,6 @@ fn wrong(attempted: &str) -> Error {
 impl Content {
     /// The key group that rows of this content belong to, of `groups` in all.
     pub fn group(&self, groups: u16) -> KeyGroup {
-        self.key.group(groups)
+        self.parts.0.group(groups)
     }
 }

@@ -27,12 +27,7 @@ impl Kept {
     ///
     /// # Errors
     /// `Corrupt` and `Invalid` as of [`KeyedState`].
-    pub fn open(
-        identity: &Identity,
-        state: StateSettings,
-        ttl: Option<Duration>,
-        restored: Restored,
-    ) -> Result<Self> {
+    pub fn open(identity: &Identity, state: StateSettings, ttl: Option<Duration>, restored: Restored) -> Result<Self> {
         let mut keyed = KeyedState::open(identity, state, restored)?;
         let spec = TableSpec::new("answers", 1);
         let answers = keyed.table(match ttl {
@@ -48,12 +43,12 @@ impl Kept {
     /// # Errors
     /// As of [`StateTable`], here and below.
     pub fn count(&mut self, content: &Content) -> Result<u64> {
-        Ok(self.answers.get(&content.key, &content.space)?.map_or(0, Answers::len))
+        Ok(self.answers.get(&content.parts.0, &content.parts.1)?.map_or(0, Answers::len))
     }
 
     /// Keeps the answer to a row.
     pub fn put(&mut self, content: &Content, answer: Answer) -> Result<()> {
-        let Content { key, space, time } = content;
+        let Content { parts: (key, space), time } = content;
         if let Some(answers) = self.answers.get_mut_at(key, space, Some(*time))? {
             answers.push(answer);
             return Ok(());
@@ -65,7 +60,7 @@ impl Kept {
 
     /// Takes an answer away; `None` if there is none.
     pub fn take(&mut self, content: &Content) -> Result<Option<Answer>> {
-        let Content { key, space, .. } = content;
+        let (key, space) = &content.parts;
         // What is left lives no longer because of it.
         let Some(answers) = self.answers.get_mut_at(key, space, Some(EventTime::MIN))? else { return Ok(None) };
         let (answer, is_last) = (answers.pop(), answers.is_empty());

@@ -308,7 +308,8 @@ impl Operator for Inference {
         // Key groups are stored one by one; rows of one key may be in several.
         rows.sort_by_key(|(waiting, ..)| waiting.number);
         let arrival = self.arrival();
-        let take = |(waiting, known, bytes): (Waiting, Arc<Known>, usize)| self.take_row(waiting, &known, arrival, bytes);
+        let take =
+            |(waiting, known, bytes): (Waiting, Arc<Known>, usize)| self.take_row(waiting, &known, arrival, bytes);
         rows.into_iter().try_for_each(take)?;
         if let Some(epoch) = epoch {
             self.on_checkpoint_complete(epoch);

@@ -4,7 +4,6 @@
 //! another, else for an addition before it in the table. Without either it need not wait, it takes back nothing. It never waits
 //! for a row that came after it, so waiting comes to an end in every order of leaving.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use forebay_core::keys::Key;
@@ -43,12 +42,12 @@ impl Pending {
 
     /// Whether a row of this content waits to take one back.
     pub fn is_waiting(&self, content: &Content) -> bool {
-        self.contents.get(&place(content)).is_some_and(|rows| !rows.waiting.is_empty())
+        self.contents.get(&content.parts).is_some_and(|rows| !rows.waiting.is_empty())
     }
 
     /// A row that may leave now because `kept` answers of its content are kept; each is named once.
     pub fn next_ready(&mut self, content: &Content, kept: u64) -> Option<u64> {
-        let rows = self.contents.get_mut(&place(content))?;
+        let rows = self.contents.get_mut(&content.parts)?;
         let first = *rows.waiting.front()?;
         let has_addition = rows.additions.first().is_some_and(|addition| *addition < first);
         if kept <= rows.promised && has_addition {
@@ -60,29 +59,24 @@ impl Pending {
 
     /// A row has left the table: the addition `number`, or one that took back.
     pub fn left(&mut self, content: &Content, addition: Option<u64>) {
-        let Entry::Occupied(mut entry) = self.contents.entry(place(content)) else { return };
-        let rows = entry.get_mut();
+        let Some(rows) = self.contents.get_mut(&content.parts) else { return };
         match addition {
             Some(number) => drop(rows.additions.remove(&number)),
             None => rows.promised = rows.promised.saturating_sub(1),
         }
         if rows.additions.is_empty() && rows.waiting.is_empty() && rows.promised == 0 {
-            entry.remove();
+            self.contents.remove(&content.parts);
         }
     }
 
     /// The additions of this content.
     pub fn additions(&self, content: &Content) -> impl Iterator<Item = u64> {
-        self.contents.get(&place(content)).into_iter().flat_map(|rows| rows.additions.iter().copied())
+        self.contents.get(&content.parts).into_iter().flat_map(|rows| rows.additions.iter().copied())
     }
 
     fn rows(&mut self, content: &Content) -> &mut Rows {
-        self.contents.entry(place(content)).or_default()
+        self.contents.entry(content.parts.clone()).or_default()
     }
-}
-
-fn place(content: &Content) -> (Key, Space) {
-    (content.key.clone(), content.space.clone())
 }
 
 #[cfg(test)]
@@ -91,7 +85,7 @@ mod tests {
     use forebay_core::time::EventTime;
 
     fn content() -> Content {
-        Content { key: Key::new(b"a"), space: Space::EMPTY, time: EventTime::MIN }
+        Content { parts: (Key::new(b"a"), Space::EMPTY), time: EventTime::MIN }
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_core::{Batch, Result};
 use forebay_core::time::Instant;
+use forebay_core::{Batch, Result};
 use forebay_gate::batcher::{Cause, Entry as Queued, Formed};
 use forebay_inference::request::RequestId;
 

@@ -140,7 +140,8 @@ impl AnswerColumns {
     /// Added columns that were kept, as a model gives them: under the names of its outputs, then who answered.
     fn taken_back(&self, columns: Vec<arrow::array::ArrayRef>) -> Result<RecordBatch> {
         let names = self.outputs.iter().map(String::as_str).chain([""]);
-        let field = |(name, column): (&str, &arrow::array::ArrayRef)| Field::new(name, column.data_type().clone(), true);
+        let field =
+            |(name, column): (&str, &arrow::array::ArrayRef)| Field::new(name, column.data_type().clone(), true);
         let fields: Vec<Field> = names.zip(&columns).map(field).collect();
         RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
             .map_err(|source| Error::new(Kind::Internal, "give kept answers").source(source))

@@ -24,7 +24,8 @@ pub(super) fn answers(
     let (input, ttl) = (wiring.input, wiring.decl.settings.ttl);
     if changes != Changes::Updates {
         if ttl.is_some() {
-            let error = wiring.error(&wiring.decl.model, "ttl says nothing of rows that are never taken back".to_string());
+            let error =
+                wiring.error(&wiring.decl.model, "ttl says nothing of rows that are never taken back".to_string());
             return Err(error.with_help("remove it: only answers that may be taken back are kept"));
         }
         return Ok(None);

@@ -40,7 +40,9 @@ use forebay_core::process::KnownProcess;
 use toml::Spanned;
 
 use crate::facts::Facts;
-use crate::job_file::{Action, InferDecl, JobFile, JobFileError, SinkDecl, SourceDecl, StepDecl, StreamRef, WindowDecl};
+use crate::job_file::{
+    Action, InferDecl, JobFile, JobFileError, SinkDecl, SourceDecl, StepDecl, StreamRef, WindowDecl,
+};
 use crate::spec::{Changes, DurableSpec, InferSpec, LimitSpec};
 use expression::Site;
 use hoist::Hoist;

@@ -12,7 +12,9 @@ use crate::support::{job, plan};
 fn over_updates(settings: &str) -> String {
     let latest = "[[step]]\nuid = \"latest\"\ndeduplicate = { by = [\"user\"], keep = \"last\" }\n";
     let model = "{ model = \"m\", inputs = { text = \"user\" }, outputs = { answer = \"a\" }";
-    let text = job(&format!("{latest}[[step]]\nuid = \"between\"\nfilter = \"n > 0\"\n[[step]]\ninfer = {model}{settings} }}\n"));
+    let text = job(&format!(
+        "{latest}[[step]]\nuid = \"between\"\nfilter = \"n > 0\"\n[[step]]\ninfer = {model}{settings} }}\n"
+    ));
     let text = text.replace("[source]", "[source.views]\nwatermark = { time = \"at\" }").replace("images", "parquet");
     text.replace("[sink]\n", "[model.m]\nhost = \"fake\"\n[sink]\nkinds = \"change\"\n")
 }

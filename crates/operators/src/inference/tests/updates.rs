@@ -22,8 +22,8 @@ fn updating(order: Order, on_error: OnError) -> InferenceSettings {
     settings.answers.kept = vec![0];
     settings.batcher = BatcherSettings::new(1, 1 << 20, LINGER);
     let by = if order == Order::PerKey { vec![1] } else { vec![0, 1] };
-    settings.rows.key = (order == Order::PerKey)
-        .then(|| forebay_core::keys::KeyColumns::new(by.clone(), &input).unwrap());
+    settings.rows.key =
+        (order == Order::PerKey).then(|| forebay_core::keys::KeyColumns::new(by.clone(), &input).unwrap());
     let contents = ContentColumns::new(by, &input).unwrap();
     settings.updates = Some(UpdatesSettings { contents, ttl: None, state: StateSettings::default() });
     settings
