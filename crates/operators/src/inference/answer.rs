@@ -91,10 +91,10 @@ impl AnswerColumns {
         batch.with_kinds(staying.iter().map(|(entry, _)| entry.batch.kind(entry.place)).collect::<Vec<_>>())
     }
 
-    /// Who answered the row; of one that takes back, the one that answered the row that it takes back.
+    /// Who answered the row.
     fn by<'a>(&'a self, entry: &Entry, pick: Pick<'a>) -> Option<&'a str> {
         let (rows, place) = pick?;
-        if !entry.takes_back {
+        if !entry.is_kept {
             return self.answered_by.get(entry.rung).map(String::as_str);
         }
         let names = rows.columns().last()?.as_string_opt::<i32>()?;

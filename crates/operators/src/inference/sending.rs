@@ -55,6 +55,8 @@ impl Inference {
             deadline: if takes_back { None } else { known.due(place, arrival, left) },
             content,
             takes_back,
+            is_kept: false,
+            is_taken_back: false,
             batch,
             place,
             giving_up: false,

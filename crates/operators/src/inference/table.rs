@@ -58,6 +58,10 @@ pub struct Entry {
     pub content: Option<Box<Content>>,
     /// It takes back another, and nobody is asked about it.
     pub takes_back: bool,
+    /// Its answer was kept, with who gave it.
+    pub is_kept: bool,
+    /// It is taken back by a row that leaves together with it: its answer need not be kept.
+    pub is_taken_back: bool,
     /// When it has to be answered on rung 0, as the batcher counts.
     pub deadline: Option<Duration>,
     /// That this rung does not answer it is being made durable.

@@ -4,17 +4,19 @@
 //! that its row was given and not taken back. Rows that wait to take back are rows of the table like all others: they are in the
 //! snapshot, watermarks wait for them, and they keep their place in every order.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema};
 use forebay_core::element::Epoch;
+use forebay_core::keys::Key;
 use forebay_core::operator::{Identity, Restored, Snapshot};
 use forebay_core::time::EventTime;
 use forebay_core::{Error, Kind, Result};
 use forebay_inference::request::Outcome;
-use forebay_state::keyed::StateSettings;
+use forebay_state::keyed::{Space, StateSettings};
 
 use super::Inference;
 use super::answer::{AnswerColumns, Assembled, letter};
@@ -22,7 +24,7 @@ use super::answers::Answer;
 use super::contents::{Content, ContentColumns};
 use super::kept::Kept;
 use super::pending::Pending;
-use super::table::Entry;
+use super::table::{Entry, Order};
 use crate::stored_rows::{RowReader, RowWriter};
 
 /// Why a row that takes back nothing is a dead letter.
@@ -65,19 +67,31 @@ impl TakingBack {
     /// The rows that are given out or become dead letters, those that take back with the answer that was given; and those that
     /// take back nothing. One that takes back a dead letter is in neither: its row was never given.
     fn answered(&mut self, entries: Vec<Entry>, answers: &AnswerColumns) -> Result<(Vec<Entry>, Vec<Entry>)> {
-        let (mut known, mut unknown) = (Vec::with_capacity(entries.len()), Vec::new());
+        let (mut known, mut unknown) = (Vec::<Entry>::with_capacity(entries.len()), Vec::new());
         let mut given = RowReader::new(&answers.added())?;
+        let mut together = Together::of(&entries);
         for mut entry in entries {
             let Some(content) = entry.content.as_deref().filter(|_| entry.takes_back) else {
+                together.add(&entry, known.len());
                 known.push(entry);
                 continue;
             };
+            if let Some(place) = together.take(content) {
+                let addition = &mut known[place];
+                addition.is_taken_back = true;
+                if answers.gives(addition) {
+                    (entry.rung, entry.outcome) = (addition.rung, addition.outcome.clone());
+                    known.push(entry);
+                }
+                continue;
+            }
             match self.kept.take(content)? {
                 Some(Answer::Given(row)) => {
                     let place = given.rows();
                     given.push(&row)?;
                     // The rows are put in below, when there are all of them.
                     entry.outcome = Some(Outcome::Answered { rows: empty(), place });
+                    entry.is_kept = true;
                     known.push(entry);
                 }
                 Some(Answer::Letter) => {}
@@ -86,7 +100,7 @@ impl TakingBack {
         }
         if given.rows() > 0 {
             let taken = answers.taken_back(given.finish()?)?;
-            for entry in known.iter_mut().filter(|entry| entry.takes_back) {
+            for entry in known.iter_mut().filter(|entry| entry.is_kept) {
                 if let Some(Outcome::Answered { rows, .. }) = &mut entry.outcome {
                     *rows = taken.clone();
                 }
@@ -102,7 +116,7 @@ impl TakingBack {
         let mut place = 0;
         for entry in entries {
             let is_given = answers.gives(entry);
-            if let (Some(content), false) = (&entry.content, entry.takes_back) {
+            if let (Some(content), false) = (&entry.content, entry.takes_back || entry.is_taken_back) {
                 let answer = match writer.as_ref().filter(|_| is_given) {
                     Some(writer) => {
                         let mut row = Vec::new();
@@ -116,6 +130,30 @@ impl TakingBack {
             place += usize::from(is_given);
         }
         Ok(())
+    }
+}
+
+/// Additions that leave together with rows that may take them back, by content, those that came last at the end.
+struct Together {
+    additions: Option<BTreeMap<(Key, Space), Vec<usize>>>,
+}
+
+// === impl Together ===
+
+impl Together {
+    /// None yet; none ever, if no row of `entries` takes back.
+    fn of(entries: &[Entry]) -> Self {
+        Self { additions: entries.iter().any(|entry| entry.takes_back).then(BTreeMap::new) }
+    }
+
+    fn add(&mut self, entry: &Entry, place: usize) {
+        if let (Some(additions), Some(content)) = (&mut self.additions, &entry.content) {
+            additions.entry(content.parts.clone()).or_default().push(place);
+        }
+    }
+
+    fn take(&mut self, content: &Content) -> Option<usize> {
+        self.additions.as_mut()?.get_mut(&content.parts)?.pop()
     }
 }
 
@@ -185,12 +223,14 @@ impl Inference {
 
     /// Lets rows of `content` go that need not wait any more.
     fn settle(&mut self, content: &Content) -> Result<()> {
-        let overtakes = self.settings.planted.retraction_overtakes;
+        // Where rows of one content leave as they came, those before it have left, or leave with it.
+        let in_order = self.settings.order != Order::Unordered;
+        let need_not_wait = in_order || self.settings.planted.retraction_overtakes;
         let Some(TakingBack { kept, pending }) = &mut self.taking_back else { return Ok(()) };
         if !pending.is_waiting(content) {
             return Ok(());
         }
-        let count = if overtakes { u64::MAX } else { kept.count(content)? };
+        let count = if need_not_wait { u64::MAX } else { kept.count(content)? };
         while let Some(number) = pending.next_ready(content, count) {
             // What it is given is looked up when it leaves.
             self.table.finish(number, Outcome::GivenUp { kind: Kind::Data, reason: NOTHING.to_string() });
