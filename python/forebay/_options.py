@@ -36,6 +36,7 @@ class Options(TypedDict, total=False):
     length: str
     buckets: Sequence[int]
     close_on_watermark: bool
+    ttl: Duration
     replicas: int
     memory: Size
     journal: bool
@@ -45,7 +46,7 @@ class Options(TypedDict, total=False):
 
 
 OF_MODEL: Final = frozenset({"replicas", "memory", "journal", "latency", "version", "log"})
-_DURATIONS: Final = frozenset({"linger", "timeout", "deadline", "fallback_after", "latency"})
+_DURATIONS: Final = frozenset({"linger", "timeout", "deadline", "fallback_after", "ttl", "latency"})
 _SIZES: Final = frozenset({"batch_bytes", "memory"})
 
 

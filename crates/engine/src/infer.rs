@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use forebay_core::Result;
 use forebay_core::keys::KeyColumns;
 use forebay_inference::call::Caller;
+use forebay_operators::inference::contents::ContentColumns;
 use forebay_operators::inference::facts::RowFacts;
 use forebay_operators::inference::ladder::{Computed, Rung, Second};
+use forebay_operators::inference::taking_back::UpdatesSettings;
+use forebay_operators::stored_rows::check_storable;
 use forebay_plan::graph::Step;
 use forebay_plan::infer::{RowExpr, RowSpec};
 use forebay_plan::spec::{InferSpec, Limit};
+use forebay_state::keyed::StateSettings;
 
 use crate::model::ServiceModel;
 
@@ -63,6 +67,18 @@ pub(crate) fn answered_by(infer: &InferSpec) -> Vec<String> {
     let rungs = infer.ladder.rungs.iter().map(|rung| rung.name().to_string());
     let names = std::iter::once(infer.model.clone()).chain(rungs);
     if infer.ladder.column.is_some() { names.collect() } else { Vec::new() }
+}
+
+/// What is kept of answers, where rows are also taken back.
+///
+/// # Errors
+/// `Invalid` if a column cannot be a key or cannot be kept.
+pub(crate) fn updates(infer: &InferSpec, step: &Step, state: &StateSettings) -> Result<Option<UpdatesSettings>> {
+    let Some(answers) = &infer.answers else { return Ok(None) };
+    let added = step.output.fields().iter().skip(step.input().fields().len()).cloned();
+    check_storable(&Schema::new(added.collect::<Vec<_>>()))?;
+    let contents = ContentColumns::new(answers.by.clone(), step.input())?;
+    Ok(Some(UpdatesSettings { contents, ttl: answers.ttl, state: state.clone() }))
 }
 
 /// What the batcher has to know of each row.

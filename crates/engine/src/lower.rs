@@ -456,6 +456,7 @@ impl Maker<'_> {
             attempts_max: infer.attempts,
             remote: model.remote,
             patience: infer.ladder.after,
+            updates: infer::updates(infer, step, &self.parts.state)?,
             planted: self.planted.inference,
         };
         let (limit, weight) = (infer.limit, infer.weight);

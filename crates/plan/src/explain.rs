@@ -16,7 +16,7 @@ use forebay_core::types::{IMAGE, OBJECT_REF, extension_name};
 use humantime::format_duration;
 
 use crate::graph::{Edge, EdgeKind, Head, JobGraph, Step, StepAction, Task, WindowStep};
-use crate::infer::{LadderSpec, RowSpec, RungSpec};
+use crate::infer::{AnswersSpec, LadderSpec, RowSpec, RungSpec};
 use crate::job_file::units::size_text;
 use crate::remote::ProtocolSpec;
 use crate::spec::{
@@ -163,6 +163,10 @@ fn write_infer(out: &mut String, uid: &str, infer: &InferSpec, input: &Schema) -
         infer.order,
     )?;
     write_rows(out, &infer.rows, input)?;
+    if let Some(AnswersSpec { ttl, .. }) = &infer.answers {
+        let kept = ttl.map_or("for good".to_string(), |ttl| format!("for {}", format_duration(ttl)));
+        writeln!(out, "      answers are kept {kept}, by content, for the rows that take them back")?;
+    }
     let (attempts, timeout) = (infer.attempts, format_duration(infer.timeout));
     write!(out, "      at most {attempts} tries of {timeout} for each row; then ")?;
     let LadderSpec { rungs, after, .. } = &infer.ladder;

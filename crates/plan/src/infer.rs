@@ -41,6 +41,15 @@ pub struct RowSpec {
     pub close_on_watermark: bool,
 }
 
+/// What is kept of answers, where rows are also taken back.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct AnswersSpec {
+    /// Places of the columns by which rows of one content come to one subtask; never empty.
+    pub by: Vec<usize>,
+    /// How long an answer is kept for the row that takes it back, in event time; for good without.
+    pub ttl: Option<Duration>,
+}
+
 /// Other answers for rows that the model does not answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct LadderSpec {

@@ -23,7 +23,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::asking::{HedgeSpec, LimitsSpec};
-use crate::infer::{LadderSpec, RowSpec};
+use crate::infer::{AnswersSpec, LadderSpec, RowSpec};
 use crate::nexmark::NexmarkSpec;
 use crate::remote::RemoteSpec;
 
@@ -189,6 +189,8 @@ pub struct InferSpec {
     pub rows: RowSpec,
     /// Other answers for rows that the model does not answer.
     pub ladder: LadderSpec,
+    /// What is kept of answers; `None` over rows that only add.
+    pub answers: Option<AnswersSpec>,
 }
 
 /// Where a model runs.

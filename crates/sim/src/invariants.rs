@@ -181,7 +181,9 @@ impl Invariants {
             books.lock().written.clear();
         }
         let one_journal = books.lock().one_journal;
-        let held = if one_journal { journal(disk, folder)? } else { BTreeMap::new() };
+        let mut held = if one_journal { journal(disk, folder)? } else { BTreeMap::new() };
+        // Of another model, a row that was taken back may come again and is then another request of that name.
+        held.retain(|request, _| books.lock().was_asked(*request));
         for (request, value) in &held {
             let known = self.values.get(request).or_else(|| self.written.get(request));
             if known.is_some_and(|known| known != value) {

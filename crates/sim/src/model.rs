@@ -171,6 +171,11 @@ impl Books {
 // === impl Inner ===
 
 impl Inner {
+    /// Whether the model was asked this.
+    pub fn was_asked(&self, request: RequestId) -> bool {
+        self.latest.contains_key(&request)
+    }
+
     /// Writes down that a call begins; the number of each row's execution.
     fn start_all(&mut self, ids: &[RequestId], texts: &[String], by: By) -> Vec<usize> {
         ids.iter().zip(texts).map(|(id, text)| self.start(*id, row_of(text).unwrap_or(0), by)).collect()

@@ -47,6 +47,9 @@ impl Mutant {
             Self::planted("no_lookup", |planted| planted.service.no_lookup = true),
             Self::planted("in_flight_forgotten", |planted| planted.inference.in_flight_forgotten = true),
             Self::planted("given_up_forgotten", |planted| planted.inference.given_up_forgotten = true),
+            Self::planted("retraction_is_asked", |planted| planted.inference.asked_again = true),
+            Self::planted("retraction_overtakes", |planted| planted.inference.retraction_overtakes = true),
+            Self::planted("answers_forgotten", |planted| planted.inference.answers_forgotten = true),
         ];
         let journal = [
             ("tell_before_sync", JournalBug::TellBeforeSync),

@@ -483,6 +483,7 @@ fn settings(random: &mut Random, mutant: &Mutant) -> InferenceSettings {
         attempts_max: random.within(1, 4) as u32,
         remote: false,
         patience: None,
+        updates: None,
         planted: mutant.planted.inference,
     }
 }

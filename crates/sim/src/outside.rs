@@ -21,6 +21,7 @@ use crate::env::SimEnv;
 use crate::host::SimHost;
 use crate::model::{Books, Scripted};
 use crate::mutants::Mutant;
+use crate::timed::OPINION_MODEL;
 
 /// What one process reaches.
 pub(crate) struct SimOutside {
@@ -28,6 +29,8 @@ pub(crate) struct SimOutside {
     pub disk: MemoryDisk,
     pub gate: Arc<Gate>,
     pub books: Books,
+    /// Those of the model that is asked about updates.
+    pub opinions: Books,
     pub process: u32,
     pub timeout: Duration,
     pub mutant: Mutant,
@@ -50,11 +53,13 @@ impl SimOutside {
 
     /// The models under their names in the job file.
     pub fn models(&self) -> BTreeMap<String, Arc<dyn Host>> {
-        BTreeMap::from([("m".to_string(), self.scripted(false)), ("second".to_string(), self.scripted(true))])
+        ["m", "second", OPINION_MODEL].into_iter().map(|name| (name.to_string(), self.scripted(name))).collect()
     }
 
-    fn scripted(&self, second: bool) -> Arc<dyn Host> {
-        let (books, process, timeout) = (self.books.clone(), self.process, self.timeout);
+    fn scripted(&self, name: &str) -> Arc<dyn Host> {
+        let second = name == "second";
+        let books = if name == OPINION_MODEL { &self.opinions } else { &self.books };
+        let (books, process, timeout) = (books.clone(), self.process, self.timeout);
         let gate = Arc::clone(&self.gate);
         Arc::new(Scripted { second, books, env: Arc::new(self.env.clone()), process, timeout, gate })
     }
@@ -91,7 +96,7 @@ impl Outside for SimOutside {
     }
 
     fn host(&self, model: &ModelSpec) -> Result<Arc<dyn Host>> {
-        Ok(self.scripted(model.name == "second"))
+        Ok(self.scripted(&model.name))
     }
 
     fn subtasks(&self) -> Arc<dyn SubtaskHost> {

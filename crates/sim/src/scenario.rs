@@ -203,7 +203,7 @@ impl Scenario {
         let sinks = self.shape.sinks(&last, self.timed.is_some(), *file_bytes, layout.sink);
         let timed = self.timed.as_ref();
         let timed_head = timed.map(Timed::head).unwrap_or_default();
-        let timed_ends = timed.map(|timed| timed.sources(*read_rows) + &timed.steps()).unwrap_or_default();
+        let timed_ends = timed.map(|timed| timed.sources(*read_rows) + &timed.steps(&self.job)).unwrap_or_default();
         let timed_sinks = timed.map(|timed| timed.sinks(*file_bytes, layout.sink)).unwrap_or_default();
         format!(
             r#"name = "sim"

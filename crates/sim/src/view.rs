@@ -16,7 +16,7 @@ use futures::FutureExt;
 use serde_json::Value;
 
 use crate::shape::PLAIN;
-use crate::timed;
+use crate::timed::{self, OPINION_MODEL};
 
 /// Folder of the checkpoints.
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
@@ -63,7 +63,9 @@ pub(crate) struct Letter {
     /// The row, `None` if it never was one.
     pub id: Option<u64>,
     pub kind: String,
+    pub reason: String,
     pub attempts: u64,
+    operator: String,
 }
 
 /// The content of `path`.
@@ -132,12 +134,22 @@ impl View {
         Ok(rows)
     }
 
-    /// Every committed dead letter, or what cannot be read.
+    /// Every committed dead letter but those of the model that is asked about updates, or what cannot be read.
     pub fn letters(&self) -> Result<Vec<Letter>, String> {
+        Ok(self.all_letters()?.into_iter().filter(|letter| letter.operator != OPINION_MODEL).collect())
+    }
+
+    /// Every committed dead letter of the step `operator`, or what cannot be read.
+    pub fn letters_of(&self, operator: &str) -> Result<Vec<Letter>, String> {
+        Ok(self.all_letters()?.into_iter().filter(|letter| letter.operator == operator).collect())
+    }
+
+    fn all_letters(&self) -> Result<Vec<Letter>, String> {
         let letter = |(_, line): (u64, Value)| {
             let input: Value = serde_json::from_str(line["input"].as_str()?).unwrap_or_default();
             let kind = line["kind"].as_str()?.to_string();
-            Some(Letter { id: input["id"].as_u64(), kind, attempts: line["attempts"].as_u64()? })
+            let (reason, operator) = (line["reason"].as_str()?.to_string(), line["operator"].as_str()?.to_string());
+            Some(Letter { id: input["id"].as_u64(), kind, reason, attempts: line["attempts"].as_u64()?, operator })
         };
         self.lines(LETTERS)?
             .into_iter()

@@ -75,6 +75,8 @@ struct World {
     trace: Trace,
     disk: MemoryDisk,
     books: Books,
+    /// What the model remembers that is asked about updates: a row that comes again may be asked about again.
+    opinions: Books,
     invariants: Invariants,
     plans: BTreeMap<Layout, Plan>,
     processes: u32,
@@ -118,6 +120,7 @@ impl World {
             random: Random::new(seed, "world"),
             trace: Trace::default(),
             books: Books::new(Random::new(seed, "model"), scenario.moods.clone()),
+            opinions: Books::new(Random::new(seed, "opinions"), scenario.moods.clone()),
             scenario,
             disk,
             invariants: Invariants::default(),
@@ -217,7 +220,7 @@ impl World {
             check_plain(&view, expected, &self.books)?;
         }
         match &self.scenario.timed {
-            Some(timed) => check_timed(&view, timed, &self.books),
+            Some(timed) => check_timed(&view, timed, &self.books, &self.opinions),
             None => Ok(()),
         }
     }
@@ -250,6 +253,7 @@ impl World {
             env,
             disk: self.disk.clone(),
             books: self.books.clone(),
+            opinions: self.opinions.clone(),
             process: self.processes,
             timeout: Duration::from_millis(self.scenario.job.timeout_ms),
             bounds: self.scenario.shape.bounds,
@@ -419,6 +423,7 @@ impl World {
     fn heal(&mut self) {
         self.healed = true;
         self.books.heal();
+        self.opinions.heal();
         if let Some(stalled) = self.stalled.take() {
             stalled.process.kill();
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, SchemaRef};
 use forebay_core::dead_letter::{DeadLetter, describe_row};
 use forebay_core::on_error::OnError;
@@ -63,6 +63,11 @@ impl AnswerColumns {
         Ok(Assembled { batch, dead_letters })
     }
 
+    /// Whether a finished row is given out, and is not a dead letter.
+    pub(super) fn gives(&self, entry: &Entry) -> bool {
+        matches!(entry.outcome, Some(Outcome::Answered { .. })) || self.on_error == OnError::Null
+    }
+
     fn join(&self, staying: &[(&Entry, Pick<'_>)]) -> Result<Batch> {
         let mut inputs = Gather::default();
         staying.iter().for_each(|(entry, _)| inputs.add(entry.batch.rows(), entry.place));
@@ -74,14 +79,26 @@ impl AnswerColumns {
         let picked: Vec<Pick<'_>> = staying.iter().map(|(_, pick)| *pick).collect();
         columns.extend(gather::columns(&picked, &outputs)?);
         if !self.answered_by.is_empty() {
-            let by =
-                |(entry, pick): &(&Entry, Pick<'_>)| pick.and(self.answered_by.get(entry.rung).map(String::as_str));
-            columns.push(Arc::new(staying.iter().map(by).collect::<StringArray>()));
+            columns.push(Arc::new(staying.iter().map(|(entry, pick)| self.by(entry, *pick)).collect::<StringArray>()));
         }
         let rows = RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(|source| {
             Error::new(Kind::Data, "join rows and answers").with("columns", self.outputs.join(",")).source(source)
         })?;
-        Batch::new(rows, staying.iter().map(|(entry, _)| row_id(entry)).collect::<Vec<_>>())
+        let batch = Batch::new(rows, staying.iter().map(|(entry, _)| row_id(entry)).collect::<Vec<_>>())?;
+        if staying.iter().all(|(entry, _)| entry.batch.kinds().is_none()) {
+            return Ok(batch);
+        }
+        batch.with_kinds(staying.iter().map(|(entry, _)| entry.batch.kind(entry.place)).collect::<Vec<_>>())
+    }
+
+    /// Who answered the row.
+    fn by<'a>(&'a self, entry: &Entry, pick: Pick<'a>) -> Option<&'a str> {
+        let (rows, place) = pick?;
+        if !entry.is_kept {
+            return self.answered_by.get(entry.rung).map(String::as_str);
+        }
+        let names = rows.columns().last()?.as_string_opt::<i32>()?;
+        names.is_valid(place).then(|| names.value(place))
     }
 }
 
@@ -89,7 +106,8 @@ fn row_id(entry: &Entry) -> RowId {
     entry.batch.ids()[entry.place]
 }
 
-fn letter(entry: &Entry, kind: Kind, reason: &str, operator: &str) -> DeadLetter {
+/// The dead letter of a row that ended with `reason`.
+pub(super) fn letter(entry: &Entry, kind: Kind, reason: &str, operator: &str) -> DeadLetter {
     DeadLetter {
         row: row_id(entry),
         operator: operator.to_string(),

@@ -97,25 +97,33 @@ impl Inference {
     }
 
     pub(super) fn emit(&mut self) -> Result<Option<Out>> {
-        match self.table.emit() {
-            None => Ok(None),
-            Some(Emission::Watermark(watermark)) => Ok(Some(Out::Watermark(watermark))),
-            Some(Emission::Rows(entries)) => {
-                let identity = &self.context().identity;
-                let (uid, groups) = (identity.uid.clone(), identity.groups);
-                for entry in &entries {
-                    let group = entry.group(groups);
-                    let emitted = self.emitted.entry(group).or_default();
-                    emitted.push(entry.request);
-                    emitted.extend(&entry.earlier);
+        while let Some(emission) = self.table.emit() {
+            let entries = match emission {
+                Emission::Watermark(watermark) => {
+                    self.forget(watermark)?;
+                    return Ok(Some(Out::Watermark(watermark)));
                 }
-                let assembled = self.settings.answers.assemble(&entries, &uid)?;
-                self.outs.extend(assembled.batch.map(Out::Batch));
-                if !assembled.dead_letters.is_empty() {
-                    self.outs.push_back(Out::DeadLetters(assembled.dead_letters));
+                Emission::Rows(entries) => entries,
+            };
+            let groups = self.context().identity.groups;
+            for entry in &entries {
+                if entry.takes_back || self.is_wanted(entry) {
+                    continue;
                 }
-                Ok(self.outs.pop_front())
+                let emitted = self.emitted.entry(entry.group(groups)).or_default();
+                emitted.push(entry.request);
+                emitted.extend(&entry.earlier);
+            }
+            let assembled = self.give(entries)?;
+            self.outs.extend(assembled.batch.map(Out::Batch));
+            if !assembled.dead_letters.is_empty() {
+                self.outs.push_back(Out::DeadLetters(assembled.dead_letters));
+            }
+            // Rows that take back dead letters leave without a trace.
+            if !self.outs.is_empty() {
+                break;
             }
         }
+        Ok(self.outs.pop_front())
     }
 }

@@ -125,7 +125,7 @@ pub fn encode(groups: BTreeMap<KeyGroup, GroupState>) -> Result<BTreeMap<KeyGrou
     groups.into_iter().map(|(group, state)| Ok((group, encode_group(&state)?))).collect()
 }
 
-fn encode_group(state: &GroupState) -> Result<Bytes> {
+pub(super) fn encode_group(state: &GroupState) -> Result<Bytes> {
     let mut out = vec![FORMAT];
     out.extend_from_slice(&(state.emitted.len() as u32).to_le_bytes());
     state.emitted.iter().for_each(|id| out.extend_from_slice(&id.0.to_le_bytes()));
@@ -150,15 +150,16 @@ fn encode_group(state: &GroupState) -> Result<Bytes> {
 /// # Errors
 /// `Corrupt`, naming the key group.
 pub fn decode(restored: &Restored) -> Result<Vec<GroupState>> {
-    let decode = |(group, bytes): &(KeyGroup, Bytes)| {
-        decode_group(bytes).map_err(|reason| {
-            Error::new(Kind::Corrupt, "read state of inference operator").with("key_group", group.0).source(reason)
-        })
-    };
+    let decode = |(group, bytes): &(KeyGroup, Bytes)| decode_group(bytes).map_err(|reason| corrupt(*group, reason));
     restored.groups.iter().map(decode).collect()
 }
 
-fn decode_group(bytes: &Bytes) -> Result<GroupState, String> {
+/// The error of a group whose bytes cannot be read.
+pub(super) fn corrupt(group: KeyGroup, reason: String) -> Error {
+    Error::new(Kind::Corrupt, "read state of inference operator").with("key_group", group.0).source(reason)
+}
+
+pub(super) fn decode_group(bytes: &Bytes) -> Result<GroupState, String> {
     let mut rest = &bytes[..];
     match take::<1>(&mut rest)? {
         [FORMAT] => {}

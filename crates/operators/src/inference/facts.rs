@@ -13,6 +13,7 @@ use forebay_core::hash::hash64;
 use forebay_core::keys::KeyColumns;
 use forebay_core::{Batch, Error, Kind, Result};
 
+use super::contents::Content;
 use crate::expression::evaluate;
 
 /// What a step says about the rows that it batches.
@@ -50,6 +51,8 @@ pub(super) struct Known {
     buckets: Option<Vec<u32>>,
     /// Deadlines after arrival, then deadlines by time of day.
     due: Due,
+    /// What the rows are known by, where they are also taken back.
+    pub contents: Option<Vec<Content>>,
 }
 
 /// Deadlines of the rows of one batch.
@@ -77,6 +80,7 @@ impl RowFacts {
             costs: self.cost.as_ref().map(integers).transpose()?,
             buckets: length.map(|length| (0..length.len()).map(|place| self.bucket(&length, place)).collect()),
             due: self.due(batch)?,
+            contents: None,
         })
     }
 
@@ -106,6 +110,10 @@ impl RowFacts {
 impl Known {
     pub fn key(&self, place: usize) -> Option<u64> {
         self.keys.as_ref().map(|keys| keys[place])
+    }
+
+    pub fn content(&self, place: usize) -> Option<&Content> {
+        self.contents.as_ref().map(|contents| &contents[place])
     }
 
     pub fn cost(&self, place: usize) -> u64 {

@@ -8,18 +8,27 @@
 //! A request batch is only transport: every row keeps its own outcome and attempts. A row whose request batch failed is
 //! tried again alone, so that it cannot fail its neighbours twice. A row that the model does not answer climbs the step's
 //! [`ladder`] of other answers, if it has one.
+//!
+//! Where rows are also taken back, no model is asked about those that take back: each gets the answer that was given for the row
+//! of the same content, which is kept for it ([`taking_back`]).
 
 pub mod answer;
 mod answering;
+mod answers;
 mod climbing;
 pub mod codec;
+mod codec_updates;
+pub mod contents;
 pub mod facts;
 mod gather;
+mod kept;
 pub mod ladder;
 mod lane;
+mod pending;
 mod retry;
 mod sending;
 pub mod table;
+pub mod taking_back;
 #[cfg(test)]
 mod tests;
 
@@ -41,10 +50,11 @@ use futures::future::{BoxFuture, Shared, try_join_all};
 
 use answer::AnswerColumns;
 use codec::{GroupState, Waiting};
-use facts::{Arrival, RowFacts};
+use facts::{Arrival, Known, RowFacts};
 use ladder::Rung;
 use lane::{Lane, Standing};
 use table::{Order, Table};
+use taking_back::{TakingBack, UpdatesSettings};
 
 /// Request batches that may wait for a permit, beside those in flight, before the operator takes no more rows.
 const REQUEST_BATCHES_QUEUED: usize = 2;
@@ -99,6 +109,8 @@ pub struct InferenceSettings {
     pub remote: bool,
     /// How long rows wait for a model elsewhere that refuses every call, where there are other answers; for ever without.
     pub patience: Option<Duration>,
+    /// Rows may be taken back; `None`: they only add.
+    pub updates: Option<UpdatesSettings>,
     /// Bugs for the simulation to find; all off in production.
     #[doc(hidden)]
     pub planted: Planted,
@@ -118,6 +130,12 @@ pub struct Planted {
     pub deadline_forgotten: bool,
     /// Rows of a key leave as they finish.
     pub key_order_forgotten: bool,
+    /// A row that takes back another is asked about like one that adds.
+    pub asked_again: bool,
+    /// A row that takes back another does not wait for it.
+    pub retraction_overtakes: bool,
+    /// A restart forgets which answers were given.
+    pub answers_forgotten: bool,
 }
 
 /// Completes when what was given out up to a published epoch is closed in the journal.
@@ -151,6 +169,7 @@ pub struct Inference {
     emitted: BTreeMap<KeyGroup, Vec<RequestId>>,
     closing: BTreeMap<Epoch, Vec<RequestId>>,
     closed: Option<Closed>,
+    taking_back: Option<TakingBack>,
 }
 
 // === impl Inference ===
@@ -178,6 +197,7 @@ impl Inference {
             emitted: BTreeMap::new(),
             closing: BTreeMap::new(),
             closed: None,
+            taking_back: None,
         }
     }
 
@@ -241,6 +261,17 @@ impl Inference {
         self.now().since(Instant(0))
     }
 
+    /// What a checkpoint holds of rows; kept answers are opened.
+    fn states(&mut self, restored: Restored) -> Result<Vec<GroupState>> {
+        let Some(updates) = &self.settings.updates else { return codec::decode(&restored) };
+        let (states, mut kept) = codec_updates::decode(restored)?;
+        if self.settings.planted.answers_forgotten {
+            kept.groups.clear();
+        }
+        self.taking_back = Some(TakingBack::open(updates, &self.context().identity, kept)?);
+        Ok(states)
+    }
+
     /// State by key group: rows held, and what was given out since the barrier before.
     fn group_states(&mut self) -> BTreeMap<KeyGroup, GroupState> {
         let (groups, now) = (self.context().identity.groups, self.since_start());
@@ -265,10 +296,11 @@ impl Inference {
 impl Operator for Inference {
     fn open(&mut self, context: Context, restored: Restored) -> Result<()> {
         self.context = Some(context);
-        let states = codec::decode(&restored)?;
+        let epoch = restored.epoch;
+        let states = self.states(restored)?;
         let mut rows = Vec::new();
         for state in states {
-            if let Some(epoch) = restored.epoch {
+            if let Some(epoch) = epoch {
                 self.closing.entry(epoch).or_default().extend(state.emitted);
             }
             rows.extend(self.with_facts(state.rows)?);
@@ -276,8 +308,10 @@ impl Operator for Inference {
         // Key groups are stored one by one; rows of one key may be in several.
         rows.sort_by_key(|(waiting, ..)| waiting.number);
         let arrival = self.arrival();
-        rows.into_iter().for_each(|(waiting, known, bytes)| self.take_row(waiting, &known, arrival, bytes));
-        if let Some(epoch) = restored.epoch {
+        let take =
+            |(waiting, known, bytes): (Waiting, Arc<Known>, usize)| self.take_row(waiting, &known, arrival, bytes);
+        rows.into_iter().try_for_each(take)?;
+        if let Some(epoch) = epoch {
             self.on_checkpoint_complete(epoch);
         }
         Ok(())
@@ -300,10 +334,10 @@ impl Operator for Inference {
 
     fn on_batch(&mut self, batch: Batch) -> Result<()> {
         let batch = Arc::new(batch);
-        let (known, arrival) = (self.settings.rows.of(&batch)?, self.arrival());
+        let (known, arrival) = (self.known(&batch)?, self.arrival());
         let bytes = self.lane(0).row_bytes(&batch);
         for place in 0..batch.len() {
-            self.take_row(Waiting::new(Arc::clone(&batch), place), &known, arrival, bytes);
+            self.take_row(Waiting::new(Arc::clone(&batch), place), &known, arrival, bytes)?;
         }
         self.send()
     }
@@ -337,6 +371,8 @@ impl Operator for Inference {
         let emitted = states.values().flat_map(|state| state.emitted.iter().copied()).collect();
         self.closing.insert(epoch, emitted);
         let closed = self.closed.clone();
+        let kept = self.taking_back.as_mut().map(|taking_back| taking_back.snapshot(epoch)).transpose()?;
+        let owned = self.context().identity.key_groups();
         Ok(Box::pin(async move {
             // What the checkpoint before gave out must be known as closed before this one can replace it.
             if let Some(closed) = closed {
@@ -344,11 +380,15 @@ impl Operator for Inference {
                     .await
                     .map_err(|error| Error::new(error.kind(), "close journal entries").source(error.chain()))?;
             }
-            Ok(Snapshot { groups: codec::encode(states)?, ..Snapshot::default() })
+            match kept {
+                None => Ok(Snapshot { groups: codec::encode(states)?, ..Snapshot::default() }),
+                Some(kept) => codec_updates::encode(states, kept, owned),
+            }
         }))
     }
 
     fn on_checkpoint_complete(&mut self, epoch: Epoch) {
+        self.taking_back.iter_mut().for_each(|taking_back| taking_back.on_checkpoint_complete(epoch));
         let later = self.closing.split_off(&epoch.next());
         let ids: Vec<RequestId> = std::mem::replace(&mut self.closing, later).into_values().flatten().collect();
         if ids.is_empty() {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_core::Result;
 use forebay_core::time::Instant;
+use forebay_core::{Batch, Result};
 use forebay_gate::batcher::{Cause, Entry as Queued, Formed};
 use forebay_inference::request::RequestId;
 
@@ -19,19 +19,31 @@ impl Inference {
     /// Rows of one batch with what the batcher has to know of them, and the bytes of each.
     pub(super) fn with_facts(&self, rows: Vec<Waiting>) -> Result<Vec<(Waiting, Arc<Known>, usize)>> {
         let Some(first) = rows.first() else { return Ok(Vec::new()) };
-        let known = Arc::new(self.settings.rows.of(&first.batch)?);
+        let known = Arc::new(self.known(&first.batch)?);
         let bytes = self.lane(0).row_bytes(&first.batch);
         Ok(rows.into_iter().map(|row| (row, Arc::clone(&known), bytes)).collect())
     }
 
+    /// What the operator has to know of the rows of a batch.
+    pub(super) fn known(&self, batch: &Batch) -> Result<Known> {
+        let mut known = self.settings.rows.of(batch)?;
+        let contents = self.settings.updates.as_ref().map(|updates| updates.contents.of(batch.rows()));
+        known.contents = contents.transpose()?;
+        Ok(known)
+    }
+
     /// Takes one row.
-    pub(super) fn take_row(&mut self, waiting: Waiting, known: &Known, arrival: Arrival, bytes: usize) {
+    pub(super) fn take_row(&mut self, waiting: Waiting, known: &Known, arrival: Arrival, bytes: usize) -> Result<()> {
         let Waiting { batch, place, rung, attempts, attempts_before, left, .. } = waiting;
         // A job may come back with a shorter ladder.
         let rung = if self.asked(rung as usize).is_some() { rung as usize } else { 0 };
         let row = batch.ids()[place];
         let below = (0..rung).filter_map(|rung| self.request_id(rung, row));
+        let content = known.content(place).cloned().map(Box::new);
+        let retracts = batch.kind(place).is_retraction() && !self.settings.planted.asked_again;
+        let takes_back = content.is_some() && retracts;
         let entry = Entry {
+            number: 0,
             rung,
             earlier: below.collect(),
             request: self.lane(rung).request_id(&self.context().identity.uid, row),
@@ -40,7 +52,11 @@ impl Inference {
             cost: known.cost(place),
             bucket: known.bucket(place),
             key: known.key(place),
-            deadline: known.due(place, arrival, left),
+            deadline: if takes_back { None } else { known.due(place, arrival, left) },
+            content,
+            takes_back,
+            is_kept: false,
+            is_taken_back: false,
             batch,
             place,
             giving_up: false,
@@ -50,7 +66,10 @@ impl Inference {
         let deadline = entry.deadline.filter(|_| rung == 0);
         let number = self.table.push(entry);
         self.deadlines.extend(deadline.map(|deadline| (deadline, number)));
-        self.enqueue(number, rung, bytes);
+        if !takes_back {
+            self.enqueue(number, rung, bytes);
+        }
+        self.came(number)
     }
 
     fn request_id(&self, rung: usize, row: forebay_core::RowId) -> Option<RequestId> {

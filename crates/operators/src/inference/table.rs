@@ -13,6 +13,8 @@ use forebay_core::key_group::KeyGroup;
 use forebay_core::time::EventTime;
 use forebay_inference::request::{Outcome, RequestId};
 
+use super::contents::Content;
+
 /// Most rows given out in one batch.
 const EMIT_ROWS_MAX: usize = 4096;
 
@@ -30,6 +32,8 @@ pub enum Order {
 /// A row taken and not yet given out.
 #[derive(Debug)]
 pub struct Entry {
+    /// Its place among all rows of the subtask; set by [`Table::push`].
+    pub number: u64,
     /// The batch that the row came in.
     pub batch: Arc<Batch>,
     /// Its place in that batch.
@@ -50,6 +54,14 @@ pub struct Entry {
     pub bucket: u32,
     /// Its key, where the step has one.
     pub key: Option<u64>,
+    /// What it is known by, where rows are also taken back.
+    pub content: Option<Box<Content>>,
+    /// It takes back another, and nobody is asked about it.
+    pub takes_back: bool,
+    /// Its answer was kept, with who gave it.
+    pub is_kept: bool,
+    /// It is taken back by a row that leaves together with it: its answer need not be kept.
+    pub is_taken_back: bool,
     /// When it has to be answered on rung 0, as the batcher counts.
     pub deadline: Option<Duration>,
     /// That this rung does not answer it is being made durable.
@@ -89,8 +101,11 @@ pub struct Table {
 // === impl Entry ===
 
 impl Entry {
-    /// The key group that the row belongs to, of `groups` in all: its key's, or that of its id.
+    /// The key group that the row belongs to, of `groups` in all: its content's, its key's, or that of its id.
     pub fn group(&self, groups: u16) -> KeyGroup {
+        if let Some(content) = &self.content {
+            return content.group(groups);
+        }
         let of_id = || self.batch.ids()[self.place].key_group(groups);
         self.key.map_or_else(of_id, |key| KeyGroup::of_hash(key, groups))
     }
@@ -124,9 +139,10 @@ impl Table {
     }
 
     /// Takes a row; answers its number, which grows with every row.
-    pub fn push(&mut self, entry: Entry) -> u64 {
+    pub fn push(&mut self, mut entry: Entry) -> u64 {
         let number = self.next;
         self.next += 1;
+        entry.number = number;
         if let Some(key) = entry.key.filter(|_| self.order == Order::PerKey) {
             self.keys.entry(key).or_default().push_back(number);
         }

@@ -88,8 +88,10 @@ impl Column {
 
     fn write_list(&self, start: usize, end: usize, out: &mut Vec<u8>) {
         out.extend_from_slice(&((end - start) as u32).to_le_bytes());
+        // The list's own elements decide, not those of other rows: the same row is the same bytes in every batch.
+        let has_nulls = |nulls: &NullBuffer| nulls.slice(start, end - start).null_count() > 0;
         match &self.values {
-            Values::Fixed { bytes, width } if self.nulls.is_none() => {
+            Values::Fixed { bytes, width } if !self.nulls.as_ref().is_some_and(has_nulls) => {
                 out.push(PLAIN);
                 out.extend_from_slice(&bytes[start * width..end * width]);
             }
@@ -144,4 +146,29 @@ fn offsets<O: arrow::array::OffsetSizeTrait>(data: &ArrayData) -> Vec<usize> {
         return vec![0];
     }
     raw[data.offset()..=data.offset() + data.len()].iter().map(|offset| offset.as_usize()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::FixedSizeListArray;
+    use arrow::datatypes::Int32Type;
+
+    use super::*;
+
+    #[test]
+    fn a_row_is_the_same_bytes_whatever_its_neighbours_hold() {
+        let lists = |rows: Vec<Option<Vec<Option<i32>>>>| -> Vec<u8> {
+            let column: ArrayRef = Arc::new(FixedSizeListArray::from_iter_primitive::<Int32Type, _, _>(rows, 2));
+            let rows = RecordBatch::try_from_iter_with_nullable([("x", column, true)]).unwrap();
+            let mut bytes = Vec::new();
+            RowWriter::new(&rows).unwrap().write(0, &mut bytes);
+            bytes
+        };
+        let alone = lists(vec![Some(vec![Some(1), Some(2)])]);
+        assert_eq!(lists(vec![Some(vec![Some(1), Some(2)]), Some(vec![None, Some(3)])]), alone);
+        assert_eq!(lists(vec![Some(vec![Some(1), Some(2)]), None]), alone);
+        assert_ne!(lists(vec![Some(vec![Some(1), None])]), alone);
+    }
 }

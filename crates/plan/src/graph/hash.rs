@@ -98,7 +98,11 @@ fn kind(action: &StepAction) -> String {
         StepAction::Filter { .. } => "filter".to_string(),
         StepAction::Project { .. } => "project".to_string(),
         StepAction::Call(call) => format!("call {}", call.on_error),
-        StepAction::Infer(infer) => format!("infer {}", infer.model),
+        StepAction::Infer(infer) => {
+            // Named only over updates, so that older checkpoints of rows that only add stay.
+            let kept = infer.answers.as_ref().map(|answers| format!(" keeps answers {:?}", answers.ttl));
+            format!("infer {}{}", infer.model, kept.unwrap_or_default())
+        }
         StepAction::LookupJoin(join) => format!("lookup join {}", join.how),
         StepAction::StreamJoin(join) => format!("stream join {} {} {}", join.how, join.stream, join.kind),
         StepAction::Union { streams } => format!("union {}", streams.join(" ")),

@@ -293,6 +293,7 @@ impl StepAction {
             Self::Top(spec) => Some(vec![spec.keys.clone()]),
             Self::Metrics(spec) => Some(vec![spec.keys.clone()]),
             Self::Process(spec) => Some(vec![spec.keys.clone()]),
+            Self::Infer(InferSpec { answers: Some(answers), .. }) => Some(vec![answers.by.clone()]),
             Self::Infer(infer) if !infer.rows.key.is_empty() => Some(vec![infer.rows.key.clone()]),
             Self::Filter { .. } | Self::Project { .. } | Self::Call(_) | Self::Infer(_) | Self::LookupJoin(_) => None,
             Self::Union { .. } | Self::Durable(_) | Self::Sink(_) | Self::Explode(_) | Self::Sample(_) => None,

@@ -265,6 +265,7 @@ fn infer(checker: &Checker, table: InferTable, models: &Models) -> Result<(Strin
             .clone()
             .map(|time| checker.positive("fallback_after", time))
             .transpose()?,
+        ttl: table.ttl.clone().map(|time| checker.positive("ttl", time)).transpose()?,
     };
     let uid = checker.name("uid", table.uid.as_ref().unwrap_or(&table.model))?;
     let fallback = check_infer::ladder(checker, table.fallback, table.model.get_ref(), models)?;

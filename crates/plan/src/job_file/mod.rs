@@ -245,6 +245,8 @@ pub struct InferSettings {
     pub close_on_watermark: bool,
     /// How long rows wait for a model elsewhere that refuses every call.
     pub fallback_after: Option<Duration>,
+    /// How long answers are kept for rows that take them back.
+    pub ttl: Option<Duration>,
 }
 
 /// A lookup join as declared.

@@ -215,6 +215,9 @@ pub struct InferTable {
     /// A watermark completes the request batches with rows that it waits for.
     #[serde(default)]
     pub close_on_watermark: bool,
+    /// Over updates: how long an answer is kept for the row that takes it back, in event time; default for good.
+    #[schemars(with = "Option<DurationText>")]
+    pub ttl: Option<Spanned<DurationText>>,
     /// Other answers for rows that the model does not answer, tried in order.
     #[serde(default)]
     #[schemars(with = "Vec<FallbackTable>")]

@@ -3,7 +3,7 @@
 //! Every kind says so here once; a step that cannot take updates is refused when the job is planned.
 
 use crate::job_file::Action;
-use crate::spec::{Changes, DeduplicateKeep, Order, StreamJoinHow, StreamJoinKind};
+use crate::spec::{Changes, DeduplicateKeep, StreamJoinHow, StreamJoinKind};
 use crate::window::Emit;
 
 /// Why a step cannot take updates, and what to do.
@@ -58,10 +58,7 @@ pub(super) fn given(action: &Action, inputs: &[Changes]) -> Result<Changes, Refu
             }),
             _ => Ok(Changes::Append),
         },
-        Action::Infer(infer) if taken == Changes::Updates && infer.settings.order == Order::Unordered => Err(Refusal {
-            why: "would let the new version of a row overtake the old one",
-            help: "its input has updates; write order = \"ordered\"",
-        }),
+        // A row that takes back another gets the answer that was given for it.
         Action::Infer(_) => Ok(taken),
         // The function says so itself; see `process`.
         Action::Process(_) => Ok(taken),

@@ -9,24 +9,25 @@ use forebay_core::model::{ANY, ModelField, ModelSignature};
 use forebay_core::types::tensor::TensorType;
 use toml::Spanned;
 
+use super::answers::answers;
 use super::expression::columns_help;
 use super::fallback::{Rows, answered_by, joined};
 use super::{Result, internal};
 use crate::facts::Facts;
 use crate::job_file::{InferDecl, JobFile, JobFileError, StepDecl};
 use crate::nearest::{listed, nearest};
-use crate::spec::InferSpec;
+use crate::spec::{Changes, InferSpec};
 
 /// Most values of one answer that becomes one cell: a tensor column of 1024 such rows is 4 GiB of `Float32`.
 const ANSWER_VALUES_MAX: usize = 1 << 20;
 
-/// The settings of the step with columns resolved, and the schema of its output.
+/// The settings of the step with columns resolved, and the schema of its output. Its input are rows of a schema and what they do.
 pub(super) fn check(
     job: &JobFile,
     facts: &Facts,
     step: &StepDecl,
     decl: &InferDecl,
-    input: &SchemaRef,
+    (input, changes): (&SchemaRef, Changes),
     state: &SessionState,
 ) -> Result<(InferSpec, SchemaRef)> {
     let model = decl.model.get_ref();
@@ -37,6 +38,7 @@ pub(super) fn check(
     let checked = Rows::new(&wiring, facts, state)?;
     let (rows, ladder) = (checked.rows()?, checked.ladder(&outputs, &added)?);
     added.extend(ladder.column.as_deref().map(answered_by));
+    let answers = answers(&wiring, &rows, &added, changes)?;
     let settings = decl.settings.clone();
     let spec = InferSpec {
         uid: step.uid.clone(),
@@ -55,6 +57,7 @@ pub(super) fn check(
         weight: settings.weight,
         rows,
         ladder,
+        answers,
     };
     Ok((spec, joined(input, added)))
 }

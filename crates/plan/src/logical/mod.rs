@@ -5,6 +5,7 @@
 //! [`node::PlanNode`]. Calls of row functions are taken out of expressions first (`hoist`), so that a bad row is one row's
 //! error.
 
+mod answers;
 mod changes;
 mod event_time;
 mod explode;
@@ -39,8 +40,10 @@ use forebay_core::process::KnownProcess;
 use toml::Spanned;
 
 use crate::facts::Facts;
-use crate::job_file::{Action, JobFile, JobFileError, SinkDecl, SourceDecl, StepDecl, StreamRef, WindowDecl};
-use crate::spec::{Changes, DurableSpec, LimitSpec};
+use crate::job_file::{
+    Action, InferDecl, JobFile, JobFileError, SinkDecl, SourceDecl, StepDecl, StreamRef, WindowDecl,
+};
+use crate::spec::{Changes, DurableSpec, InferSpec, LimitSpec};
 use expression::Site;
 use hoist::Hoist;
 use node::{NodeKind, PlanNode, WindowNode};
@@ -188,7 +191,7 @@ impl Builder<'_> {
             Action::Select(columns, on_error) => self.project(step, columns, *on_error, false),
             Action::With(columns, on_error) => self.project(step, columns, *on_error, true),
             Action::Infer(decl) => {
-                let (spec, schema) = infer::check(self.job, self.facts, step, decl, &self.schema(), &self.state)?;
+                let (spec, schema) = self.infer(step, decl, inputs[0])?;
                 self.over(NodeKind::Infer(spec), &step.uid, schema)
             }
             Action::Join(decl) => {
@@ -267,6 +270,10 @@ impl Builder<'_> {
         }?;
         self.nodes.last_mut().into_iter().for_each(|node| node.changes = changes);
         self.publish(&step.uid)
+    }
+
+    fn infer(&self, step: &StepDecl, decl: &InferDecl, changes: Changes) -> Result<(InferSpec, SchemaRef)> {
+        infer::check(self.job, self.facts, step, decl, (&self.schema(), changes), &self.state)
     }
 
     /// The key first, where it is computed, then the window over it.

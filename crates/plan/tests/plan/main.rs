@@ -2,6 +2,7 @@
 //!
 //! `UPDATE=1 cargo test` rewrites the generated schema; `INSTA_UPDATE=always` rewrites the snapshots.
 
+mod answers;
 mod errors;
 mod explain;
 mod expressions;

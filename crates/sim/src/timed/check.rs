@@ -13,11 +13,11 @@ use super::text::{micros, number};
 use super::window::{Results, Shape, WindowStep};
 use super::{Click, Order, SINKS, Timed};
 
-/// Fails unless windows and joins gave what nested loops give.
+/// Fails unless windows and joins gave what nested loops give, and a model asked about their updates what `opinions` say.
 ///
 /// # Errors
 /// What is broken.
-pub(crate) fn check_timed(view: &View, timed: &Timed, books: &Books) -> Result<(), String> {
+pub(crate) fn check_timed(view: &View, timed: &Timed, books: &Books, opinions: &Books) -> Result<(), String> {
     if let Some(window) = &timed.window {
         check_window(view, timed, window, books)?;
     }
@@ -26,6 +26,9 @@ pub(crate) fn check_timed(view: &View, timed: &Timed, books: &Books) -> Result<(
     }
     if let Some(sessions) = &timed.sessions {
         check_sessions(view, timed, sessions, books)?;
+    }
+    if let Some(opinion) = &timed.opinion {
+        opinion.check(view, books, opinions)?;
     }
     timed.part.map_or(Ok(()), |part| part.check(view, timed, books))
 }

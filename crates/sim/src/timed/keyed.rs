@@ -9,6 +9,7 @@ use crate::random::Random;
 use crate::view::View;
 
 use super::check::{standing, without_late};
+use super::opinion::Before;
 use super::part::{BEST, ONCE, ONCE_LATE, Sink};
 use super::text::number;
 use super::{Click, Order, Timed};
@@ -78,6 +79,15 @@ impl KeyedStep {
             Self::Once { keep: Keep::Earliest } => vec![(ONCE, false), (ONCE_LATE, false)],
             Self::Once { keep } => vec![(ONCE, *keep != Keep::FirstToCome)],
             Self::Best { .. } => vec![(BEST, true)],
+        }
+    }
+
+    /// The step if it gives updates.
+    pub fn updates(&self) -> Option<Before> {
+        match self {
+            Self::Once { keep: Keep::FirstToCome | Keep::Earliest } => None,
+            Self::Once { .. } => Some(("once", ONCE.1, "n")),
+            Self::Best { sums, .. } => Some(("best", BEST.1, if *sums { "s" } else { "n" })),
         }
     }
 

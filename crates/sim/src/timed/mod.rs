@@ -1,5 +1,6 @@
 //! What of a drawn job has event time: clicks with a watermark, a window over them, a join of them with a second stream,
-//! a process function, rows kept of each key, labels of predictions, and steps that take rows one by one.
+//! a process function, rows kept of each key, labels of predictions, steps that take rows one by one, and a model that is asked
+//! about rows which are also taken back.
 //!
 //! It runs beside the rest of the job, under the same barriers, crashes and restarts at other parallelisms. What must come out
 //! hangs on which rows are late, so a seed draws how rows lie in its files ([`Order`]): where the promise of the watermark
@@ -11,6 +12,7 @@ mod check;
 mod feedback;
 mod join;
 mod keyed;
+mod opinion;
 mod part;
 mod rows;
 mod sessions;
@@ -18,13 +20,16 @@ mod text;
 mod window;
 
 pub(crate) use check::check_timed;
+pub(crate) use opinion::NAME as OPINION_MODEL;
 pub(crate) use sessions::components;
 
 use std::time::Duration;
 
 use crate::random::Random;
+use crate::scenario::Job;
 
 use join::JoinStep;
+use opinion::{OPINION, OpinionStep};
 use part::{BEST, FEW, JUDGED, JUDGED_LATE, JUDGED_LATE_LABELS, ONCE, ONCE_LATE, PARTS, Part, QUALITY, SOME, TWIN};
 use sessions::SessionsStep;
 use text::{FILE_TIME, line};
@@ -63,6 +68,7 @@ pub(crate) struct Timed {
     pub join: Option<JoinStep>,
     pub sessions: Option<SessionsStep>,
     pub part: Option<Part>,
+    pub opinion: Option<OpinionStep>,
     /// Most bytes of state in memory, if not the default.
     pub state_memory: Option<u64>,
     /// How long a read of a file takes at most.
@@ -74,7 +80,7 @@ pub(crate) struct Timed {
 }
 
 /// Uid and folder of each sink of this part.
-pub(crate) const SINKS: [(&str, &str); 18] = [
+pub(crate) const SINKS: [(&str, &str); 19] = [
     ("win_out", "_win/"),
     ("win_late", "_win_late/"),
     ("pair_out", "_pair/"),
@@ -93,6 +99,7 @@ pub(crate) const SINKS: [(&str, &str); 18] = [
     SOME,
     TWIN,
     FEW,
+    OPINION,
 ];
 
 // === impl Timed ===
@@ -127,15 +134,22 @@ impl Timed {
         let keeps_sessions = Random::new(seed, "sessions over updates").chance(700);
         let (clicks, views) = (clicks(&mut random, 48, keys, times), clicks(&mut random, 32, keys, times));
         let part = Part::draw(seed);
+        let window = (window || !join).then(|| {
+            let window = WindowStep::draw(&mut random);
+            if takes_updates { window.with_updates(&mut updates, keeps_sessions) } else { window }
+        });
+        let join = join.then(|| JoinStep::draw(&mut random));
+        let of_window = window.filter(WindowStep::updates).map(|_| ("win", SINKS[0].1, "c"));
+        let of_join = join.filter(JoinStep::updates).map(|_| ("pair", SINKS[2].1, "n"));
+        let of_part = part.and_then(|part| part.updates());
+        let updates: Vec<_> = of_window.into_iter().chain(of_join).chain(of_part).collect();
         Some(Self {
+            opinion: OpinionStep::draw(seed, &updates),
             order,
             clicks,
-            views: if join || matches!(part, Some(Part::Feedback(_))) { views } else { Vec::new() },
-            window: (window || !join).then(|| {
-                let window = WindowStep::draw(&mut random);
-                if takes_updates { window.with_updates(&mut updates, keeps_sessions) } else { window }
-            }),
-            join: join.then(|| JoinStep::draw(&mut random)),
+            views: if join.is_some() || matches!(part, Some(Part::Feedback(_))) { views } else { Vec::new() },
+            window,
+            join,
             sessions,
             part,
             out_of_order_ms,
@@ -192,11 +206,12 @@ impl Timed {
     }
 
     /// The sections of the steps.
-    pub fn steps(&self) -> String {
+    pub fn steps(&self, job: &Job) -> String {
         let window = self.window.iter().map(WindowStep::text);
         let window = window.chain(self.join.iter().map(JoinStep::text));
         let window = window.chain(self.sessions.iter().map(SessionsStep::text));
-        window.chain(self.part.iter().map(Part::text)).collect()
+        let steps = window.chain(self.part.iter().map(Part::text));
+        steps.chain(self.opinion.iter().map(|opinion| opinion.text(job))).collect()
     }
 
     /// The sections of the sinks.
@@ -224,6 +239,7 @@ impl Timed {
             text.extend(SINKS[5..7].iter().map(|found| sink(*found, false)));
         }
         text.extend(self.part.iter().flat_map(Part::sinks).map(|(found, changes)| sink(found, changes)));
+        text.extend(self.opinion.iter().map(|_| sink(OPINION, true)));
         text
     }
 }

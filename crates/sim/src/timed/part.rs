@@ -8,6 +8,7 @@ use crate::view::View;
 use super::Timed;
 use super::feedback::FeedbackStep;
 use super::keyed::KeyedStep;
+use super::opinion::Before;
 use super::rows::RowsStep;
 
 /// Uid and folder of a sink.
@@ -67,6 +68,14 @@ impl Part {
             Self::Keyed(keyed) => keyed.sinks(),
             Self::Feedback(_) => FeedbackStep::sinks(),
             Self::Rows(rows) => rows.sinks().into_iter().map(|found| (found, false)).collect(),
+        }
+    }
+
+    /// The step that gives updates, if it is one whose rows have numbers.
+    pub fn updates(&self) -> Option<Before> {
+        match self {
+            Self::Keyed(keyed) => keyed.updates(),
+            Self::Feedback(_) | Self::Rows(_) => None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod facts;
 mod ladder;
+mod updates;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -80,6 +81,17 @@ impl Scripted {
         };
         let _ = sender.send((0..batch.len()).map(outcome).collect());
     }
+
+    /// Answers call number `call` with `value` for every row.
+    fn say(&self, call: usize, value: i64) {
+        let (rows, sender) = {
+            let mut calls = self.calls.lock().unwrap();
+            (calls[call].0.len(), calls[call].1.take().unwrap())
+        };
+        let answer: ArrayRef = Arc::new(Int64Array::from(vec![value; rows]));
+        let answers = RecordBatch::try_from_iter([("y", answer)]).unwrap();
+        let _ = sender.send((0..rows).map(|place| Outcome::Answered { rows: answers.clone(), place }).collect());
+    }
 }
 
 /// The operator under test with its world.
@@ -110,6 +122,7 @@ fn settings(order: Order, on_error: OnError) -> InferenceSettings {
         attempts_max: 2,
         remote: false,
         patience: None,
+        updates: None,
         planted: Planted::default(),
     }
 }
@@ -154,7 +167,11 @@ impl Bench {
                             true => "null".to_string(),
                             false => answers.value(place).to_string(),
                         };
-                        format!("{}={answer}{}", batch.ids()[place].ordinal, by.unwrap_or_default())
+                        let kind = match batch.kind(place) {
+                            forebay_core::row_kind::RowKind::Insert => "",
+                            other => other.text(),
+                        };
+                        format!("{kind}{}={answer}{}", batch.ids()[place].ordinal, by.unwrap_or_default())
                     };
                     format!("rows {}", (0..batch.len()).map(row).collect::<Vec<_>>().join(" "))
                 }
