@@ -100,7 +100,7 @@ fn is_quiet(actions: &[Action]) -> bool {
 /// Whether no barrier stands in front of the slow model, and, if barriers overtake, none in front of its neighbour.
 fn barriers_passed(flow: &Flow, shapes: &[Shape]) -> bool {
     let has_barrier = |shape: &Shape| shape.queue.iter().any(|element| element.starts_with("Barrier"));
-    !has_barrier(&shapes[0]) && !(flow.overtakes && has_barrier(&shapes[1]))
+    !(has_barrier(&shapes[0]) || flow.overtakes && has_barrier(&shapes[1]))
 }
 
 fn is_finished(flow: &Flow, world: &World) -> bool {
