@@ -30,8 +30,8 @@ def function_of(
 ) -> Function:
     """Finds out what a function takes and gives.
 
-    Raises: InvalidError for parameters that no column can be given to, for a result without type, and for a batch or
-        asynchronous function that yields.
+    Raises: InvalidError for parameters that no column can be given to, for a result without type, and for a batch
+        function that yields.
     """
     name = getattr(plain, "__name__", "function")
     hints = _hints(plain)
@@ -41,8 +41,8 @@ def function_of(
         raise InvalidError(f"function {name}: it takes nothing, so no column can be given to it")
     yields = inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain)
     if yields or (not batch and returns is None and is_rows(bare(hints.get("return")))):
-        if batch or inspect.iscoroutinefunction(plain) or inspect.isasyncgenfunction(plain):
-            raise InvalidError(f"function {name}: only a plain function for one row can yield rows")
+        if batch:
+            raise InvalidError(f"function {name}: only a function for one row can yield rows")
         fields = _fields(returns, hints.get("return"), name)
         return Yielding(plain, parameters, (Slot("value", "string"),), False, options, owner, fields=fields)
     hint = returns if returns is not None else _element(hints.get("return")) if batch else hints.get("return")

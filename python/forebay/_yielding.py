@@ -7,10 +7,11 @@ the row that the function was given.
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -56,9 +57,15 @@ class Yielding(Function):
 
     fields: tuple[Slot, ...] = ()
 
-    def load(self) -> Callable[..., str | None]:
+    @property
+    def asynchronous(self) -> bool:
+        """Whether it is `async def`."""
+        return super().asynchronous or inspect.isasyncgenfunction(self.plain)
+
+    def load(self) -> Callable[..., Any]:
         """What a worker calls: the rows as JSON."""
-        return Collected(super().load(), self.fields)
+        collected = CollectedLater if self.asynchronous else Collected
+        return collected(super().load(), self.fields)
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         """Runs at once with values; with expressions, rows for `flat_map`."""
@@ -75,15 +82,18 @@ class Yielding(Function):
 class Collected:
     """A function as workers call it."""
 
-    call: Callable[..., Iterable[Any] | None]
+    call: Callable[..., Any]
     fields: tuple[Slot, ...]
 
-    def __call__(self, **given: Any) -> str | None:
+    def __call__(self, **given: Any) -> Any:
         """All rows that it yields, as JSON; nothing if it returns `None`.
 
         Raises: DataError for a row that does not fit the hints; whatever the function raises.
         """
-        rows = self.call(**given)
+        return self.text(self.call(**given))
+
+    def text(self, rows: Iterable[Any] | None) -> str | None:
+        """These rows as JSON."""
         if rows is None:
             return None
         each = [self._values(row) for row in rows]
@@ -114,6 +124,18 @@ class Collected:
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"it yielded a row whose {slot.name} is no {slot.value}: {error}") from None
         return [_json(value) for value in fitting]
+
+
+class CollectedLater(Collected):
+    """An asynchronous function as workers call it."""
+
+    async def __call__(self, **given: Any) -> str | None:
+        """All rows that it yields or returns, as JSON; nothing if it returns `None`.
+
+        Raises: as of a plain one.
+        """
+        rows: AsyncIterable[Any] | Awaitable[Any] = self.call(**given)
+        return self.text([row async for row in rows] if isinstance(rows, AsyncIterable) else await rows)
 
 
 def is_rows(hint: object) -> bool:

@@ -83,10 +83,10 @@ class Reshaped(Ending):
     def flat_map(self, ask: Callable[..., Any], *, keep: str | Sequence[str] = (), uid: str | None = None) -> DataFrame:
         """Makes of each row those that a function yields, of which there may be none.
 
-        A generator, or a function that returns a list; what it yields is a value, or a dict, dataclass, NamedTuple or
-        TypedDict of values, as its hint says: `Iterator[Word]`, `list[str]`. It is given what `map` gives. Columns in
-        `keep` are repeated beside what it yields; a single value is the column `value`. All that is yielded of one row
-        travels together, so it has to fit memory.
+        A generator, or a function that returns a list, `async` or not; what it yields is a value, or a dict, dataclass,
+        NamedTuple or TypedDict of values, as its hint says: `Iterator[Word]`, `list[str]`. It is given what `map` gives.
+        Columns in `keep` are repeated beside what it yields; a single value is the column `value`. All that is yielded
+        of one row travels together, so it has to fit memory.
 
         Nulls:  a null is `None`; a function that returns `None` gives no row.
         Raises: InvalidError for a function that yields nothing by its hints, or tensors.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, NamedTuple, TypedDict
 
 import pytest
@@ -63,6 +64,21 @@ def listed(row: dict[str, Any]) -> list[Post]:
 
 
 @fb.func
+async def told(text: str) -> AsyncIterator[Word]:
+    """Yields the words of a text, each after a moment."""
+    for word in text.split():
+        await asyncio.sleep(0)
+        yield Word(word, len(word))
+
+
+@fb.func
+async def fetched(text: str) -> list[str]:
+    """Returns the letters of a text later."""
+    await asyncio.sleep(0)
+    return list(text.replace(" ", ""))
+
+
+@fb.func
 def every(n: int) -> Iterator[Values]:
     """Yields what JSON has no words for."""
     yield {"whole": 2**63 - 1, "number": math.nan, "text": 'a"b\n', "data": b"\x00\xff", "yes": True}
@@ -102,6 +118,23 @@ def liked(row: Post) -> Post:
 def single(text: str) -> int:
     """Returns one value."""
     return len(text)
+
+
+def test_rows_that_come_later_are_rows_too(posts: fb.DataFrame) -> None:
+    found = posts.flat_map(told, keep=["id"]).collect().rows()
+    assert sorted(tuple(row.values()) for row in found) == [(1, "one", 3), (1, "two", 3), (3, "x", 1)]
+    letters = posts.flat_map(fetched, keep=["id"]).collect().rows()
+    assert sorted((row["id"], row["value"]) for row in letters) == [*((1, each) for each in "enootw"), (3, "x")]
+
+    @fb.func
+    async def failing(text: str) -> AsyncIterator[str]:
+        yield text
+        raise ValueError("no more")
+
+    result = posts.flat_map(failing, keep=["id"]).collect()
+    assert result.rows() == []
+    assert len(result.dead_letters) == len(POSTS)
+    assert all("raised ValueError: no more" in letter["reason"] for letter in result.dead_letters)
 
 
 def test_each_yielded_row_is_a_row_also_when_the_worker_crashed_on_the_way(posts: fb.DataFrame) -> None:

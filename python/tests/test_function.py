@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Annotated, Any, NamedTuple, TypedDict
 
 import cloudpickle
@@ -165,10 +165,6 @@ def _yields_tensors(text: str) -> Iterator[Annotated[Any, fb.Tensor("float32", 3
     yield text
 
 
-async def _yields_later(text: str) -> AsyncIterator[str]:
-    yield text
-
-
 def _returns_nothing_known(text: str) -> Any:
     return text
 
@@ -181,12 +177,16 @@ def _takes_all(*texts: str) -> int:
     return len(texts)
 
 
+def test_a_function_of_whole_columns_yields_no_rows() -> None:
+    with pytest.raises(fb.errors.InvalidError, match="only a function for one row"):
+        fb.func.batch(_yields_tensors)
+
+
 @pytest.mark.parametrize(
     ("function", "words"),
     [
         (_yields_unknown, "hint or pass returns="),
         (_yields_tensors, "is a tensor"),
-        (_yields_later, "only a plain function"),
         (_returns_nothing_known, "hint or pass returns="),
         (_takes_nothing, "takes nothing"),
         (_takes_all, "no name"),
