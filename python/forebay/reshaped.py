@@ -84,7 +84,7 @@ class Reshaped(Ending):
         """Makes of each row those that a function yields, of which there may be none.
 
         A generator, or a function that returns a list, `async` or not; what it yields is a value, or a dict, dataclass,
-        NamedTuple or TypedDict of values, as its hint says: `Iterator[Word]`, `list[str]`. It is given what `map` gives.
+        NamedTuple or TypedDict of values, as its hint says: `Iterator[Word]`, `list[str]`. It gets what `map` gives.
         Columns in `keep` are repeated beside what it yields; a single value is the column `value`. All that is yielded
         of one row travels together, so it has to fit memory.
 
