@@ -92,6 +92,7 @@ impl CheckpointFolder {
         let mut known = begun.regions.keys().last().map_or(0, |last| last + 1);
         for (region, epoch) in &begun.regions {
             let folder = self.clone().of_region(*region);
+            folder.records.settle(*epoch).await?;
             let manifest = folder.records.epoch(*epoch).await?;
             known = known.max(manifest.regions);
             if manifest.state_of.is_none() {
