@@ -291,6 +291,7 @@ impl Maker<'_> {
                 Box::new(move |_| Ok(Box::new(letters.writer()) as Box<dyn Operator>)),
             )),
             ends_in_sink: matches!(task.steps.last().map(|step| &step.action), Some(StepAction::Sink(_))),
+            is_aligned: self.graph.needs_order(task),
         })
     }
 
@@ -305,6 +306,7 @@ impl Maker<'_> {
             operators: vec![(writer_uid(&durable.uid), make)],
             dead_letters: None,
             ends_in_sink: false,
+            is_aligned: false,
         })
     }
 

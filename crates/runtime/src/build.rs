@@ -69,6 +69,9 @@ pub struct TaskSpec {
     pub dead_letters: Option<(String, MakeOperator)>,
     /// Whether the last operator is a sink writer.
     pub ends_in_sink: bool,
+    /// Whether a barrier waits for the rows in front of it, however long, because their order counts and their edge does not
+    /// keep it when they are restored.
+    pub is_aligned: bool,
 }
 
 /// A source at the head of a task.
@@ -289,9 +292,11 @@ impl Site<'_> {
         Ok(channels.into_iter().map(input).collect())
     }
 
-    /// A barrier never overtakes into a sink.
+    /// A barrier never overtakes into a sink, nor where the task says so.
     fn may_overtake(&self) -> bool {
-        !self.task.ends_in_sink || self.has_bug(RuntimeBug::OvertakesIntoSink)
+        let into_sink = self.task.ends_in_sink && !self.has_bug(RuntimeBug::OvertakesIntoSink);
+        let aligned = self.task.is_aligned && !self.has_bug(RuntimeBug::OvertakesUpdates);
+        !into_sink && !aligned
     }
 
     fn has_bug(&self, bug: RuntimeBug) -> bool {

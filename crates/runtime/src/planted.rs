@@ -16,6 +16,8 @@ pub enum RuntimeBug {
     KeptByRow,
     /// A barrier overtakes into a sink.
     OvertakesIntoSink,
+    /// A barrier overtakes where the order of rows counts and their edge does not keep it.
+    OvertakesUpdates,
     /// The greatest watermark of the inputs counts, not the least.
     GreatestWatermark,
     /// Rows of one key go to the subtask of the row.

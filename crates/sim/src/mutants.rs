@@ -165,6 +165,7 @@ impl Mutant {
             ("recorded_forgotten", RuntimeBug::RecordedForgotten),
             ("restored_forgotten", RuntimeBug::RestoredForgotten),
             ("kept_by_row", RuntimeBug::KeptByRow),
+            ("overtakes_updates", RuntimeBug::OvertakesUpdates),
             ("greatest_watermark", RuntimeBug::GreatestWatermark),
             ("routed_by_row", RuntimeBug::RoutedByRow),
             ("time_does_not_end", RuntimeBug::TimeDoesNotEnd),

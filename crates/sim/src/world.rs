@@ -29,8 +29,8 @@ use crate::view::{CHECKPOINTS, View, write};
 
 use shelf::Shelf;
 
-/// Steps in which a process must end. The longest seen is a tenth of it.
-const STEPS_MAX: u64 = 400_000;
+/// Steps in which a process must end. The longest seen, in which a model of up to a second is asked row by row, takes 406,000.
+const STEPS_MAX: u64 = 1_000_000;
 /// Processes after the troubles that may still fail, before all faults end.
 const FAILING_PROCESSES_MAX: u32 = 2;
 /// Processes after the troubles within which the job must end.

@@ -12,8 +12,9 @@ use forebay_sim::{Mutant, operator, run};
 /// Seeds tried for one bug, unless `MUTANT_SEEDS` says otherwise.
 const SEEDS_MAX: u64 = 1500;
 /// Bugs that need more seeds, or a case that few seeds draw: left out unless `MUTANT` or `MUTANT_SEEDS` is set. All but
-/// `kept_by_row` are found by the tests of their own part.
-const RARE: [&str; 17] = [
+/// `kept_by_row` and `overtakes_updates` are found by the tests of their own part.
+const RARE: [&str; 18] = [
+    "overtakes_updates",
     "tell_before_sync",
     "abort_before_claim",
     "skip_generation_check",

@@ -5,15 +5,19 @@
 //! readers or that is a side output. All else stays fused with the step before it.
 //!
 //! An edge to a keyed step is an exchange by its key. Where two other neighbours have another parallelism the edge is an
-//! exchange by key group of the row's id: rows of one split stay together and in order.
+//! exchange by key group of the row's id: rows of one split stay together and in order. Rows that take back others go by their
+//! content then.
 
 use std::collections::BTreeMap;
+
+use arrow::datatypes::SchemaRef;
 
 use super::lower::{Part, What};
 use super::{Committer, Edge, EdgeKind, Head, ModelService, Step, StepAction, Task};
 use crate::facts::Facts;
 use crate::job_file::{JobFile, JobFileError};
-use crate::logical::{Output, internal};
+use crate::logical::{Output, content_keys, internal};
+use crate::spec::Changes;
 
 /// The tasks and the edges between them.
 pub(super) struct Cut {
@@ -77,6 +81,8 @@ impl Cutter<'_> {
         let parallelism = self.parallelism(&step, inputs);
         let (uid, keys) = (step.uid.clone(), step.action.keys());
         let durable = matches!(step.action, StepAction::Durable(_));
+        let writes = matches!(step.action, StepAction::Sink(_));
+        let step_inputs = step.inputs.clone();
         let head = Head::Edges(step.inputs.clone());
         let task = self.start(&uid, parallelism, head, vec![step]);
         for (to_port, input) in (0..).zip(inputs) {
@@ -85,12 +91,20 @@ impl Cutter<'_> {
                 Some(columns) => EdgeKind::Keyed(columns.clone()),
                 None if durable => EdgeKind::Logged,
                 None if from.parallelism == parallelism => EdgeKind::Forward,
-                None => EdgeKind::Exchange,
+                None => self.exchange(from, &step_inputs[usize::from(to_port)], writes),
             };
             let (from, to) = (from.id.clone(), self.cut.tasks[task].id.clone());
             self.cut.edges.push(Edge { from, from_port: input.port, to, to_port, kind });
         }
         task
+    }
+
+    /// Between tasks of different parallelism: by row, but rows that take back others go the way of those by their content, and
+    /// stay behind them. A sink writes them in any order.
+    fn exchange(&self, from: &Task, rows: &SchemaRef, writes: bool) -> EdgeKind {
+        let gives_updates = from.steps.last().is_some_and(|step| step.changes == Changes::Updates);
+        let content = content_keys(rows);
+        if gives_updates && !writes && !content.is_empty() { EdgeKind::Keyed(content) } else { EdgeKind::Exchange }
     }
 
     fn start(&mut self, name: &str, parallelism: u16, head: Head, steps: Vec<Step>) -> usize {

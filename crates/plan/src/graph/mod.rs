@@ -357,6 +357,17 @@ impl JobGraph {
         self.tasks.iter().find(|task| task.id == id)
     }
 
+    /// Whether no barrier may overtake rows in front of `task`: they may take back others, and come over an edge without a key.
+    /// Overtaken rows are restored by the key of their edge, or by row; a row that takes back another must not be before it then.
+    pub fn needs_order(&self, task: &Task) -> bool {
+        let gives_updates = |edge: &Edge| {
+            let from = self.task(&edge.from);
+            from.is_some_and(|from| from.steps.iter().any(|step| step.changes == Changes::Updates))
+        };
+        let into = self.edges.iter().filter(|edge| edge.to == task.id);
+        into.filter(|edge| matches!(edge.kind, EdgeKind::Forward | EdgeKind::Exchange)).any(gives_updates)
+    }
+
     /// The regions of tasks, in order.
     pub fn task_regions(&self) -> impl Iterator<Item = &Region> {
         self.regions.iter().filter(|region| region.parts.iter().any(|part| self.task(part).is_some()))

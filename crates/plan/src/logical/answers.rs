@@ -34,7 +34,7 @@ pub(super) fn answers(
         let schema = DFSchema::try_from(input.as_ref().clone()).map_err(|error| internal(wiring.job, &error))?;
         KeyedSite { job: wiring.job, step: wiring.step, input: &schema }.event_time()?;
     }
-    let by = if rows.key.is_empty() { keys(input) } else { rows.key.clone() };
+    let by = if rows.key.is_empty() { content_keys(input) } else { rows.key.clone() };
     let others = input.fields().iter().enumerate().filter(|(place, _)| !by.contains(place)).map(|(_, field)| field);
     if let Some(field) = others.map(FieldRef::as_ref).chain(added).find(|field| !can_be_stored(field.data_type())) {
         let (name, kind) = (field.name(), field.data_type());
@@ -50,7 +50,7 @@ pub(super) fn answers(
     Ok(Some(AnswersSpec { by, ttl }))
 }
 
-/// The places of all columns that can be a key.
-fn keys(input: &SchemaRef) -> Vec<usize> {
+/// The places of all columns that can be a key: rows of one content are of one key by them.
+pub(crate) fn content_keys(input: &SchemaRef) -> Vec<usize> {
     (0..input.fields().len()).filter(|place| can_be_key(input.field(*place).data_type())).collect()
 }

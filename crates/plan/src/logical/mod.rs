@@ -44,6 +44,7 @@ use crate::job_file::{
     Action, InferDecl, JobFile, JobFileError, SinkDecl, SourceDecl, StepDecl, StreamRef, WindowDecl,
 };
 use crate::spec::{Changes, DurableSpec, InferSpec, LimitSpec};
+pub(crate) use answers::content_keys;
 use expression::Site;
 use hoist::Hoist;
 use node::{NodeKind, PlanNode, WindowNode};

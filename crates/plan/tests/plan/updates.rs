@@ -148,3 +148,20 @@ fn mistakes_with_updates() {
     case("a sink without kinds", &over_updates(&running).replace("kinds = \"change\"\n", ""));
     insta::assert_snapshot!(said);
 }
+
+#[test]
+fn no_barrier_overtakes_rows_that_take_back_others_on_an_edge_without_a_key() {
+    let text = over_updates(
+        "filter = \"n > 0\"\n[[step]]\nuid = \"v\"\nfrom = \"latest\"\nfilter = \"n < 9\"\n[[step]]\nuid = \"u\"\nunion = [\"w\", \"v\"]",
+    );
+    let graph = plan(&text).unwrap_or_else(|error| panic!("{error}")).graph;
+    let needs_order = |uid: &str| {
+        let task = graph.tasks.iter().find(|task| task.steps.iter().any(|step| step.uid == uid));
+        graph.needs_order(task.expect("there is one"))
+    };
+    assert!(needs_order("w") && needs_order("v"), "each reader is a task of its own, subtask to subtask");
+    assert!(!needs_order("latest"), "what only adds may be overtaken");
+    let plain = plan(&text.replace("\"last\"", "\"first\"").replace("kinds = \"change\"\n", "")).map(|plan| plan.graph);
+    let plain = plain.unwrap_or_else(|error| panic!("{error}"));
+    assert!(!plain.tasks.iter().any(|task| plain.needs_order(task)));
+}
