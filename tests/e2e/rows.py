@@ -52,8 +52,8 @@ def committed(out: Path) -> list[dict[str, Any]]:
 
 
 def dead_letters(out: Path) -> list[dict[str, Any]]:
-    """Returns the committed dead letters of a sink in `out`."""
-    files = sorted((out / "_dead_letters").glob("part-*.jsonl"))
+    """Returns the committed dead letters of a sink in `out`, of every region."""
+    files = sorted((out / "_dead_letters").glob("**/part-*.jsonl"))
     return [json.loads(line) for path in files for line in path.read_text().splitlines()]
 
 

@@ -107,6 +107,9 @@ kinds = "change"
 path = "${{OUT}}/_dead_letters"
 """
 
+# The same with the model behind a log, in a region of its own.
+LOGGED: Final = JOB.replace('[[step]]\nuid = "told"', '[[step]]\nuid = "kept"\ndurable = {}\n\n[[step]]\nuid = "told"')
+
 ORDERS: Final = {
     "unordered": 'order = "unordered"',
     "ordered": 'order = "ordered"',
@@ -117,12 +120,14 @@ ORDERS: Final = {
 Row = tuple[datetime, int, int]
 
 
-def workspace(space: MakeSpace, tmp_path: Path, order: str) -> tuple[Workspace, list[Row]]:
-    """Returns a folder with a job, a function, and rows at most 4 s out of order, and these rows."""
+def workspace(
+    space: MakeSpace, tmp_path: Path, order: str = "unordered", job: str = JOB
+) -> tuple[Workspace, list[Row]]:
+    """Returns a folder with the job, a function, and rows at most 4 s out of order, and these rows."""
     functions = tmp_path / "functions"
     functions.mkdir(exist_ok=True)
     (functions / "opinions.py").write_text(FUNCTION)
-    made = space(JOB.replace("ORDER", ORDERS[order]), NAME)
+    made = space(job.replace("ORDER", ORDERS[order]), NAME)
     made.environment = {"FUNCTIONS": str(functions), "PYTHONPATH": str(ROOT / "python")}
     draw = random.Random(SEED)
     rows: list[tuple[float, dict[str, Any]]] = []
@@ -170,5 +175,22 @@ def test_every_row_that_adds_is_paid_for_once_and_no_other(space: MakeSpace, tmp
 def test_what_stands_is_exact_through_kills_at_changing_parallelism(space: MakeSpace, tmp_path: Path) -> None:
     """Killed and resumed at other parallelisms, what stands is what an undisturbed run leaves, but for the answers."""
     made, rows = workspace(space, tmp_path, "unordered")
+    run_through_kills(made, (2, 3, 1, 4))
+    check(made, rows)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_model_behind_a_log_meets_every_row_before_what_takes_it_back(
+    space: MakeSpace, tmp_path: Path, order: str
+) -> None:
+    """Rows lie in the log where those lie that they take back, or one subtask would ask and another take back."""
+    made, rows = workspace(space, tmp_path, order, LOGGED)
+    made.run()
+    check(made, rows)
+
+
+def test_a_model_behind_a_log_is_exact_through_kills_at_changing_parallelism(space: MakeSpace, tmp_path: Path) -> None:
+    """Killed and resumed at other parallelisms, in two regions that go on from their own checkpoints."""
+    made, rows = workspace(space, tmp_path, job=LOGGED)
     run_through_kills(made, (2, 3, 1, 4))
     check(made, rows)
