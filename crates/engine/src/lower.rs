@@ -36,7 +36,7 @@ use forebay_runtime::build::{EdgeSpec, EdgeWay, MakeOperator, MakeReader, Source
 use forebay_runtime::planted::RuntimeBug;
 use forebay_runtime::time::{Alignment, Splits, TimeSettings, TimedReader};
 use forebay_state::checkpoint::Committers;
-use forebay_state::edge::{EdgeLog, EdgeReader, EdgeWriter, Grouping, by_key, by_row};
+use forebay_state::edge::{EdgeLog, EdgeReader, EdgeWriter, by_row};
 use forebay_state::keyed::StateSettings;
 
 use crate::components::Components;
@@ -219,8 +219,7 @@ impl Lowering<'_> {
         for (number, (edge, _)) in self.written().enumerate() {
             let from = place(&edge.from).ok_or_else(|| missing("task", &edge.from))?;
             // Each key group of the log has one writer.
-            let way = logged_by(self.graph, edge)?.map_or(EdgeWay::ByRow, EdgeWay::ByKey);
-            let to = tasks.len() + number;
+            let (to, way) = (tasks.len() + number, EdgeWay::ByRow);
             edges.push(EdgeSpec { from, from_port: edge.from_port, to, to_port: 0, way });
         }
         Ok(edges)
@@ -251,14 +250,6 @@ impl Lowering<'_> {
 fn input<'a>(graph: &'a JobGraph, edge: &Edge) -> Result<&'a SchemaRef> {
     let schema = graph.task(&edge.to).and_then(|task| task.inputs().get(usize::from(edge.to_port)));
     schema.ok_or_else(|| missing("input of task", &edge.to))
-}
-
-/// How rows are laid into the log of a durable edge, if not by row: those that take back others by their content, behind them.
-fn logged_by(graph: &JobGraph, edge: &Edge) -> Result<Option<KeyColumns>> {
-    match graph.content(edge) {
-        places if places.is_empty() => Ok(None),
-        places => KeyColumns::new(places, input(graph, edge)?).map(Some),
-    }
 }
 
 struct Maker<'a> {
@@ -307,9 +298,7 @@ impl Maker<'_> {
     fn edge_writer(&self, edge: &Edge, durable: &DurableSpec) -> Result<TaskSpec> {
         let from = self.graph.task(&edge.from).ok_or_else(|| missing("task", &edge.from))?;
         let log = self.log(durable)?;
-        let grouping = logged_by(self.graph, edge)?.map_or_else(by_row, by_key);
-        let make: MakeOperator =
-            Box::new(move |_| Ok(Box::new(EdgeWriter::new(&log, Grouping::clone(&grouping))) as Box<dyn Operator>));
+        let make: MakeOperator = Box::new(move |_| Ok(Box::new(EdgeWriter::new(&log, by_row())) as Box<dyn Operator>));
         Ok(TaskSpec {
             name: writer_uid(&durable.uid),
             parallelism: from.parallelism,

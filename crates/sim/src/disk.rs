@@ -104,7 +104,7 @@ impl Gate {
 
     /// Notes how an operation ended.
     fn ended<T>(&self, path: &str, result: Result<T>) -> Result<T> {
-        if result.is_err() && path.contains("journal/") {
+        if result.is_err() && path.contains("journal/") || path.contains("journal-r2/") {
             self.journal_failed.store(true, Ordering::SeqCst);
         }
         result

@@ -165,7 +165,7 @@ impl Scenario {
         let moods = Moods { ahead: Random::new(seed, "ahead").chance(500), ..Moods::draw(&mut random) };
         let job = Job::draw(&mut random, &moods);
         let (mut files, expected) = input(&mut random, &job);
-        let timed = Timed::draw(seed);
+        let mut timed = Timed::draw(seed);
         let far_max = timed.as_ref().map(|timed| timed.far_max).unwrap_or_default();
         files.extend(timed.iter().flat_map(Timed::files));
         let stalls = random.chance(150);
@@ -174,6 +174,8 @@ impl Scenario {
         // Two processes may not share the log of an edge.
         shape.cut = shape.cut.filter(|_| !stalls);
         let back_after_end = savepoints::draw(seed, &mut troubles, &mut shape, stalls);
+        // Two regions are enough.
+        timed.iter_mut().for_each(|timed| timed.cut = timed.cut.filter(|_| shape.cut.is_none() && !stalls));
         Self {
             files,
             expected,
@@ -238,6 +240,11 @@ replicas = {replicas}
 {sinks}{timed_sinks}"#,
             layout.job
         )
+    }
+
+    /// Whether the job has a second region.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.shape.cut.is_some() || self.timed.as_ref().is_some_and(|timed| timed.cut.is_some())
     }
 
     /// Whether a stalled process wakes up beside its successor.

@@ -23,7 +23,7 @@ pub(crate) struct Shape {
     pub bounds: Bounds,
 }
 
-/// The durable edge before the second sink.
+/// The durable edge before the second sink, or before a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cut {
     CommitRead,
@@ -32,6 +32,19 @@ pub(crate) enum Cut {
 
 /// Folder of the second sink below the first one's.
 pub(crate) const PLAIN: &str = "_plain/";
+
+// === impl Cut ===
+
+impl Cut {
+    /// The setting of the step.
+    pub fn text(self) -> String {
+        let mode = match self {
+            Self::CommitRead => "commit_read",
+            Self::IdDedupe => "id_dedupe",
+        };
+        format!("durable = {{ mode = \"{mode}\" }}")
+    }
+}
 
 // === impl Shape ===
 
@@ -87,11 +100,7 @@ impl Shape {
             last = step("again", None, "union = [\"even\", \"odd\"]");
         }
         if let Some(cut) = self.cut {
-            let mode = match cut {
-                Cut::CommitRead => "commit_read",
-                Cut::IdDedupe => "id_dedupe",
-            };
-            step("cut", Some(&last), &format!("durable = {{ mode = \"{mode}\" }}"));
+            step("cut", Some(&last), &cut.text());
         }
         (text, last)
     }

@@ -16,13 +16,15 @@ use futures::FutureExt;
 use serde_json::Value;
 
 use crate::shape::PLAIN;
-use crate::timed::{self, OPINION_MODEL};
+use crate::timed::{self, BEHIND, OPINION_MODEL};
 
 /// Folder of the checkpoints.
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
 const REGION: &str = "checkpoints/sim/region-0";
 const SECOND_REGION: &str = "checkpoints/sim/region-1/";
 const LETTERS: &str = "_dead_letters/";
+/// Those of the second region.
+const SECOND_LETTERS: &str = "_dead_letters/r2/";
 
 /// An epoch record as found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +41,7 @@ pub(crate) struct View {
     pub records: BTreeMap<u64, Record>,
     /// Output files that a reader of the folder takes for real, dead letters included, by path below `out`.
     pub files: BTreeMap<String, Bytes>,
-    /// Those of the second sink where a second region writes it, which numbers its epochs apart.
+    /// Those that a second region writes, which numbers its epochs apart.
     pub apart: BTreeMap<String, Bytes>,
     /// Epochs marked as committed.
     pub markers: BTreeSet<u64>,
@@ -100,7 +102,8 @@ impl View {
                 let inner = below_sink(name);
                 view.staged += usize::from(inner.starts_with("_staging"));
                 if !inner.starts_with('_') && !inner.starts_with("tmp/") {
-                    let files = if apart && name.starts_with(PLAIN) { &mut view.apart } else { &mut view.files };
+                    let second = [PLAIN, BEHIND, SECOND_LETTERS].iter().any(|folder| name.starts_with(folder));
+                    let files = if apart && second { &mut view.apart } else { &mut view.files };
                     files.extend(read(disk, &path).map(|bytes| (name.to_string(), bytes)));
                 }
             }
@@ -165,7 +168,10 @@ impl View {
     /// The lines of the sink whose folder is `folder`, with their epochs.
     fn lines(&self, folder: &str) -> Result<Vec<(u64, Value)>, String> {
         let mut lines = Vec::new();
-        let of_sink = |name: &str| name.strip_suffix(below_sink(name)) == Some(folder);
+        let of_sink = |name: &str| {
+            let found = name.strip_suffix(below_sink(name)).map(|found| found.strip_prefix(BEHIND).unwrap_or(found));
+            found == Some(folder) || (folder == LETTERS && found == Some(SECOND_LETTERS))
+        };
         for (name, bytes) in self.files.iter().chain(&self.apart).filter(|(name, _)| of_sink(name)) {
             let epoch = epoch_of(name).ok_or_else(|| format!("output file {name} has no epoch in its name"))?;
             let text = std::str::from_utf8(bytes).map_err(|error| format!("{name}: {error}"))?;
@@ -179,7 +185,8 @@ impl View {
 
 /// The name below the folder of its sink.
 fn below_sink(name: &str) -> &str {
-    let folders = timed::SINKS.iter().map(|(_, folder)| *folder).chain([LETTERS, PLAIN]);
+    let name = name.strip_prefix(BEHIND).unwrap_or(name);
+    let folders = timed::SINKS.iter().map(|(_, folder)| *folder).chain([SECOND_LETTERS, LETTERS, PLAIN]);
     folders.into_iter().find_map(|folder| name.strip_prefix(folder)).unwrap_or(name)
 }
 

@@ -233,7 +233,7 @@ impl World {
         let outside = self.outside(weather);
         let mut random = Random::new(self.seed, &format!("process {}", self.processes));
         // Where barriers never overtake, a full edge holds up those that would have made room in it.
-        let never = if self.scenario.shape.cut.is_some() { Some(700) } else { None };
+        let never = if self.scenario.is_cut() { Some(700) } else { None };
         let overtake_after = random.pick(&[never, Some(0), Some(3), Some(100)]);
         let options = RunOptions {
             checkpoints: CHECKPOINTS.to_string(),

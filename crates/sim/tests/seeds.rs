@@ -12,6 +12,7 @@ const REACHED: &[&str] = &[
     "I1: rows compared with the oracle",
     "I1: rows of a second sink compared with the oracle",
     "I1: window results compared with the oracle",
+    "I1: window results of a second region compared with the oracle",
     "I1: sessions over updates compared with the oracle",
     "I1: joined rows compared with the oracle",
     "I1: rows that were late",

@@ -27,7 +27,7 @@ use forebay_core::sink::Guarantee;
 use crate::facts::Facts;
 use crate::job_file::{JobFile, JobFileError};
 use crate::logical::node::Side;
-use crate::logical::{Laid, content_keys, internal};
+use crate::logical::{Laid, internal};
 use crate::spec::{Changes, DurableSpec, InferSpec, LookupJoinSpec, ModelSpec, SinkSpec, SourceSpec, StreamJoinSpec};
 use crate::spec::{DeduplicateSpec, FeedbackSpec, MetricsSpec, TopSpec};
 use crate::spec::{ExplodeSpec, LimitSpec, ProcessSpec, SampleSpec};
@@ -360,22 +360,12 @@ impl JobGraph {
     /// Whether no barrier may overtake rows in front of `task`: they may take back others, and come over an edge without a key.
     /// Overtaken rows are restored by the key of their edge, or by row; a row that takes back another must not be before it then.
     pub fn needs_order(&self, task: &Task) -> bool {
+        let gives_updates = |edge: &Edge| {
+            let from = self.task(&edge.from);
+            from.is_some_and(|from| from.steps.iter().any(|step| step.changes == Changes::Updates))
+        };
         let into = self.edges.iter().filter(|edge| edge.to == task.id);
-        into.filter(|edge| matches!(edge.kind, EdgeKind::Forward | EdgeKind::Exchange))
-            .any(|edge| self.has_updates(edge))
-    }
-
-    /// The places of the columns by which the rows of `edge` come to one place with those that they take back; none where rows
-    /// only add, or no column can be a key.
-    pub fn content(&self, edge: &Edge) -> Vec<usize> {
-        let rows = self.task(&edge.to).and_then(|task| task.inputs().get(usize::from(edge.to_port)));
-        rows.filter(|_| self.has_updates(edge)).map(content_keys).unwrap_or_default()
-    }
-
-    /// Whether rows that cross `edge` take back others.
-    fn has_updates(&self, edge: &Edge) -> bool {
-        let from = self.task(&edge.from);
-        from.is_some_and(|from| from.steps.iter().any(|step| step.changes == Changes::Updates))
+        into.filter(|edge| matches!(edge.kind, EdgeKind::Forward | EdgeKind::Exchange)).any(gives_updates)
     }
 
     /// The regions of tasks, in order.

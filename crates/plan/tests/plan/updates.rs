@@ -1,7 +1,7 @@
 //! Aggregates over updates, and groups that give them: how they are planned, and what is said about mistakes.
 
 use forebay_plan::explain::explain;
-use forebay_plan::graph::{EdgeKind, JobGraph, Step};
+use forebay_plan::graph::{JobGraph, Step};
 use forebay_plan::spec::Changes;
 
 use crate::support::{job, plan};
@@ -164,18 +164,4 @@ fn no_barrier_overtakes_rows_that_take_back_others_on_an_edge_without_a_key() {
     let plain = plan(&text.replace("\"last\"", "\"first\"").replace("kinds = \"change\"\n", "")).map(|plan| plan.graph);
     let plain = plain.unwrap_or_else(|error| panic!("{error}"));
     assert!(!plain.tasks.iter().any(|task| plain.needs_order(task)));
-}
-
-#[test]
-fn rows_that_take_back_others_go_to_the_log_of_a_durable_step_by_their_content() {
-    let text = over_updates("durable = {}");
-    let content = |text: &str| {
-        let graph = plan(text).unwrap_or_else(|error| panic!("{error}")).graph;
-        let logged: Vec<_> = graph.edges.iter().filter(|edge| edge.kind == EdgeKind::Logged).collect();
-        let [edge] = logged[..] else { panic!("there is one log") };
-        graph.content(edge)
-    };
-    assert!(!content(&text).is_empty());
-    let plain = text.replace("\"last\"", "\"first\"").replace("kinds = \"change\"\n", "");
-    assert_eq!(content(&plain), Vec::<usize>::new(), "what only adds lies by row");
 }

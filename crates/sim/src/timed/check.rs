@@ -11,7 +11,7 @@ use super::join::{JoinKind, JoinStep, Pair};
 use super::sessions::SessionsStep;
 use super::text::{micros, number};
 use super::window::{Results, Shape, WindowStep};
-use super::{Click, Order, SINKS, Timed};
+use super::{Behind, Click, Order, SINKS, Timed};
 
 /// Fails unless windows and joins gave what nested loops give, and a model asked about their updates what `opinions` say.
 ///
@@ -46,6 +46,9 @@ fn check_window(view: &View, timed: &Timed, step: &WindowStep, books: &Books) ->
             return Err(format!("I1: the window {place:?} has two results"));
         }
         books.count("I1: window results compared with the oracle");
+        if matches!(timed.cut, Some((Behind::Window, _))) {
+            books.count("I1: window results of a second region compared with the oracle");
+        }
     }
     if step.first.is_some() {
         books.count("I1: windows over updates compared with the oracle");

@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use crate::random::Random;
 use crate::scenario::Job;
+use crate::shape::Cut;
 
 use join::JoinStep;
 use opinion::{OPINION, OpinionStep};
@@ -57,6 +58,13 @@ pub(crate) enum Order {
     Loose,
 }
 
+/// What is in a second region, with all that reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Behind {
+    Window,
+    Opinion,
+}
+
 /// The part of a job that has event time.
 #[derive(Debug, Clone)]
 pub(crate) struct Timed {
@@ -65,6 +73,8 @@ pub(crate) struct Timed {
     /// Rows of the joined source.
     pub views: Vec<Click>,
     pub window: Option<WindowStep>,
+    /// A region of its own, behind a durable edge.
+    pub cut: Option<(Behind, Cut)>,
     pub join: Option<JoinStep>,
     pub sessions: Option<SessionsStep>,
     pub part: Option<Part>,
@@ -78,6 +88,9 @@ pub(crate) struct Timed {
     one_reader: bool,
     files: u64,
 }
+
+/// What the folders of sinks in a second region are in.
+pub(crate) const BEHIND: &str = "_behind/";
 
 /// Uid and folder of each sink of this part.
 pub(crate) const SINKS: [(&str, &str); 19] = [
@@ -143,8 +156,10 @@ impl Timed {
         let of_join = join.filter(JoinStep::updates).map(|_| ("pair", SINKS[2].1, "n"));
         let of_part = part.and_then(|part| part.updates());
         let updates: Vec<_> = of_window.into_iter().chain(of_join).chain(of_part).collect();
+        let opinion = OpinionStep::draw(seed, &updates);
         Some(Self {
-            opinion: OpinionStep::draw(seed, &updates),
+            cut: draw_cut(seed, window, opinion),
+            opinion,
             order,
             clicks,
             views: if join.is_some() || matches!(part, Some(Part::Feedback(_))) { views } else { Vec::new() },
@@ -207,20 +222,21 @@ impl Timed {
 
     /// The sections of the steps.
     pub fn steps(&self, job: &Job) -> String {
-        let window = self.window.iter().map(WindowStep::text);
+        let window = self.window.iter().map(|window| window.text(self.cut_of(Behind::Window)));
         let window = window.chain(self.join.iter().map(JoinStep::text));
         let window = window.chain(self.sessions.iter().map(SessionsStep::text));
         let steps = window.chain(self.part.iter().map(Part::text));
-        steps.chain(self.opinion.iter().map(|opinion| opinion.text(job))).collect()
+        steps.chain(self.opinion.iter().map(|opinion| opinion.text(self.cut_of(Behind::Opinion), job))).collect()
     }
 
     /// The sections of the sinks.
     pub fn sinks(&self, file_bytes: u64, parallelism: u16) -> String {
         let sink = |(uid, folder): (&str, &str), changes: bool| {
             let from = uid.trim_end_matches("_out").replacen("_late", ".late", 1);
+            let region = if self.is_behind(uid) { BEHIND } else { "" };
             let (folder, kinds) = (folder.trim_end_matches('/'), if changes { "kinds = \"change\"\n" } else { "" });
             format!(
-                "\n[sink.{uid}]\nfrom = \"{from}\"\nformat = \"jsonl\"\npath = \"out/{folder}\"\n{kinds}\
+                "\n[sink.{uid}]\nfrom = \"{from}\"\nformat = \"jsonl\"\npath = \"out/{region}{folder}\"\n{kinds}\
                  file_bytes = \"{file_bytes}B\"\nparallelism = {parallelism}\n"
             )
         };
@@ -242,11 +258,48 @@ impl Timed {
         text.extend(self.opinion.iter().map(|_| sink(OPINION, true)));
         text
     }
+
+    /// Whether the sink `uid` is in a second region.
+    fn is_behind(&self, uid: &str) -> bool {
+        let asks_behind = |step: &str| uid == OPINION.0 && self.opinion.is_some_and(|opinion| opinion.reads(step));
+        match self.cut {
+            None => false,
+            Some((Behind::Window, _)) => uid.starts_with("win") || asks_behind("win"),
+            Some((Behind::Opinion, _)) => uid == OPINION.0,
+        }
+    }
+
+    fn cut_of(&self, place: Behind) -> Option<Cut> {
+        self.cut.filter(|(found, _)| *found == place).map(|(_, cut)| cut)
+    }
 }
 
 /// Whether `path` is a file of one of the sources.
 pub(crate) fn is_source(path: &str) -> bool {
     path.starts_with("clicks/") || path.starts_with("views/")
+}
+
+/// A region of its own for one of the two; what gives other rows again when it runs again is read once it is committed.
+fn draw_cut(seed: u64, window: Option<WindowStep>, opinion: Option<OpinionStep>) -> Option<(Behind, Cut)> {
+    let mut random = Random::new(seed, "cut in time");
+    if !random.chance(400) {
+        return None;
+    }
+    let mode = random.pick(&[Cut::CommitRead, Cut::IdDedupe]);
+    match (window, opinion) {
+        (Some(_), Some(_)) if random.chance(500) => Some((Behind::Opinion, Cut::CommitRead)),
+        (Some(window), _) => Some((Behind::Window, if window.first.is_none() { mode } else { Cut::CommitRead })),
+        (None, Some(_)) => Some((Behind::Opinion, Cut::CommitRead)),
+        (None, None) => None,
+    }
+}
+
+/// The section of a durable step behind `from`, if there is a `cut`, and what is read then.
+fn logged(cut: Option<Cut>, from: &str) -> (String, &str) {
+    match cut {
+        None => (String::new(), from),
+        Some(cut) => (format!("[[step]]\nuid = \"logged\"\nfrom = \"{from}\"\n{}\n\n", cut.text()), "logged"),
+    }
 }
 
 /// How the times of rows are drawn, in milliseconds.

@@ -11,9 +11,11 @@ use serde_json::Value;
 use crate::model::{Books, parse_value};
 use crate::random::Random;
 use crate::scenario::{CONSTANT, Job};
+use crate::shape::Cut;
 use crate::view::View;
 
 use super::check::standing;
+use super::logged;
 use super::part::Sink;
 
 pub(super) const OPINION: Sink = ("opinion_out", "_opinion/");
@@ -62,10 +64,17 @@ impl OpinionStep {
         })
     }
 
-    /// The sections of the steps and of the model, for which calls last at most as in `job`.
-    pub fn text(&self, job: &Job) -> String {
+    /// Whether it is asked about what `step` gives.
+    pub fn reads(&self, step: &str) -> bool {
+        self.before.0 == step
+    }
+
+    /// The sections of the steps, the first of them the durable one of a `cut`, and of the model, for which calls last at most
+    /// as in `job`.
+    pub fn text(&self, cut: Option<Cut>, job: &Job) -> String {
         let Self { before: (from, _, column), order, batch_rows, in_flight, attempts, .. } = self;
         let timeout_ms = job.timeout_ms;
+        let (logged, from) = logged(cut, from);
         let key = if *order == "per_key" { "key = [\"part\"]\n" } else { "" };
         let otherwise = match self.otherwise {
             Otherwise::Letter => String::new(),
@@ -75,7 +84,7 @@ impl OpinionStep {
             }
         };
         format!(
-            "[[step]]\nuid = \"parted\"\nfrom = \"{from}\"\nwith = [\"'some' AS text\", \"{column} % 3 AS part\"]\n\n\
+            "{logged}[[step]]\nuid = \"parted\"\nfrom = \"{from}\"\nwith = [\"'some' AS text\", \"{column} % 3 AS part\"]\n\n\
              [[step]]\nfrom = \"parted\"\n[step.infer]\nuid = \"{NAME}\"\nmodel = \"{NAME}\"\n\
              inputs = {{ text = \"text\" }}\noutputs = {{ answer = \"answer\" }}\nbatch_rows = {batch_rows}\n\
              in_flight = {in_flight}\norder = \"{order}\"\n{key}{otherwise}attempts = {attempts}\n\

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::random::Random;
+use crate::shape::Cut;
 
-use super::Click;
+use super::{Click, logged};
 
 /// A drawn window step over the clicks, or over the first of each key.
 #[derive(Debug, Clone, Copy)]
@@ -76,8 +77,8 @@ impl WindowStep {
         Self { shape, first: None, keyed: true, lateness_ms: 0 }
     }
 
-    /// The section of the step.
-    pub fn text(&self) -> String {
+    /// The sections of the step and of those before it, the last of them the durable one of a `cut`.
+    pub fn text(&self, cut: Option<Cut>) -> String {
         let shape = match self.shape {
             Shape::Tumble { size } => format!("tumble = \"{size}ms\""),
             Shape::Slide { size, every } => format!("slide = {{ size = \"{size}ms\", every = \"{every}ms\" }}"),
@@ -92,13 +93,14 @@ impl WindowStep {
                 (format!("[[step]]\nuid = \"first\"\nfrom = \"clicks\"\n{top}\n\n"), "first")
             }
         };
+        let (logged, from) = logged(cut, from);
         let by = if self.keyed { "by = [\"k\"], " } else { "" };
         let lateness = match self.lateness_ms {
             0 => String::new(),
             ms => format!("allowed_lateness = \"{ms}ms\", "),
         };
         format!(
-            "{first}[[step]]\nuid = \"win\"\nfrom = \"{from}\"\n\
+            "{first}{logged}[[step]]\nuid = \"win\"\nfrom = \"{from}\"\n\
              {kind} = {{ {shape}, {by}{lateness}aggregates = [\"count(*) AS c\", \"sum(n) AS s\"] }}\n\n"
         )
     }

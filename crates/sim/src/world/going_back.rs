@@ -17,10 +17,10 @@ use super::{End, World};
 impl World {
     /// How a process asks to begin that goes `back`.
     pub(super) fn resume(&mut self, back: Back) -> Result<ResumeJob, String> {
-        match (back, self.scenario.shape.cut) {
+        match (back, self.scenario.is_cut()) {
             (Back::Latest, _) => Ok(ResumeJob::Latest),
-            (Back::Older, None) => self.older_checkpoint(),
-            (Back::Older, Some(_)) => self.older_of_regions(),
+            (Back::Older, false) => self.older_checkpoint(),
+            (Back::Older, true) => self.older_of_regions(),
             (Back::Savepoint, _) => self.some_savepoint(),
         }
     }
@@ -147,7 +147,7 @@ impl World {
 
     /// A job that has ended goes back to a savepoint, if there is one that fits, and ends again; whether it did.
     pub(super) fn go_back_after_end(&mut self) -> Result<bool, String> {
-        let regions = if self.scenario.shape.cut.is_some() { 2 } else { 1 };
+        let regions = if self.scenario.is_cut() { 2 } else { 1 };
         for savepoint in self.savepoints()?.into_iter().rev() {
             let fits = savepoint.complete && savepoint.regions.len() == regions;
             if !fits || self.invariants.gave_up(self.state_of(&savepoint)?) {

@@ -37,7 +37,8 @@ pub struct EdgeWriter {
     ended: bool,
 }
 
-/// Groups rows of an unkeyed stream: by the split that each row was read from.
+/// Groups rows of an unkeyed stream: by the split that each row was read from, or that its key stands for. A row that takes back
+/// another has its split, so it lies behind it.
 pub fn by_row() -> Grouping {
     Arc::new(|batch, groups| Ok(batch.ids().iter().map(|id| id.key_group(groups)).collect()))
 }
