@@ -228,8 +228,9 @@ def test_a_function_that_cannot_travel_is_refused_at_once(tmp_path: Path) -> Non
             WORDS.select(n=writes(fb.col("word"))).collect()
 
 
-def test_a_class_that_cannot_be_made_fails_the_job_with_its_traceback() -> None:
-    @fb.cls
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_a_class_that_cannot_be_made_fails_the_job_with_its_traceback(replicas: int) -> None:
+    @fb.cls(replicas=replicas)
     class Broken:
         """Has no model."""
 

@@ -34,6 +34,8 @@ struct Slot {
     state: State,
     /// Starts that failed since the last that went well.
     failures: u32,
+    /// Its starts failed for good, or often enough, since the last that went well: another try is no reason to wait.
+    is_hopeless: bool,
     was_ready: bool,
     /// Calls that were short, up to the last.
     short: u32,
@@ -86,9 +88,13 @@ impl Slots {
         let Some(slot) = self.slots.get_mut(usize::from(replica)) else { return AfterFailure::Wait };
         slot.state = State::Stopped;
         slot.failures += 1;
-        let tried_enough = final_ || slot.failures.is_multiple_of(STARTS_MAX);
-        let others_may_serve = self.slots.iter().any(|slot| slot.state != State::Stopped);
-        if tried_enough && !others_may_serve { AfterFailure::GiveUp } else { AfterFailure::Wait }
+        slot.is_hopeless |= final_ || slot.failures.is_multiple_of(STARTS_MAX);
+        // Whether it is being started does not count: it always is, while rows wait.
+        if self.slots.iter().any(|slot| matches!(slot.state, State::Ready(_)) || !slot.is_hopeless) {
+            return AfterFailure::Wait;
+        }
+        self.slots.iter_mut().for_each(|slot| slot.is_hopeless = false);
+        AfterFailure::GiveUp
     }
 
     /// Gives `dispatch` to the replica that is `wanted`, or else to that with the fewest calls; `None` if all have as many as
@@ -223,10 +229,20 @@ mod tests {
     }
 
     #[test]
-    fn giving_up_needs_every_replica_to_be_down() {
+    fn giving_up_needs_every_replica_to_be_hopeless_although_all_are_started_again() {
         let mut slots = Slots::new(2, 1, false);
+        let mut fail = |replica, final_| {
+            slots.start_stopped();
+            slots.failed(replica, final_)
+        };
+        assert_eq!(fail(0, true), AfterFailure::Wait);
+        assert_eq!(fail(0, true), AfterFailure::Wait, "nobody knows of the other yet");
+        assert_eq!(fail(1, true), AfterFailure::GiveUp);
+        assert_eq!(fail(0, true), AfterFailure::Wait, "new rows give both another chance");
+        (2..STARTS_MAX).for_each(|_| assert_eq!(fail(1, false), AfterFailure::Wait));
+        assert_eq!(fail(1, false), AfterFailure::GiveUp);
         slots.start_stopped();
-        assert_eq!(slots.failed(0, true), AfterFailure::Wait);
-        assert_eq!(slots.failed(1, true), AfterFailure::GiveUp);
+        slots.ready(0);
+        assert_eq!(slots.failed(1, true), AfterFailure::Wait, "the other serves");
     }
 }

@@ -20,6 +20,16 @@ impl Script {
     fn new(attempts_max: u32, journal: bool, planted: Planted) -> Self {
         let settings =
             CoreSettings { replicas: 1, calls_max: 1, remote: false, ahead: false, attempts_max, journal, planted };
+        Self::of(settings)
+    }
+
+    fn of_replicas(replicas: u16) -> Self {
+        let (attempts_max, planted) = (3, Planted::default());
+        let journal = false;
+        Self::of(CoreSettings { replicas, calls_max: 1, remote: false, ahead: false, attempts_max, journal, planted })
+    }
+
+    fn of(settings: CoreSettings) -> Self {
         Self { core: Core::new(settings), now: 0, submissions: 0 }
     }
 
@@ -315,6 +325,15 @@ fn a_replica_that_cannot_start_is_tried_for_a_minute_and_then_stops_the_job() {
     script.submit(&[8]);
     assert_eq!(script.unknown(2, 1), ["start 0 after 10s"], "new rows give it another chance");
     assert_eq!(script.step(failed(Kind::Invalid)), ["release 2", "tell 2 invalid"], "no use in trying that again");
+}
+
+#[test]
+fn several_replicas_that_cannot_start_stop_the_job_too() {
+    let mut script = Script::of_replicas(2);
+    assert_eq!(script.submit(&[7]), ["start 0 after 0ns", "start 1 after 0ns"]);
+    let failed = |replica| Event::ReplicaFailed { replica, failure: failure(Kind::Invalid) };
+    assert_eq!(script.step(failed(0)), ["start 0 after 100ms"], "the other may do better");
+    assert_eq!(script.step(failed(1)), ["release 1", "tell 1 invalid"]);
 }
 
 #[test]
