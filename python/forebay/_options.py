@@ -39,15 +39,17 @@ class Options(TypedDict, total=False):
     ttl: Duration
     replicas: int
     memory: Size
+    gpu: float
+    gpu_memory: Size
     journal: bool
     latency: Duration
     version: str
     log: str
 
 
-OF_MODEL: Final = frozenset({"replicas", "memory", "journal", "latency", "version", "log"})
+OF_MODEL: Final = frozenset({"replicas", "memory", "gpu", "gpu_memory", "journal", "latency", "version", "log"})
 _DURATIONS: Final = frozenset({"linger", "timeout", "deadline", "fallback_after", "ttl", "latency"})
-_SIZES: Final = frozenset({"batch_bytes", "memory"})
+_SIZES: Final = frozenset({"batch_bytes", "memory", "gpu_memory"})
 
 
 def checked(options: Mapping[str, Any]) -> Options:

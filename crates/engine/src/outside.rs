@@ -9,6 +9,7 @@ use forebay_core::disk::Disk;
 use forebay_core::env::Env;
 use forebay_core::store::Store;
 use forebay_core::{Error, Kind, Result};
+use forebay_inference::hosts::gpus::{Gpus, Share};
 use forebay_inference::hosts::process::{ProcessHost, WorkerCommand};
 use forebay_inference::hosts::{Host, fake, onnx, python};
 use forebay_inference::protocols::gauges::Scraper;
@@ -174,6 +175,7 @@ pub struct Local {
     worker: WorkerCommand,
     python: WorkerCommand,
     remotes: Remotes,
+    gpus: Arc<Gpus>,
 }
 
 // === impl Local ===
@@ -184,8 +186,9 @@ impl Local {
     /// # Errors
     /// `Unavailable` if the current folder cannot be opened.
     pub fn new(handle: Handle, worker: WorkerCommand) -> Result<Self> {
+        let gpus = Arc::new(Gpus::of_this_machine());
         let env: Arc<dyn Env> = Arc::new(TokioEnv::new(handle.clone(), disk(Path::new("."))?));
-        Ok(Self { handle, env, worker, python: WorkerCommand::python(PYTHON), remotes: Remotes::new() })
+        Ok(Self { handle, env, worker, python: WorkerCommand::python(PYTHON), remotes: Remotes::new(), gpus })
     }
 
     /// The same machine, on which `worker` starts the processes of Python models that name no interpreter.
@@ -194,7 +197,7 @@ impl Local {
         Self { python: worker, ..self }
     }
 
-    fn python(&self, name: &str, spec: &PythonSpec) -> Result<ProcessHost> {
+    fn python(&self, name: &str, replicas: u16, spec: &PythonSpec) -> Result<ProcessHost> {
         let command = spec.interpreter.as_ref().map_or_else(|| self.python.clone(), WorkerCommand::python);
         let settings = python::PythonSettings {
             model: name.to_string(),
@@ -205,10 +208,18 @@ impl Local {
             path: spec.path.iter().map(PathBuf::from).collect(),
             version: spec.version.clone(),
             memory_bytes: spec.memory_bytes,
+            seats: share_of(spec).map(|share| self.gpus.want(name, replicas, share)),
             signature: spec.signature.clone(),
         };
         python::host(&settings, command)
     }
+}
+
+/// What one worker of `spec` needs of GPUs, if it says so.
+fn share_of(spec: &PythonSpec) -> Option<Share> {
+    let PythonSpec { gpu_thousandths, gpu_memory_bytes, .. } = *spec;
+    let declared = gpu_thousandths.is_some() || gpu_memory_bytes.is_some();
+    declared.then(|| Share { thousandths: gpu_thousandths.unwrap_or(0), memory_bytes: gpu_memory_bytes })
 }
 
 impl Outside for Local {
@@ -243,7 +254,7 @@ impl Outside for Local {
                 let settings = onnx::OnnxSettings { path: PathBuf::from(path), library: None, threads: 1 };
                 Ok(Arc::new(onnx::host(&settings, self.worker.clone())?.logging(log)))
             }
-            HostSpec::Python(python) => Ok(Arc::new(self.python(&model.name, python)?.logging(log))),
+            HostSpec::Python(python) => Ok(Arc::new(self.python(&model.name, model.replicas, python)?.logging(log))),
             HostSpec::Fake(fake) => {
                 let settings = fake::FakeSettings {
                     latency: fake.service_time,

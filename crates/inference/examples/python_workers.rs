@@ -54,6 +54,7 @@ fn host(function: &str, folder: PathBuf, interpreter: PathBuf, shares_memory: bo
         path: vec![folder],
         version: None,
         memory_bytes: None,
+        seats: None,
         signature: None,
     };
     let host = python::host(&settings, WorkerCommand::python(interpreter)).unwrap();

@@ -20,8 +20,8 @@ use crate::infer::{AnswersSpec, LadderSpec, RowSpec, RungSpec};
 use crate::job_file::units::size_text;
 use crate::remote::ProtocolSpec;
 use crate::spec::{
-    Changes, DurableSpec, FileTimes, Host, InferSpec, Limit, LookupJoinSpec, ModelSpec, SinkFormat, SinkSpec,
-    SourceSpec, StreamJoinSpec, WatermarkSpec, remembered,
+    Changes, DurableSpec, FileTimes, Host, InferSpec, Limit, LookupJoinSpec, ModelSpec, PythonSpec, SinkFormat,
+    SinkSpec, SourceSpec, StreamJoinSpec, WatermarkSpec, remembered,
 };
 use crate::window::{Emit, WindowShape};
 
@@ -305,7 +305,10 @@ fn write_models(out: &mut String, graph: &JobGraph) -> Result {
         let copies = if *replicas == 1 { "1 child process".to_string() } else { format!("{replicas} child processes") };
         match host {
             Host::Onnx { path } => writeln!(out, "  {}: onnx {path}, in {copies}", model.id)?,
-            Host::Python(python) => writeln!(out, "  {}: python {}, in {copies}", model.id, python.code)?,
+            Host::Python(python) => {
+                writeln!(out, "  {}: python {}, in {copies}", model.id, python.code)?;
+                write_gpus(out, python)?;
+            }
             Host::Fake(fake) => {
                 writeln!(
                     out,
@@ -331,6 +334,13 @@ fn write_models(out: &mut String, graph: &JobGraph) -> Result {
         writeln!(out, "    journal {}", journal(&model.spec))?;
     }
     Ok(())
+}
+
+fn write_gpus(out: &mut String, python: &PythonSpec) -> Result {
+    let part = python.gpu_thousandths.map(|part| format!("{} GPU", f64::from(part) / 1000.0));
+    let memory = python.gpu_memory_bytes.map(|bytes| format!("{} of GPU memory", size_text(bytes)));
+    let needed: Vec<String> = part.into_iter().chain(memory).collect();
+    if needed.is_empty() { Ok(()) } else { writeln!(out, "    each process needs {}", needed.join(" and ")) }
 }
 
 fn write_limits(out: &mut String, model: &ModelSpec) -> Result {

@@ -222,6 +222,11 @@ pub struct PythonSpec {
     pub interpreter: Option<String>,
     /// Most private memory of one worker process.
     pub memory_bytes: Option<u64>,
+    /// Thousandths of a GPU that one worker process needs, below 1000 a part of one, else whole ones; `None`: it sees all, or
+    /// needs only memory.
+    pub gpu_thousandths: Option<u32>,
+    /// Memory that one worker process needs on each GPU that it sees.
+    pub gpu_memory_bytes: Option<u64>,
     /// What it takes and gives as JSON, where the job says so.
     pub signature: Option<String>,
 }

@@ -23,6 +23,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
+use super::gpus;
 use super::process::ProcessSettings;
 use super::shared::{Loans, inherit};
 
@@ -58,11 +59,14 @@ impl Child {
     /// Starts `settings.command` with the socket at `path` and the memory of `loans`.
     ///
     /// # Errors
-    /// `Invalid` if the program cannot be run.
+    /// `Invalid` if the program cannot be run, or if there are too few GPUs.
     pub async fn spawn(settings: &ProcessSettings, path: &Path, loans: Option<&Loans>, replica: u16) -> Result<Self> {
         let mut command = Command::new(&settings.command.program);
         command.args(&settings.command.arguments).arg("--socket").arg(path);
         command.envs(settings.command.variables.iter().cloned());
+        if let Some(gpus) = gpus_of(settings, replica).await? {
+            command.env(gpus::VARIABLE, gpus.join(","));
+        }
         if let Some(log) = &settings.log {
             command.arg("--log").arg(log);
         }
@@ -146,6 +150,13 @@ impl Drop for Child {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// The GPUs of `replica`, if its model is given any. Looking for them blocks.
+async fn gpus_of(settings: &ProcessSettings, replica: u16) -> Result<Option<Vec<String>>> {
+    let Some(seats) = settings.seats.clone() else { return Ok(None) };
+    let looked = tokio::task::spawn_blocking(move || seats.of(replica)).await;
+    looked.map_err(|source| Error::new(Kind::Internal, "look for GPUs").source(source))?.map(Some)
 }
 
 // === impl Listener ===

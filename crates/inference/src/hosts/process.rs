@@ -23,6 +23,7 @@ use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{UnixListener, UnixStream};
 
 use super::child::Child;
+use super::gpus::Seats;
 use super::line::{Line, Turn};
 use super::protocol::{HEADER_BYTES, Message, read_header, rows_bytes};
 use super::shared::{Arena, Held, Lent, Loans, SLAB_BYTES, Slab};
@@ -67,6 +68,8 @@ pub struct ProcessSettings {
     pub log: Option<PathBuf>,
     /// Most private memory of a child in bytes; what it asks for beyond is refused to it.
     pub memory_bytes: Option<u64>,
+    /// The GPUs that its children see; `None`: those that this process sees.
+    pub seats: Option<Seats>,
     /// What the model takes and gives, if that is known before one is started; one that says otherwise is not taken.
     pub signature: Option<Signature>,
     /// The child takes rows in [shared memory](super::shared).
@@ -120,8 +123,8 @@ impl ProcessSettings {
     /// Settings with the usual start timeout, no log and all the memory there is.
     pub fn new(model: &str, revision: String, open: String, command: WorkerCommand) -> Self {
         let (model, start_timeout) = (model.to_string(), START_TIMEOUT);
-        let (log, memory_bytes, signature, shares_memory) = (None, None, None, false);
-        Self { model, revision, open, command, log, memory_bytes, signature, shares_memory, start_timeout }
+        let (log, memory_bytes, seats, signature, shares_memory) = (None, None, None, None, false);
+        Self { model, revision, open, command, log, memory_bytes, seats, signature, shares_memory, start_timeout }
     }
 }
 

@@ -12,6 +12,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::Signature;
+use super::gpus::Seats;
 use super::process::{ProcessHost, ProcessSettings, WorkerCommand};
 
 /// What a worker process runs.
@@ -30,6 +31,8 @@ pub struct PythonSettings {
     pub version: Option<String>,
     /// Most private memory of one worker in bytes.
     pub memory_bytes: Option<u64>,
+    /// The GPUs that its workers see, if not all.
+    pub seats: Option<Seats>,
     /// What the function takes and gives as JSON, so that planning starts no worker.
     pub signature: Option<String>,
 }
@@ -71,7 +74,7 @@ impl WorkerCommand {
 /// # Errors
 /// `Invalid` if a pickled function or the signature cannot be read.
 pub fn host(settings: &PythonSettings, command: WorkerCommand) -> Result<ProcessHost> {
-    let PythonSettings { model, code, path, version, memory_bytes, signature } = settings;
+    let PythonSettings { model, code, path, version, memory_bytes, seats, signature } = settings;
     let (open, content) = match code {
         PythonCode::Function(name) => {
             let source = source_of(name, path).unwrap_or_default();
@@ -92,7 +95,8 @@ pub fn host(settings: &PythonSettings, command: WorkerCommand) -> Result<Process
     let signature = signature.as_deref().map(declared).transpose()?;
     let settings = ProcessSettings::new(model, revision, open, command);
     let shares_memory = true;
-    Ok(ProcessHost::new(ProcessSettings { memory_bytes: *memory_bytes, signature, shares_memory, ..settings }))
+    let seats = seats.clone();
+    Ok(ProcessHost::new(ProcessSettings { memory_bytes: *memory_bytes, seats, signature, shares_memory, ..settings }))
 }
 
 fn declared(signature: &str) -> Result<Signature> {
@@ -124,6 +128,7 @@ mod tests {
             path: vec![path.into()],
             version: None,
             memory_bytes: None,
+            seats: None,
             signature: None,
         }
     }

@@ -76,6 +76,8 @@ pub(super) fn python(checker: &Checker, name: &str, span: Range<usize>, table: M
         version: text("version", table.version)?,
         interpreter: text("python", table.python)?,
         memory_bytes: table.memory.map(|size| memory(checker, &size)).transpose()?,
+        gpu_thousandths: table.gpu.map(|gpu| thousandths(checker, &gpu)).transpose()?,
+        gpu_memory_bytes: table.gpu_memory.map(|size| gpu_memory(checker, &size)).transpose()?,
         signature: table.signature.map(|signature| signature.get_ref().to_string()),
     })
 }
@@ -88,6 +90,8 @@ pub(super) fn refuse_python_keys(checker: &Checker, table: &ModelTable) -> Resul
         ("version", table.version.as_ref().map(Spanned::span)),
         ("python", table.python.as_ref().map(Spanned::span)),
         ("memory", table.memory.as_ref().map(Spanned::span)),
+        ("gpu", table.gpu.as_ref().map(Spanned::span)),
+        ("gpu_memory", table.gpu_memory.as_ref().map(Spanned::span)),
         ("signature", table.signature.as_ref().map(Spanned::span)),
     ];
     match given.into_iter().find_map(|(key, span)| Some((key, span?))) {
@@ -118,6 +122,24 @@ fn folders(checker: &Checker, path: Option<Spanned<PathText>>) -> Result<Vec<Str
         PathText::Many(paths) => paths,
     };
     paths.into_iter().map(|path| checker.filled("path", Spanned::new(span.clone(), path))).collect()
+}
+
+/// A part of a GPU or whole ones.
+fn thousandths(checker: &Checker, gpu: &Spanned<f64>) -> Result<u32> {
+    const GPUS_MAX: f64 = 64.0;
+    let count = *gpu.get_ref();
+    if (0.001..1.0).contains(&count) || (count.fract() == 0.0 && (1.0..=GPUS_MAX).contains(&count)) {
+        return Ok((count * 1000.0).round() as u32);
+    }
+    let error = checker.error(gpu.span(), format!("gpu = {count} is neither a part of a GPU nor whole ones"));
+    Err(error.with_help("a part from 0.001 to 0.999, or 1, 2, ... up to 64"))
+}
+
+fn gpu_memory(checker: &Checker, size: &Spanned<super::units::SizeText>) -> Result<u64> {
+    match size.get_ref().0 {
+        0 => Err(checker.error(size.span(), "gpu_memory is at least one byte")),
+        bytes => Ok(bytes),
+    }
 }
 
 fn memory(checker: &Checker, size: &Spanned<super::units::SizeText>) -> Result<u64> {

@@ -404,6 +404,13 @@ pub struct ModelTable {
     /// `python`: most private memory of one worker process; default no bound.
     #[schemars(with = "Option<SizeText>")]
     pub memory: Option<Spanned<SizeText>>,
+    /// `python`: GPUs that one worker process needs, a part of one such as 0.25, or whole ones; it sees those and no others.
+    /// Default all, not counted.
+    #[schemars(with = "Option<f64>")]
+    pub gpu: Option<Spanned<f64>>,
+    /// `python`: memory that one worker process needs on each of its GPUs; those on one GPU get together at most all it has.
+    #[schemars(with = "Option<SizeText>")]
+    pub gpu_memory: Option<Spanned<SizeText>>,
     /// `python`: what the function takes and gives, so that no worker is started to plan the job: `inputs` and `outputs`, each
     /// a list of `name`, `value` and `shape`. The Python package writes it.
     #[schemars(with = "Option<serde_json::Value>")]

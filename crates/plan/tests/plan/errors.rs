@@ -121,6 +121,9 @@ fn python_functions() {
     python("host = \"python\"\nfunction = \"a:b\"\npath = 3");
     python("host = \"python\"\nfunction = \"a:b\"\npath = [\"\"]");
     python("host = \"python\"\nfunction = \"a:b\"\nmemory = \"1MiB\"");
+    python("host = \"python\"\nfunction = \"a:b\"\ngpu = 1.5");
+    python("host = \"python\"\nfunction = \"a:b\"\ngpu_memory = \"0B\"");
+    python("host = \"onnx\"\npath = \"m.onnx\"\ngpu = 1");
     python("host = \"python\"\nfunction = \"a:b\"\nservice_time = \"1ms\"");
     python("host = \"python\"\nfunction = \"a:b\"\nurl = \"http://localhost\"");
     python("host = \"onnx\"\npath = [\"a.onnx\", \"b.onnx\"]");
