@@ -8,13 +8,16 @@ read.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import tempfile
+import time
 from collections.abc import Generator, Iterator, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from forebay import _engine
 from forebay._graph import Node
+from forebay.closing import ClosingIterator
 from forebay.errors import InvalidError
 from forebay.job import Job
 from forebay.result import Result, dead_letters_in, plain_schema, table_text
@@ -79,32 +82,36 @@ class Ending:
 
     def iter_batches(
         self, *, progress: bool | None = None, kinds: str | None = None, **settings: Unpack[JobSettings]
-    ) -> Iterator[pa.RecordBatch]:
-        """The rows in Arrow batches as they are committed. Closing the iterator cancels the job."""
-        with self._started(progress, kinds, settings) as (run, folder):
-            yield from _batches(run, folder)
+    ) -> ClosingIterator[pa.RecordBatch]:
+        """The rows in Arrow batches as they are committed. Closing it, or leaving a `with` over it, cancels the job."""
+        return ClosingIterator(self._coming(progress, kinds, settings))
 
-    def iter_rows(self, **settings: Unpack[JobSettings]) -> Iterator[dict[str, Any]]:
-        """The rows as dicts, tensors as NumPy arrays, as they are committed. Closing the iterator cancels the job."""
-        from forebay._tensors import rows_of
+    def iter_rows(
+        self, *, progress: bool | None = None, kinds: str | None = None, **settings: Unpack[JobSettings]
+    ) -> ClosingIterator[dict[str, Any]]:
+        """The rows as dicts, tensors as NumPy arrays, as `iter_batches` has them."""
+        return ClosingIterator(_rows(self.iter_batches(progress=progress, kinds=kinds, **settings)))
 
-        with contextlib.closing(_closable(self.iter_batches(**settings))) as batches:
-            for batch in batches:
-                yield from rows_of(batch)
+    def take(
+        self,
+        rows: int,
+        timeout: float | None = None,
+        *,
+        progress: bool | None = None,
+        kinds: str | None = None,
+        **settings: Unpack[JobSettings],
+    ) -> list[dict[str, Any]]:
+        """The first rows that come, as dicts; a `limit` ends the job when they are there.
 
-    def take(self, rows: int, **settings: Unpack[JobSettings]) -> list[dict[str, Any]]:
-        """The first rows that come, as dicts; a `limit` ends the job when they are there."""
+        After `timeout` seconds the job is cancelled, and what was committed until then is returned.
+        """
         if rows < 1:
             raise InvalidError(f"take needs at least 1 row, not {rows}")
-        taken = []
         # A limit takes no updates, which come with their kinds.
-        limited = self if "kinds" in settings else Ending(Node("limit", (self.node,), {"rows": rows}))
-        with contextlib.closing(_closable(limited.iter_rows(**settings))) as found:
-            for row in found:
-                taken.append(row)
-                if len(taken) == rows:
-                    break
-        return taken
+        limited = self if kinds else Ending(Node("limit", (self.node,), {"rows": rows}))
+        until = None if timeout is None else time.monotonic() + timeout
+        with ClosingIterator(_rows(ClosingIterator(limited._coming(progress, kinds, settings, until)))) as found:
+            return list(itertools.islice(found, rows))
 
     def show(self, rows: int = _SHOWN_ROWS, **settings: Unpack[JobSettings]) -> None:
         """Prints the first rows that come."""
@@ -134,6 +141,12 @@ class Ending:
 
         _torch.imported()
         return self.collect(**settings).to_torch()
+
+    def _coming(
+        self, progress: bool | None, kinds: str | None, settings: Any, until: float | None = None
+    ) -> Generator[pa.RecordBatch, None, None]:
+        with self._started(progress, kinds, settings) as (run, folder):
+            yield from _batches(run, folder, until)
 
     # === files ===
 
@@ -179,12 +192,12 @@ def batches_of(files: Set[Path]) -> Iterator[pa.RecordBatch]:
         yield from map(restored, pq.ParquetFile(file).iter_batches())
 
 
-def _batches(run: Run, folder: Path) -> Iterator[pa.RecordBatch]:
+def _batches(run: Run, folder: Path, until: float | None = None) -> Iterator[pa.RecordBatch]:
     """The rows of every file once it is committed. Files stay: a commit that is repeated looks for them."""
     read: set[Path] = set()
     ended = False
     while not ended:
-        ended = run.ended(_LOOK_SECONDS) is not None
+        ended = run.ended(_LOOK_SECONDS) is not None or (until is not None and time.monotonic() >= until)
         new = committed(folder / "rows") - read
         yield from batches_of(new)
         read |= new
@@ -200,6 +213,9 @@ def _position(file: Path) -> list[int]:
     return [int(part) for part in file.stem.split("-")[1:]]
 
 
-def _closable(iterator: Iterator[Any]) -> Generator[Any, None, None]:
-    assert isinstance(iterator, Generator), "iter_* are generator functions"
-    return iterator
+def _rows(batches: ClosingIterator[pa.RecordBatch]) -> Generator[dict[str, Any], None, None]:
+    from forebay._tensors import rows_of
+
+    with batches:
+        for batch in batches:
+            yield from rows_of(batch)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import forebay as fb
-from forebay import namespaces
+from forebay import closing, namespaces
 from worker_process import PACKAGE
 
 PAGE: Final = PACKAGE.parent / "docs/guide/python-api.md"
@@ -28,7 +28,7 @@ SECTIONS: Final[dict[str, list[Any]]] = {
     "Images: `Expression.image`": [namespaces.ImageFunctions],
     "Functions": [fb.func, fb.cls, fb.method, fb.Tensor, fb.empty],
     "Models": [fb.Model, fb.ai.predict, fb.ai.prompt, fb.ai.embed_text, fb.ai.classify_text],
-    "Jobs and results": [fb.Job, fb.Run, fb.Report, fb.Result, fb.DeadLetterWarning],
+    "Jobs and results": [fb.Job, fb.Run, fb.Report, fb.Result, closing.ClosingIterator, fb.DeadLetterWarning],
     "Errors": [fb.errors.Error, *fb.errors.KINDS.values()],
     "Tests": [
         fb.testing.rows,

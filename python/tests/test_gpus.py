@@ -1,4 +1,4 @@
-"""Which GPUs worker processes see. No GPU is needed: names in `CUDA_VISIBLE_DEVICES` are passed on, and `nvidia-smi` is a script."""
+"""Which GPUs worker processes see. None is needed: `CUDA_VISIBLE_DEVICES` is passed on, `nvidia-smi` is a script."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def seen(n: int, folder: str) -> str:
     """Says which GPUs its process sees, once another process has been asked too."""
     Path(folder, str(os.getpid())).touch()
     for _ in range(300):
-        if len(os.listdir(folder)) > 1:
+        if len(list(Path(folder).iterdir())) > 1:
             break
         time.sleep(0.1)
     return os.environ.get("CUDA_VISIBLE_DEVICES", "all")
@@ -80,7 +80,7 @@ def test_what_has_no_place_is_said_when_it_runs_and_not_when_it_is_planned() -> 
 
 def test_without_a_gpu_the_error_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with pytest.raises(fb.errors.InvalidError, match="sees no GPU.*remove gpu"):
+    with pytest.raises(fb.errors.InvalidError, match=r"sees no GPU.*remove gpu"):
         ROWS.select(gpus=alone.with_options(gpu=1)(fb.col("n"))).collect()
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,9 +106,27 @@ def test_a_savepoint_is_kept_and_gone_on_from(tmp_path: Path) -> None:
 def test_first_rows_come_before_the_end_and_closing_cancels() -> None:
     batches = MANY.iter_batches(checkpoint_interval="50ms")
     first = next(batches)
-    batches.close()  # type: ignore[attr-defined]
+    batches.close()
     assert first.num_rows > 0
     assert len(MANY.take(3)) == 3
+
+
+def test_leaving_a_with_cancels_and_nothing_comes_after() -> None:
+    with MANY.iter_rows(checkpoint_interval="50ms") as rows:
+        assert next(rows)
+    assert next(rows, None) is None
+
+
+def test_take_returns_what_came_when_its_time_is_over() -> None:
+    @fb.func(batch_rows=1, order="ordered")
+    def stuck(n: int) -> int:
+        if n > 2:
+            time.sleep(3600)
+        return n
+
+    numbers = testing.rows([{"n": n} for n in range(9)], batch_rows=1)
+    taken = numbers.select(n=stuck(fb.col("n"))).take(9, timeout=5, checkpoint_interval="50ms")
+    assert taken == [{"n": 0}, {"n": 1}, {"n": 2}]
 
 
 def test_nothing_is_left_in_the_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,6 +115,11 @@ impl Core {
         std::mem::take(&mut self.actions)
     }
 
+    /// Whether it takes no more: the journal failed, or the job is over.
+    pub fn is_over(&self) -> bool {
+        self.broken.is_some()
+    }
+
     /// What was counted so far.
     pub fn counters(&self) -> &Counters {
         &self.counters

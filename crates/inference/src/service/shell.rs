@@ -182,6 +182,8 @@ impl Shell {
                     shell.lock().replicas.insert(replica, loaded);
                     shell.drive(Event::ReplicaReady { replica });
                 }
+                // Its files may be gone with the job.
+                Err(_) if shell.lock().core.is_over() => {}
                 Err(error) => {
                     tracing::warn!(replica, error = error.chain(), "replica could not be started");
                     shell.drive(Event::ReplicaFailed { replica, failure: failure_of(&error) });
