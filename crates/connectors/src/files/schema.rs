@@ -22,17 +22,24 @@ use super::{FileFormat, FilePattern, FilesEnumerator, ReaderSettings, images, pa
 const RECORDS_MAX: usize = 1000;
 /// Bytes of the first file that are looked at for them.
 const SAMPLE_BYTES: u64 = 8 << 20;
+/// What is said of gzip and zstd files.
+const COMPRESSED: &str = "it is compressed, and compressed files are not read: unpack it first";
+/// Files that are looked at for one with records: writers of many files leave some of them empty.
+const FILES_MAX: usize = 100;
 
 /// The columns of the files that `pattern` means, as the first of them (by path) has them.
 ///
 /// Images have fixed columns. CSV and JSON lines are inferred from the first 1,000 good records (at most 8 MiB) of the
-/// first file, every column nullable; a column that only has nulls there is text. Parquet files say it themselves.
+/// first file that is not empty, among 100, every column nullable; a column that only has nulls there is text. Parquet files say it
+/// themselves.
 ///
 /// # Errors
-/// `Invalid` if no file matches or the first has no columns to find, naming it; what the store answers.
+/// `Invalid` if no file matches or that file has no columns to find, naming it; what the store answers.
 pub async fn infer_schema(store: Arc<dyn Store>, format: FileFormat, pattern: FilePattern) -> Result<SchemaRef> {
     let splits = FilesEnumerator::new("", Arc::clone(&store), pattern).splits().await?;
-    let Some(first) = splits.into_iter().next() else {
+    let is_text = matches!(format, FileFormat::JsonLines | FileFormat::Csv);
+    let first = if is_text { first_with_records(&store, &splits, format).await? } else { splits.first() };
+    let Some(first) = first.or_else(|| splits.first()).cloned() else {
         return Err(Error::new(Kind::Internal, "infer columns").source("an enumerator answered no file"));
     };
     let unclear = |why: String| {
@@ -88,6 +95,24 @@ pub async fn read_table(
     concat_batches(&schema, &all).map_err(|source| Error::new(Kind::Internal, "read table").source(source))
 }
 
+/// The first of `splits` with a record, or if there is none, with a header.
+async fn first_with_records<'a>(
+    store: &Arc<dyn Store>,
+    splits: &'a [Split],
+    format: FileFormat,
+) -> Result<Option<&'a Split>> {
+    let mut with_header = None;
+    for split in splits.iter().take(FILES_MAX) {
+        let sample = sample(store, split).await?;
+        let text = sample.trim_ascii();
+        if !text.is_empty() && (format == FileFormat::JsonLines || text.contains(&b'\n')) {
+            return Ok(Some(split));
+        }
+        with_header = with_header.or((!text.is_empty()).then_some(split));
+    }
+    Ok(with_header)
+}
+
 /// The start of `split`, up to its last whole line if it is cut.
 async fn sample(store: &Arc<dyn Store>, split: &Split) -> Result<Vec<u8>> {
     let found = store.read_range(&split.name, 0..split.size_bytes.min(SAMPLE_BYTES)).await?.unwrap_or_default();
@@ -96,6 +121,20 @@ async fn sample(store: &Arc<dyn Store>, split: &Split) -> Result<Vec<u8>> {
         bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |place| place + 1));
     }
     Ok(bytes)
+}
+
+/// Why no line of `sample` is an object.
+fn no_object(sample: &[u8]) -> String {
+    match sample.trim_ascii() {
+        [] => "it is empty, or its first line is longer than 8 MiB".to_string(),
+        _ if is_compressed(sample) => COMPRESSED.to_string(),
+        _ => "none of its first lines is a JSON object".to_string(),
+    }
+}
+
+/// Whether `sample` begins as gzip or zstd does.
+fn is_compressed(sample: &[u8]) -> bool {
+    matches!(sample, [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..])
 }
 
 fn infer_json(sample: &[u8]) -> Result<SchemaRef, String> {
@@ -111,7 +150,7 @@ fn infer_json(sample: &[u8]) -> Result<SchemaRef, String> {
         }
     }
     if objects.is_empty() {
-        return Err("none of its first lines is a JSON object".to_string());
+        return Err(no_object(sample));
     }
     let schema = infer_json_schema_from_iterator(objects.iter().map(Ok)).map_err(|error| error.to_string())?;
     // The inference answers in hash order; the order of first appearance is what a reader of the file expects.
@@ -121,6 +160,9 @@ fn infer_json(sample: &[u8]) -> Result<SchemaRef, String> {
 }
 
 fn infer_csv(sample: &[u8]) -> Result<SchemaRef, String> {
+    if is_compressed(sample) {
+        return Err(COMPRESSED.to_string());
+    }
     let csv = Csv::new(Arc::new(Schema::empty()));
     let mut rest = sample;
     let mut next = || {

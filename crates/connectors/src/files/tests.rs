@@ -426,6 +426,31 @@ fn inferred_columns_keep_the_file_order_and_bad_records_do_not_decide() {
 }
 
 #[test]
+fn empty_files_do_not_decide_on_columns_and_compressed_ones_are_called_that() {
+    let inferred = |format, files: &[(&str, &[u8])]| {
+        let store = MemoryStore::new(files.iter().map(|(name, bytes)| (*name, bytes.to_vec())));
+        let pattern = FilePattern::parse("*").unwrap();
+        let schema = ManualEnv::new(1).block_on(infer_schema(Arc::new(store), format, pattern));
+        schema.map(|schema| {
+            schema.fields().iter().map(|field| field.data_type().to_string()).collect::<Vec<_>>().join(" ")
+        })
+    };
+    let json = inferred(FileFormat::JsonLines, &[("a", b""), ("b", b"\n \n"), ("c", b"{\"n\": 1}\n")]);
+    assert_eq!(json.unwrap(), "Int64");
+    assert_eq!(inferred(FileFormat::Csv, &[("a", b""), ("b", b"n\n"), ("c", b"n\n1\n")]).unwrap(), "Int64");
+    assert_eq!(inferred(FileFormat::Csv, &[("a", b""), ("b", b"n\n")]).unwrap(), "Utf8", "the header at least");
+    let said = |format, files: &[(&str, &[u8])]| inferred(format, files).unwrap_err().chain();
+    assert!(
+        said(FileFormat::JsonLines, &[("a", b""), ("b", b"")])
+            .ends_with("file=a): it is empty, or its first line is longer than 8 MiB")
+    );
+    for format in [FileFormat::JsonLines, FileFormat::Csv] {
+        let gzip = said(format, &[("a", &[0x1f, 0x8b, 8, 0, 0])]);
+        assert!(gzip.ends_with("it is compressed, and compressed files are not read: unpack it first"), "{gzip}");
+    }
+}
+
+#[test]
 fn small_tables_are_read_whole_within_a_limit_and_without_holes() {
     let env = ManualEnv::new(1);
     let table = |text: &str, rows_max| {
