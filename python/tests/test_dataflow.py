@@ -234,3 +234,11 @@ def test_predictions_meet_their_labels_and_are_measured() -> None:
     )
     found = judged.metrics(score="score", label="click_click").collect(kinds="change").rows()[-1]
     assert (found["predictions"], found["labelled"], found["accuracy"]) == (3, 3, pytest.approx(2 / 3))
+
+
+def test_a_row_for_which_an_expression_fails_is_a_dead_letter() -> None:
+    numbers = testing.rows([{"n": n} for n in range(4)])
+    result = numbers.select("n", q=fb.expr("6 / (n - 1)")).filter("12 / n > 3").collect()
+    assert sorted((row["n"], row["q"]) for row in result) == [(2, 6), (3, 3)]
+    assert [letter["input"] for letter in result.dead_letters] == ['{"n": 1}', '{"n": 0, "q": -6}']
+    assert all("Divide by zero" in letter["reason"] for letter in result.dead_letters)

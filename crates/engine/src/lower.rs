@@ -352,14 +352,15 @@ impl Maker<'_> {
     fn operator(&self, step: &Step) -> Result<MakeOperator> {
         let output = Arc::clone(&step.output);
         match &step.action {
-            StepAction::Filter { predicate, .. } => {
-                let predicate = Arc::clone(predicate);
-                Ok(Box::new(move |_| Ok(Box::new(Stateless::new(Filter::new(Arc::clone(&predicate)))))))
+            StepAction::Filter { predicate, on_error, .. } => {
+                let (predicate, on_error) = (Arc::clone(predicate), *on_error);
+                Ok(Box::new(move |_| Ok(Box::new(Stateless::new(Filter::new(Arc::clone(&predicate), on_error))))))
             }
-            StepAction::Project { columns } => {
+            StepAction::Project { columns, on_error } => {
+                let on_error = *on_error;
                 let expressions: Vec<_> = columns.iter().map(|column| Arc::clone(&column.expr)).collect();
                 Ok(Box::new(move |_| {
-                    Ok(Box::new(Stateless::new(Project::new(expressions.clone(), Arc::clone(&output)))))
+                    Ok(Box::new(Stateless::new(Project::new(expressions.clone(), Arc::clone(&output), on_error))))
                 }))
             }
             StepAction::Call(call) => {

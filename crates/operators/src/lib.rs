@@ -34,5 +34,6 @@ pub mod window;
 mod clock;
 mod expression;
 mod keyed_rows;
+mod row_errors;
 #[cfg(test)]
 mod tests;

@@ -102,7 +102,7 @@ fn write_step(out: &mut String, step: &Step) -> Result {
     let uid = &step.uid;
     match &step.action {
         StepAction::Filter { text, .. } => return writeln!(out, "    {uid}: keep rows where {text}"),
-        StepAction::Project { columns } => {
+        StepAction::Project { columns, .. } => {
             let shown: Vec<&str> = columns.iter().map(|column| column.text.as_str()).collect();
             writeln!(out, "    {uid}: columns {}", shown.join(", "))?;
         }

@@ -7,6 +7,7 @@ use datafusion::common::{DFSchema, Result, internal_err};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_expr::PhysicalExpr;
+use forebay_core::on_error::OnError;
 
 use super::{CallSpec, ProjectedColumn, Step, StepAction, WindowAggregate, WindowStep};
 use crate::logical::hoist::sql_text;
@@ -59,7 +60,7 @@ struct Lower<'a> {
 // === impl Lower ===
 
 impl Lower<'_> {
-    fn step(&self, Node { uid, changes, .. }: &Node) -> Result<Step> {
+    fn step(&self, Node { uid, changes, on_error, .. }: &Node) -> Result<Step> {
         let inputs = self.node.inputs();
         let Some(input) = inputs.first().map(|input| input.schema()) else {
             return internal_err!("{uid} has no input");
@@ -69,9 +70,10 @@ impl Lower<'_> {
             LogicalPlan::Filter(filter) => StepAction::Filter {
                 predicate: self.physical(&filter.predicate, input)?,
                 text: sql_text(&filter.predicate),
+                on_error: *on_error,
             },
             LogicalPlan::Projection(projection) => {
-                let step = self.project(&projection.expr, input)?;
+                let step = self.project(&projection.expr, input, *on_error)?;
                 output = step.0;
                 step.1
             }
@@ -127,7 +129,7 @@ impl Lower<'_> {
     }
 
     /// The projection and its schema without the table-wide metadata that DataFusion may add.
-    fn project(&self, exprs: &[Expr], input: &DFSchema) -> Result<(SchemaRef, StepAction)> {
+    fn project(&self, exprs: &[Expr], input: &DFSchema, on_error: OnError) -> Result<(SchemaRef, StepAction)> {
         let fields = self.node.schema().fields();
         let mut columns = Vec::with_capacity(exprs.len());
         for (expr, field) in exprs.iter().zip(fields) {
@@ -138,7 +140,7 @@ impl Lower<'_> {
             }
             columns.push(ProjectedColumn { expr: physical, field: Arc::clone(field), text: sql_text(expr) });
         }
-        Ok((Arc::new(Schema::new(fields.clone())), StepAction::Project { columns }))
+        Ok((Arc::new(Schema::new(fields.clone())), StepAction::Project { columns, on_error }))
     }
 
     fn physical(&self, expr: &Expr, input: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {

@@ -118,11 +118,15 @@ pub enum StepAction {
         predicate: Arc<dyn PhysicalExpr>,
         /// The predicate as SQL, for people.
         text: String,
+        /// What happens to a row for which it fails; null is not true.
+        on_error: OnError,
     },
     /// Computes every output column.
     Project {
         /// In the order of the output schema.
         columns: Vec<ProjectedColumn>,
+        /// What happens to a row for which one of them fails.
+        on_error: OnError,
     },
     /// Appends the result of a row function as the last column.
     Call(CallSpec),

@@ -61,7 +61,7 @@ fn used(graph: &JobGraph, task: &Task) -> Option<BTreeSet<usize>> {
             StepAction::Filter { predicate, .. } => read(predicate),
             // Its result is appended, so the places of the columns before it stay.
             StepAction::Call(call) => call.arguments.iter().for_each(&mut read),
-            StepAction::Project { columns } => {
+            StepAction::Project { columns, .. } => {
                 columns.iter().for_each(|column| read(&column.expr));
                 return Some(used);
             }

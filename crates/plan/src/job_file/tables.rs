@@ -138,7 +138,7 @@ pub struct StepTable {
     /// Gives the rows of each key to a function of the program that runs the job.
     #[schemars(with = "Option<ProcessTable>")]
     pub process: Option<Spanned<ProcessTable>>,
-    /// What happens to a row that a function in `filter`, `select` or `with` cannot process; default `dead_letter`.
+    /// What happens to a row for which an expression or function in `filter`, `select` or `with` fails; default `dead_letter`.
     #[schemars(with = "Option<OnErrorText>")]
     pub on_error: Option<Spanned<OnError>>,
 }

@@ -71,6 +71,8 @@ pub(crate) struct Node {
     pub inputs: Vec<Output>,
     /// What its rows do.
     pub changes: Changes,
+    /// What happens to a row for which an expression of a filter or projection fails.
+    pub on_error: OnError,
 }
 
 /// An output of a node.
@@ -344,6 +346,7 @@ impl Builder<'_> {
         self.calls(hoist)?;
         let filter = Filter::try_new(predicate, Arc::new(self.input()?.clone())).map(LogicalPlan::Filter);
         self.push(filter, &step.uid, self.changes())?;
+        self.last_on_error(on_error);
         if calls {
             let kept = before.fields().iter().map(|field| Expr::Column(Column::from_name(field.name()))).collect();
             self.push_projection(kept, &format!("{}.columns", step.uid))?;
@@ -367,7 +370,13 @@ impl Builder<'_> {
         self.calls(hoist)?;
         let exprs =
             if keep { kept_and_named(&before, named) } else { named.into_iter().map(|(_, expr)| expr).collect() };
-        self.push_projection(exprs, &step.uid)
+        self.push_projection(exprs, &step.uid)?;
+        self.last_on_error(on_error);
+        Ok(())
+    }
+
+    fn last_on_error(&mut self, on_error: OnError) {
+        self.nodes.iter_mut().last().into_iter().for_each(|node| node.on_error = on_error);
     }
 
     fn calls(&mut self, hoist: Hoist<'_>) -> Result<()> {
@@ -397,7 +406,8 @@ impl Builder<'_> {
         let inputs = self.inputs.iter().map(|input| input.from).collect();
         let from = Output { node: self.nodes.len(), port: 0 };
         self.inputs = vec![Stream { from, plan: plan.clone(), changes }];
-        self.nodes.push(Node { uid: uid.to_string(), plan, inputs, changes });
+        let on_error = OnError::default();
+        self.nodes.push(Node { uid: uid.to_string(), plan, inputs, changes, on_error });
         Ok(())
     }
 

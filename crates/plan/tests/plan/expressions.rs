@@ -12,7 +12,7 @@ use crate::support::{job, plan};
 fn selected(columns: &str) -> Vec<arrow::array::ArrayRef> {
     let graph = plan(&job(&format!("[[step]]\nselect = [{columns}]"))).expect("the job is right").graph;
     let step = &graph.tasks[0].steps[0];
-    let StepAction::Project { columns } = &step.action else { panic!("a projection") };
+    let StepAction::Project { columns, .. } = &step.action else { panic!("a projection") };
     let input = step.input();
     let nullable = |field: &std::sync::Arc<arrow::datatypes::Field>| field.as_ref().clone().with_nullable(true);
     let schema = arrow::datatypes::Schema::new(input.fields().iter().map(nullable).collect::<Vec<_>>());

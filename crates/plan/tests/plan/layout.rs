@@ -121,7 +121,7 @@ fn expressions_of_steps_evaluate_over_their_input() {
     let StepAction::Filter { predicate, .. } = &steps[0].action else { panic!("a filter") };
     let kept = predicate.evaluate(&rows).unwrap().into_array(3).unwrap();
     assert_eq!(kept.as_boolean().iter().collect::<Vec<_>>(), [Some(false), Some(true), None]);
-    let StepAction::Project { columns } = &steps[1].action else { panic!("a projection") };
+    let StepAction::Project { columns, .. } = &steps[1].action else { panic!("a projection") };
     let arrays = columns.iter().map(|column| column.expr.evaluate(&rows).unwrap().into_array(3).unwrap());
     let projected = RecordBatch::try_new(Arc::clone(&steps[1].output), arrays.collect()).unwrap();
     assert_eq!(projected["taken"].as_primitive::<Int64Type>().value(1), 4);
