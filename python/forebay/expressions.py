@@ -117,7 +117,7 @@ class Expression(Functions):
     def cast(self, to: type | Text, *, strict: bool = True) -> Expression:
         """The value as another type: `int`, `float`, `str`, `bool`, or the name of a SQL type such as `"timestamp"`.
 
-        Without `strict` a value that cannot be cast becomes null; with it, it fails the job.
+        Without `strict` a value that cannot be cast becomes null; with it, its row is a dead letter.
 
         >>> col("age").cast(int, strict=False).sql()
         'TRY_CAST("age" AS BIGINT)'

@@ -110,7 +110,19 @@ class Model:
         settings: Mapping[str, Any] | None = None,
         **options: Unpack[Options],
     ) -> Model:
-        """Any service that takes and answers JSON: a template of the request, and where in the answer outputs are."""
+        """Any service that takes and answers JSON: a template of the request, and where in the answer outputs are.
+
+        `{{name}}` in `request` is an input, text unless `inputs` gives it another type; `at` is a JSON pointer.
+
+        >>> import forebay as fb
+        >>> languages = fb.Model.http(
+        ...     "http://localhost:9000/detect",
+        ...     request={"text": "{{text}}", "top": 1},
+        ...     outputs={"label": {"type": "string", "at": "/results/0/label"}},
+        ... )
+        >>> languages.predict(text=fb.col("body"))["label"]
+        <http(..).label>
+        """
         own = without_none({"request": request, "outputs": outputs, "inputs": inputs, "rows": rows})
         table = {**_remote("http_json", url, None, credential), **dict(settings or {}), "http_json": own}
         return cls(table, outputs=tuple(outputs), name=name, options=checked(options))
