@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int32Builder, StringBuilder, StructArray};
+use arrow::array::{ArrayRef, AsArray, Int32Builder, StringBuilder, StructArray};
 use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
@@ -130,7 +130,7 @@ fn internal() -> Error {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{StringArray, StringViewArray};
+    use arrow::array::{Array, StringArray, StringViewArray};
     use arrow::util::display::array_value_to_string;
 
     use super::*;

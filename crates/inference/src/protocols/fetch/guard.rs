@@ -15,6 +15,7 @@ use std::time::Duration;
 use forebay_core::{Error, Kind, Result};
 use reqwest::Client;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::Semaphore;
 use url::{Host, Url};
 
 use super::address::reserved;
@@ -23,6 +24,11 @@ use crate::protocols::connections;
 
 /// How long an unused connection is kept. Rows name many servers, and what is kept for each of them adds up.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Names that are looked up at a time. Each lookup holds a thread, of those that files are written with, until the name server
+/// answers or the system gives it up, also when the row has long been given up: a name server that answers nothing must not have
+/// all of them.
+const LOOKUPS_MAX: usize = 64;
 
 /// The clients for the two sorts of hosts, and who is of which.
 pub(super) struct Guard {
@@ -34,7 +40,9 @@ pub(super) struct Guard {
 }
 
 /// Resolves a name to those of its addresses that are public.
-struct PublicOnly;
+struct PublicOnly {
+    lookups: Arc<Semaphore>,
+}
 
 /// No address of a host is public.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +66,7 @@ impl Guard {
             let builder = resolver.into_iter().fold(builder, reqwest::ClientBuilder::dns_resolver);
             builder.build().map_err(|source| Error::new(Kind::Internal, "set up HTTP").source(source))
         };
-        Ok(Self { private, public: client(Some(Arc::new(PublicOnly)))?, any: client(None)? })
+        Ok(Self { private, public: client(Some(Arc::new(PublicOnly::new())))?, any: client(None)? })
     }
 
     /// The client that may ask `url`.
@@ -78,10 +86,23 @@ impl Guard {
 
 // === impl PublicOnly ===
 
+impl PublicOnly {
+    fn new() -> Self {
+        Self { lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)) }
+    }
+}
+
 impl Resolve for PublicOnly {
     fn resolve(&self, name: Name) -> Resolving {
+        let lookups = Arc::clone(&self.lookups);
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let permit = lookups.acquire_owned().await?;
+            let lookup = async move {
+                // Given back when the thread is free, not when nobody waits any more.
+                let _permit = permit;
+                tokio::net::lookup_host((name.as_str(), 0)).await.map(Iterator::collect)
+            };
+            let found: Vec<SocketAddr> = tokio::spawn(lookup).await??;
             Ok(Box::new(public(found)?.into_iter()) as Addrs)
         })
     }
@@ -146,7 +167,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_of_this_machine_resolves_to_nothing() {
-        let refused = PublicOnly.resolve("localhost".parse().unwrap()).await.map(|_| ()).unwrap_err();
+        let refused = PublicOnly::new().resolve("localhost".parse().unwrap()).await.map(|_| ()).unwrap_err();
         assert_eq!(NotPublic::of(&*refused).map(|refused| refused.why), Some("loopback"));
     }
 

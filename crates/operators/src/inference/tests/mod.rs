@@ -403,7 +403,7 @@ fn large_answers_leave_in_batches_of_bounded_size() {
             Some(table::Emission::Rows(rows)) => Some(rows.len()),
             _ => None,
         };
-        std::iter::from_fn(|| emit()).collect::<Vec<_>>()
+        std::iter::from_fn(&mut emit).collect::<Vec<_>>()
     };
     for order in [Order::Unordered, Order::Ordered, Order::PerKey] {
         assert_eq!(sizes(order, 30), [2, 2, 1]);
