@@ -149,10 +149,9 @@ def test_a_fetch_also_says_what_it_got(host: str) -> None:
 
 
 def test_what_cannot_be_had_is_a_dead_letter_that_says_why(host: str) -> None:
-    frame = rows_of(
-        host, "page/1", "gone", "broken", "large", "bomb", "metadata", "http://[::1]:9/loop", "file:///etc/passwd"
-    )
-    content = fb.col("url").url.download(private_hosts=[host], answer_bytes=50_000, attempts=2)
+    elsewhere = ["http://[::1]:9/loop", "file:///etc/passwd"]
+    frame = rows_of(host, "page/1", "gone", "broken", "large", "bomb", "slow", "metadata", *elsewhere)
+    content = fb.col("url").url.download(private_hosts=[host], answer_bytes=50_000, attempts=2, timeout="1s")
     result = collected(frame.with_column("content", content))
     assert result.column("content") == [b"/page/1"]
     found = letters(result)
@@ -162,6 +161,7 @@ def test_what_cannot_be_had_is_a_dead_letter_that_says_why(host: str) -> None:
         "large": ("data", 1),
         "bomb": ("data", 1),
         "metadata": ("data", 1),
+        "slow": ("timeout", 2),
         "loop": ("data", 1),
         "passwd": ("data", 1),
     }
