@@ -8,6 +8,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use url::{Host, Url};
 
 use crate::protocols::endpoint::is_credential;
+use crate::protocols::secret::SCHEME;
 
 /// How URLs are fetched.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,7 +42,7 @@ impl FetchSettings {
         for (name, value) in &self.headers {
             let error = || Error::new(Kind::Invalid, "set header").with("header", name);
             let key = HeaderName::try_from(name.as_str()).map_err(|source| error().source(source))?;
-            if is_credential(key.as_str()) {
+            if is_credential(key.as_str()) || value.starts_with(SCHEME) {
                 return Err(error().source("a credential would go to whatever server a row names: remove it"));
             }
             headers.insert(key, HeaderValue::from_str(value).map_err(|source| error().source(source))?);
@@ -131,9 +132,11 @@ mod tests {
 
     #[test]
     fn headers_with_credentials_are_refused() {
-        let headers = |name: &str| FetchSettings { headers: vec![(name.into(), "x".into())], ..Default::default() };
-        assert!(headers("Authorization").headers().unwrap_err().chain().contains("whatever server a row names"));
-        assert!(headers("x-api-key").headers().is_err());
-        assert_eq!(headers("User-Agent").headers().unwrap().len(), 1);
+        let headers = |name: &str, value: &str| {
+            FetchSettings { headers: vec![(name.into(), value.into())], ..Default::default() }.headers()
+        };
+        assert!(headers("Authorization", "x").unwrap_err().chain().contains("whatever server a row names"));
+        assert!(headers("x-api-key", "x").is_err() && headers("x-client", "secret://NAME").is_err());
+        assert_eq!(headers("User-Agent", "x").unwrap().len(), 1);
     }
 }
