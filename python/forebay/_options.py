@@ -83,9 +83,14 @@ def duration(value: Duration) -> str:
     return value
 
 
+def size(value: Size) -> str:
+    """A size as a job says it."""
+    return f"{value}B" if isinstance(value, int) else value
+
+
 def _as_text(name: str, value: Any) -> Any:
     if name in _DURATIONS:
         return duration(value)
-    if name in _SIZES and isinstance(value, int):
-        return f"{value}B"
+    if name in _SIZES:
+        return size(value)
     return list(value) if name in {"key", "buckets"} else value

@@ -16,7 +16,7 @@ from forebay._literals import quoted_literal, quoted_name
 from forebay.errors import InvalidError
 
 if TYPE_CHECKING:
-    from forebay.namespaces import DateTimeFunctions, ImageFunctions, TextFunctions
+    from forebay.namespaces import DateTimeFunctions, ImageFunctions, TextFunctions, UrlFunctions
 
 # Inside the class `str` is the namespace of text functions.
 Text = str
@@ -144,6 +144,13 @@ class Expression(Functions):
         from forebay.namespaces import ImageFunctions
 
         return ImageFunctions(self)
+
+    @property
+    def url(self) -> UrlFunctions:
+        """Functions of URLs."""
+        from forebay.namespaces import UrlFunctions
+
+        return UrlFunctions(self)
 
     # === what operators and functions are made of ===
 

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Final, Unpack
 
 from forebay._call import Call
-from forebay._options import Options, checked, of_model
+from forebay._options import Options, Size, checked, of_model, size
 from forebay._settings import without_none
 from forebay.errors import InvalidError
 from forebay.expressions import Answer, Expression, lit
 
+_IN_FLIGHT: Final = 32
+"""How many URLs are asked for at a time: servers are many, and each takes its time."""
+
+_FETCHED = ("content", "content_type")
 _CHAT = ("text", "finish_reason", "prompt_tokens", "completion_tokens")
 
 
@@ -127,6 +131,33 @@ class Model:
         table = {**_remote("http_json", url, None, credential), **dict(settings or {}), "http_json": own}
         return cls(table, outputs=tuple(outputs), name=name, options=checked(options))
 
+    @classmethod
+    def fetch(
+        cls,
+        *,
+        private_hosts: Sequence[str] = (),
+        answer_bytes: Size | None = None,
+        headers: Mapping[str, str] | None = None,
+        name: str = "fetch",
+        settings: Mapping[str, Any] | None = None,
+        **options: Unpack[Options],
+    ) -> Model:
+        """What stands behind the URLs of rows: input `url`, outputs `content` and `content_type`.
+
+        Only public addresses are asked, wherever a URL or a redirect leads; `private_hosts` names hosts that rows may
+        ask although theirs is not, as `"NAME"` or `"NAME:PORT"`. Without `in_flight` and `latency`, each subtask asks
+        for 32 at a time. `Expression.url.download` is the short form.
+        """
+        if "latency" not in options:
+            options = {"in_flight": _IN_FLIGHT, **options}
+        table = {
+            "host": "fetch",
+            **without_none({"answer_bytes": None if answer_bytes is None else size(answer_bytes)}),
+        }
+        table |= {"headers": dict(headers)} if headers else {}
+        table |= {"fetch": {"private_hosts": _hosts(private_hosts)}} if private_hosts else {}
+        return cls(table | dict(settings or {}), outputs=_FETCHED, name=name, options=checked(options))
+
     @staticmethod
     def python(function: Any) -> Any:
         """What `func` or `cls` decorated, as it is: it is a model already, and is asked by calling it."""
@@ -182,6 +213,12 @@ class Model:
 def _remote(host: str, url: str | Sequence[str], model: str | None, credential: str | None) -> dict[str, Any]:
     where = {"url": url} if isinstance(url, str) else {"urls": list(url)}
     return {"host": host, **where, **without_none({"name": model, "credential": credential})}
+
+
+def _hosts(hosts: Sequence[str]) -> list[str]:
+    if isinstance(hosts, str):
+        raise InvalidError(f"private_hosts is a list of hosts: private_hosts=[{hosts!r}]")
+    return list(hosts)
 
 
 def _openai_outputs(own: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,9 +1,14 @@
-"""Functions of one kind of values, found as `col("x").str`, `.dt` and `.image`; each is one function of the engine."""
+"""Functions of one kind of values, found as `col("x").str`, `.dt`, `.image` and `.url`.
+
+Each is one function of the engine, but for what has to be waited for, which is a model that is asked.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal, Unpack
 
+from forebay._options import Options, Size
 from forebay.errors import InvalidError
 from forebay.expressions import Expression, function
 
@@ -163,3 +168,51 @@ class ImageFunctions:
         elif dtype != "float32":
             raise InvalidError('mean and std need dtype="float32"')
         return function("image_to_tensor", self._image, *arguments)
+
+
+class UrlFunctions:
+    """Functions of URLs."""
+
+    def __init__(self, url: Expression) -> None:
+        """Works on `url`."""
+        self._url = url
+
+    def download(
+        self,
+        *,
+        private_hosts: Sequence[str] = (),
+        answer_bytes: Size | None = None,
+        headers: Mapping[str, str] | None = None,
+        **options: Unpack[Options],
+    ) -> Expression:
+        """The bytes behind every URL. Asks as a model is asked: see `Model.fetch` and its options.
+
+        `in_flight` (32) bounds how many are asked for at a time, `timeout` (30 s) each try, `attempts` (3) the tries of
+        a row, `answer_bytes` (32 MiB) what is read. `on_error` says what becomes of a URL that cannot be had: a dead
+        letter, `"null"`, or `"fail"`. Every answer is kept until its row is written, so that no restart asks again;
+        `journal=False` saves the disk that takes.
+
+        Shape:  in [rows] text; out [rows] bytes.
+        Nulls:  a null stays null.
+        Raises: InvalidError for an option that there is not.
+
+        >>> from forebay import col
+        >>> col("photo").url.download(timeout="10s", on_error="null")
+        <fetch(..).content>
+        """
+        from forebay.models import Model
+
+        fetch = Model.fetch(private_hosts=private_hosts, answer_bytes=answer_bytes, headers=headers, **options)
+        return fetch.predict(url=self._url)["content"]
+
+    def parse(self) -> Expression:
+        r"""The parts of every URL, as browsers read it; the password is left out.
+
+        Shape:  in [rows] text; out [rows] structs of scheme, username, host, port, path, query and fragment.
+        Nulls:  a null stays null, a part that is not there is null; what is no URL is an error of its row.
+
+        >>> from forebay import col
+        >>> col("link").url.parse()["host"].sql()
+        '(parse_url("link"))[\'host\']'
+        """
+        return function("parse_url", self._url)

@@ -26,6 +26,7 @@ SECTIONS: Final[dict[str, list[Any]]] = {
     "Texts: `Expression.str`": [namespaces.TextFunctions],
     "Dates and times: `Expression.dt`": [namespaces.DateTimeFunctions],
     "Images: `Expression.image`": [namespaces.ImageFunctions],
+    "URLs: `Expression.url`": [namespaces.UrlFunctions],
     "Functions": [fb.func, fb.cls, fb.method, fb.Tensor, fb.empty],
     "Models": [fb.Model, fb.ai.predict, fb.ai.prompt, fb.ai.embed_text, fb.ai.classify_text],
     "Jobs and results": [fb.Job, fb.Run, fb.Report, fb.Result, closing.ClosingIterator, fb.DeadLetterWarning],

@@ -37,7 +37,7 @@ impl MakeRung {
                 name: name.clone(),
                 revision: revision.clone(),
                 inputs: inputs.clone(),
-                remote: model.remote,
+                site: model.site,
                 gate: caller(model, *limit, weight),
                 model: Arc::new(model.clone()),
             }),

@@ -457,7 +457,7 @@ impl Maker<'_> {
                 spec::Order::PerKey => Order::PerKey,
             },
             attempts_max: infer.attempts,
-            remote: model.remote,
+            site: model.site,
             patience: infer.ladder.after,
             updates: infer::updates(infer, step, &self.parts.state)?,
             planted: self.planted.inference,

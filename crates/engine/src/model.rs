@@ -9,7 +9,7 @@ use forebay_inference::journal::Journal;
 use forebay_inference::protocols::gauges::Scraper;
 use forebay_inference::request::{Outcome, RequestBatch, RequestId};
 use forebay_inference::service::Service;
-use forebay_operators::inference::Model;
+use forebay_operators::inference::{Model, Site};
 use futures::future::BoxFuture;
 
 /// A model service with the journal that keeps its answers.
@@ -23,8 +23,8 @@ pub struct ServiceModel {
     pub gate: Arc<ModelGate>,
     /// Reads the gauges that bound the gate, as long as somebody holds it.
     pub scraper: Option<Arc<Scraper>>,
-    /// The model runs elsewhere.
-    pub remote: bool,
+    /// Where it runs.
+    pub site: Site,
 }
 
 // === impl ServiceModel ===

@@ -11,8 +11,10 @@ use forebay_core::element::Epoch;
 use forebay_core::env::Env;
 use forebay_core::{Error, Kind, Result};
 use forebay_gate::limiter::Hint;
+use forebay_inference::hosts::Host;
 use forebay_inference::journal::{Damage, Journal, JournalSettings};
 use forebay_inference::service::{Service, ServiceSettings};
+use forebay_operators::inference::Site;
 use forebay_plan::graph::{JobGraph, ModelService, Step, StepAction, Task};
 use forebay_plan::spec::InferSpec;
 use forebay_state::checkpoint::{Manifest, Started};
@@ -141,7 +143,7 @@ impl Opening<'_> {
                 Making { env: self.env(), spec: &model.spec, steps: self.steps_of(name).collect(), host: &*host };
             let gate = making.gate(|replica| hints.remove(&learned_key(name, replica)).map(Hint::from));
             self.watch.set_gate(name, Arc::clone(&gate));
-            let remote = host.calls_max() > 1;
+            let site = site_of(&*host);
             let service = Service::new(self.env(), host, journal.clone(), settings);
             service.warm();
             self.watch.set_service(name, service.clone());
@@ -150,7 +152,7 @@ impl Opening<'_> {
                 let gate = Arc::clone(&gate);
                 scraper.run(move |scraped| gate.on_gauges(scraped.gauges));
             }
-            services.insert(name.clone(), ServiceModel { service, journal, gate, scraper, remote });
+            services.insert(name.clone(), ServiceModel { service, journal, gate, scraper, site });
         }
         Ok(Models { journal, services })
     }
@@ -193,6 +195,15 @@ impl Opening<'_> {
             );
         }
         Ok(journal)
+    }
+}
+
+/// Where the model of `host` is.
+fn site_of(host: &dyn Host) -> Site {
+    match host.calls_max() {
+        _ if host.many_servers() => Site::ManyServers,
+        1 => Site::Here,
+        _ => Site::Server,
     }
 }
 

@@ -10,11 +10,12 @@ use forebay_inference::hosts::{Host, Slot};
 use forebay_inference::protocols::gauges::Scraper;
 use forebay_inference::protocols::signals::Rule;
 use forebay_inference::protocols::{
-    Connections, EndpointSettings, Meaning, Protocol, RemoteHost, Secrets, http_json, open_inference, openai,
+    Connections, EndpointSettings, Meaning, Protocol, RemoteHost, Secrets, fetch, http_json, open_inference, openai,
 };
 use forebay_plan::asking::{Means, RefusalSpec};
 use forebay_plan::remote::{
-    HttpJsonSpec, ManyRows, OpenAiSpec, OpenInferenceSpec, ProtocolSpec, RemoteSpec, TaskSpec, Transport, TypeSpec,
+    FetchSpec, HttpJsonSpec, ManyRows, OpenAiSpec, OpenInferenceSpec, ProtocolSpec, RemoteSpec, TaskSpec, Transport,
+    TypeSpec,
 };
 
 /// Longest wait for one answer at the socket: the service gives a call up before, by the step's timeout.
@@ -51,6 +52,7 @@ impl Remotes {
             ProtocolSpec::HttpJson(spec) => {
                 replicated(remote, |url| http_json::host(&http_json_settings(remote, url, spec), connections, secrets))?
             }
+            ProtocolSpec::Fetch(spec) => Arc::new(fetch::host(&fetch_settings(remote, spec))?),
         })
     }
 
@@ -81,10 +83,9 @@ fn replicated<P: Protocol>(remote: &RemoteSpec, host: impl Fn(&str) -> Result<Re
 
 fn endpoint(remote: &RemoteSpec, url: &str) -> EndpointSettings {
     let plain = EndpointSettings::new(url);
-    let bytes = |size: Option<u64>, usual| size.map_or(usual, |size| usize::try_from(size).unwrap_or(usize::MAX));
     EndpointSettings {
         credential: remote.credential.clone(),
-        headers: remote.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        headers: headers(remote),
         timeout: TIMEOUT,
         ca: remote.ca.clone().map(PathBuf::from),
         request_bytes_max: bytes(remote.request_bytes, plain.request_bytes_max),
@@ -158,6 +159,24 @@ fn http_json_settings(remote: &RemoteSpec, url: &str, spec: &HttpJsonSpec) -> ht
         },
         revision: remote.model.clone(),
     }
+}
+
+fn fetch_settings(remote: &RemoteSpec, spec: &FetchSpec) -> fetch::FetchSettings {
+    let plain = fetch::FetchSettings::default();
+    fetch::FetchSettings {
+        private_hosts: spec.private_hosts.clone(),
+        headers: headers(remote),
+        ca: remote.ca.clone().map(PathBuf::from),
+        answer_bytes_max: bytes(remote.answer_bytes, plain.answer_bytes_max),
+    }
+}
+
+fn headers(remote: &RemoteSpec) -> Vec<(String, String)> {
+    remote.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+fn bytes(declared: Option<u64>, usual: usize) -> usize {
+    declared.map_or(usual, |size| usize::try_from(size).unwrap_or(usize::MAX))
 }
 
 fn slot(name: &str, value: &TypeSpec) -> Slot {

@@ -7,6 +7,7 @@
 mod arguments;
 pub mod image;
 pub mod json;
+pub mod url;
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use forebay_core::function::RowFunction;
 
 /// Every built-in row function, each under its own name.
 pub fn functions() -> Vec<Arc<dyn RowFunction>> {
-    vec![Arc::new(image::ImageToTensor), Arc::new(json::FromJson)]
+    vec![Arc::new(image::ImageToTensor), Arc::new(json::FromJson), Arc::new(url::ParseUrl)]
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use humantime::format_duration;
 use crate::graph::{Edge, EdgeKind, Head, JobGraph, Step, StepAction, Task, WindowStep};
 use crate::infer::{AnswersSpec, LadderSpec, RowSpec, RungSpec};
 use crate::job_file::units::size_text;
-use crate::remote::ProtocolSpec;
+use crate::remote::{FetchSpec, ProtocolSpec, RemoteSpec};
 use crate::spec::{
     Changes, DurableSpec, FileTimes, Host, InferSpec, Limit, LookupJoinSpec, ModelSpec, PythonSpec, SinkFormat,
     SinkSpec, SourceSpec, StreamJoinSpec, WatermarkSpec, remembered,
@@ -320,8 +320,7 @@ fn write_models(out: &mut String, graph: &JobGraph) -> Result {
             Host::Remote(_) => {}
         }
         if let Host::Remote(remote) = host {
-            let urls = remote.urls.join(", ");
-            writeln!(out, "  {}: {} of {} at {urls}", model.id, remote.model, protocol(&remote.protocol))?;
+            write_remote(out, &model.id, remote)?;
         }
         if let Some(latency) = model.spec.latency {
             writeln!(
@@ -343,6 +342,22 @@ fn write_gpus(out: &mut String, python: &PythonSpec) -> Result {
     if needed.is_empty() { Ok(()) } else { writeln!(out, "    each process needs {}", needed.join(" and ")) }
 }
 
+fn write_remote(out: &mut String, id: &str, remote: &RemoteSpec) -> Result {
+    let protocol = match &remote.protocol {
+        ProtocolSpec::OpenInference(_) => "an Open Inference server",
+        ProtocolSpec::OpenAi(_) => "an OpenAI-compatible server",
+        ProtocolSpec::HttpJson(_) => "a JSON service",
+        ProtocolSpec::Fetch(FetchSpec { private_hosts }) => {
+            writeln!(out, "  {id}: fetches what the url of each row names, at public addresses only")?;
+            if !private_hosts.is_empty() {
+                writeln!(out, "    and at {}, public or not", private_hosts.join(", "))?;
+            }
+            return Ok(());
+        }
+    };
+    writeln!(out, "  {id}: {} of {protocol} at {}", remote.model, remote.urls.join(", "))
+}
+
 fn write_limits(out: &mut String, model: &ModelSpec) -> Result {
     let limits = &model.limits;
     let said = [
@@ -362,14 +377,6 @@ fn write_limits(out: &mut String, model: &ModelSpec) -> Result {
         writeln!(out, "    a second copy on another replica after {after}, of at most {share} in 100 requests")?;
     }
     Ok(())
-}
-
-fn protocol(protocol: &ProtocolSpec) -> &'static str {
-    match protocol {
-        ProtocolSpec::OpenInference(_) => "an Open Inference server",
-        ProtocolSpec::OpenAi(_) => "an OpenAI-compatible server",
-        ProtocolSpec::HttpJson(_) => "a JSON service",
-    }
 }
 
 fn limit(limit: Limit) -> String {

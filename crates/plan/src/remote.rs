@@ -10,7 +10,7 @@ use crate::asking::RefusalSpec;
 /// A model behind an address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RemoteSpec {
-    /// `http://` or `https://`, one for each replica, at least one.
+    /// `http://` or `https://`, one for each replica, at least one; none of `Fetch`.
     pub urls: Vec<String>,
     /// The model's name there.
     pub model: String,
@@ -41,6 +41,8 @@ pub enum ProtocolSpec {
     OpenAi(OpenAiSpec),
     /// Any service that takes JSON and answers JSON.
     HttpJson(HttpJsonSpec),
+    /// Whatever server a row names; the model has no address of its own.
+    Fetch(FetchSpec),
 }
 
 /// How tensors travel.
@@ -117,6 +119,13 @@ pub struct HttpJsonSpec {
     pub outputs: Vec<(String, TypeSpec, String)>,
     /// Where the rows of a request and the answers of its reply lie, if it carries more than one.
     pub rows: Option<ManyRows>,
+}
+
+/// What stands behind URLs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct FetchSpec {
+    /// Hosts that may have addresses which are not public: `NAME` or `NAME:PORT`.
+    pub private_hosts: Vec<String>,
 }
 
 /// Requests that carry many rows.

@@ -33,7 +33,7 @@ use forebay_operators::inference::answer::AnswerColumns;
 use forebay_operators::inference::facts::RowFacts;
 use forebay_operators::inference::ladder::{Computed, Rung};
 use forebay_operators::inference::table::Order;
-use forebay_operators::inference::{Inference, InferenceSettings, Model};
+use forebay_operators::inference::{Inference, InferenceSettings, Model, Site};
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
 
@@ -481,7 +481,7 @@ fn settings(random: &mut Random, mutant: &Mutant) -> InferenceSettings {
         rows,
         order,
         attempts_max: random.within(1, 4) as u32,
-        remote: false,
+        site: Site::Here,
         patience: None,
         updates: None,
         planted: mutant.planted.inference,

@@ -63,6 +63,12 @@ pub trait Host: Send + Sync {
         false
     }
 
+    /// Each row is asked of a server of its own, so that a call's failure says nothing of other rows: it moves no limit, opens
+    /// no breaker, and counts as a try of its row.
+    fn many_servers(&self) -> bool {
+        false
+    }
+
     /// Names the model's content, for example a hash of its file. Request ids hang on it: the same rows asked of another
     /// revision are other inferences.
     fn revision(&self) -> String;

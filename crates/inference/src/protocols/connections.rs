@@ -1,7 +1,7 @@
 //! HTTP connections, pooled per authority and shared by everyone who asks the same one.
 //!
-//! TLS is rustls with the system's roots and those that settings add. Redirects are never followed, because a credential must not travel to where an
-//! answer points. Loopback is never asked through a proxy.
+//! TLS is rustls with the system's roots and those that settings add. Redirects are never followed here, because a credential must not travel to
+//! where an answer points. Loopback is never asked through a proxy.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use forebay_core::{Error, Kind, Result};
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client};
+use reqwest::{Certificate, Client, ClientBuilder};
 use url::{Host, Url};
 
 /// Longest wait for a connection. A server on the other side of the world answers a handshake in well under a second;
@@ -49,19 +49,12 @@ impl Connections {
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
-        let mut builder = Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .redirect(Policy::none())
-            .user_agent(concat!("forebay/", env!("CARGO_PKG_VERSION")));
+        let mut builder = builder(ca)?.pool_idle_timeout(IDLE_TIMEOUT);
         if is_loopback(url) {
             builder = builder.no_proxy();
         }
         if http2 {
             builder = builder.http2_prior_knowledge().http2_adaptive_window(true);
-        }
-        for certificate in ca.map(certificates).transpose()?.unwrap_or_default() {
-            builder = builder.add_root_certificate(certificate);
         }
         let client = builder
             .build()
@@ -79,6 +72,20 @@ impl Connections {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// What every client has: a bound on connecting, no redirects of its own, our name, and the certificates of `ca` beside the
+/// system's.
+///
+/// # Errors
+/// `Invalid` if `ca` cannot be read or has no certificate.
+pub(super) fn builder(ca: Option<&Path>) -> Result<ClientBuilder> {
+    let builder = Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .redirect(Policy::none())
+        .user_agent(concat!("forebay/", env!("CARGO_PKG_VERSION")));
+    let certificates = ca.map(certificates).transpose()?.unwrap_or_default();
+    Ok(certificates.into_iter().fold(builder, ClientBuilder::add_root_certificate))
 }
 
 fn certificates(file: &Path) -> Result<Vec<Certificate>> {

@@ -15,7 +15,9 @@ use url::Url;
 
 pub use self::address::EndpointSettings;
 
-use self::address::{checked, innermost, is_credential};
+pub(super) use self::address::{innermost, is_credential};
+
+use self::address::checked;
 use super::CONNECT;
 use super::connections::{Connections, is_loopback};
 use super::refusal::{Meaning, RateLimits, Refusal};
@@ -221,19 +223,9 @@ impl Endpoint {
     }
 
     /// Reads a body, at most `answer_bytes_max` of it.
-    async fn read(&self, mut response: Response) -> Result<Bytes> {
-        let claimed = response.content_length().unwrap_or(0);
-        if claimed > self.answer_bytes_max as u64 {
-            return Err(self.answer_too_long());
-        }
-        let mut body = BytesMut::with_capacity((claimed as usize).min(FIRST_BYTES_MAX));
-        while let Some(chunk) = response.chunk().await.map_err(|source| self.failed(&source))? {
-            if body.len() + chunk.len() > self.answer_bytes_max {
-                return Err(self.answer_too_long());
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body.freeze())
+    async fn read(&self, response: Response) -> Result<Bytes> {
+        let body = body_of(response, self.answer_bytes_max).await.map_err(|source| self.failed(&source))?;
+        body.ok_or_else(|| self.answer_too_long())
     }
 
     pub(super) async fn read_refusal(&self, mut response: Response) -> Error {
@@ -284,4 +276,23 @@ impl Endpoint {
             }
         });
     }
+}
+
+/// The body of `response`; `None` if it has more than `bytes_max`, which is seen before the byte too many is kept.
+///
+/// # Errors
+/// What broke off while it was read.
+pub(super) async fn body_of(mut response: Response, bytes_max: usize) -> reqwest::Result<Option<Bytes>> {
+    let claimed = response.content_length().unwrap_or(0);
+    if claimed > bytes_max as u64 {
+        return Ok(None);
+    }
+    let mut body = BytesMut::with_capacity((claimed as usize).min(FIRST_BYTES_MAX));
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > bytes_max {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Some(body.freeze()))
 }

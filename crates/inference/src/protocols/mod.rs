@@ -1,17 +1,18 @@
 //! Remote models: how rows become requests of a model server, and its answers rows.
 //!
 //! A protocol knows one way of speaking: [`open_inference`] (Triton, MLServer, KServe), [`openai`] (hosted models, vLLM,
-//! llama.cpp) and [`http_json`] (any other HTTP service). [`RemoteHost`] makes a [`Host`] of it. What they share: a
+//! llama.cpp) and [`http_json`] (any other HTTP service); [`fetch`] asks whatever server a row names. [`RemoteHost`] makes a [`Host`] of it. What they share: a
 //! [`connections::Connections`] pool per authority, [credentials by name](secret), limits on every message, and the reading of
 //! [signals]: each failure's error carries a [`Refusal`], from which [`class_of`] and [`retry_after`] read what the
 //! gate needs.
 //!
-//! A protocol sends a call once. It never retries, never sleeps, never batches, never follows a redirect, and drops no row
-//! or byte silently: what is too large or does not fit is an error that says so.
+//! A protocol sends a call once. It never retries, never sleeps, never batches, never follows a redirect (but for [`fetch`],
+//! which carries no credential), and drops no row or byte silently: what is too large or does not fit is an error that says so.
 
 pub mod columns;
 pub mod connections;
 pub mod endpoint;
+pub mod fetch;
 pub mod gauges;
 pub mod http_json;
 pub mod open_inference;

@@ -43,6 +43,11 @@ pub trait Protocol: Send + Sync + 'static {
         false
     }
 
+    /// See [`Host::many_servers`].
+    fn many_servers(&self) -> bool {
+        false
+    }
+
     /// Names what is asked: address, model, templates and parameters. A model that changes behind its address goes unseen.
     fn revision(&self) -> String;
 
@@ -150,6 +155,10 @@ impl<P: Protocol> Host for RemoteHost<P> {
 
     fn batches(&self) -> bool {
         self.first().batches() || self.first().rows_max() == 1
+    }
+
+    fn many_servers(&self) -> bool {
+        self.first().many_servers()
     }
 
     /// That of the first address: the others are taken to have the same model, and may come and go.

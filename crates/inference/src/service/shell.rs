@@ -250,6 +250,9 @@ impl Shell {
                     tracing::debug!(replica, error = error.chain(), "call failed");
                     let mut failure = failure_of(&error);
                     failure.final_ |= remote && !shell.idempotent && may_have_worked(&error);
+                    if shell.host.many_servers() && failure.class != Class::Answered {
+                        failure.class = Class::Cancelled;
+                    }
                     if remote {
                         shell.warn_of_outage(&failure);
                     }

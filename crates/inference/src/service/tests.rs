@@ -13,6 +13,7 @@ use crate::hosts::{Answers, Replica, Signature};
 use crate::journal::JournalSettings;
 use crate::request::RequestId;
 use forebay_gate::hedge::HedgeSettings;
+use forebay_gate::limiter::latch::{Latch, Settings};
 use forebay_gate::limiter::{Fixed, Limiter};
 use forebay_gate::permits::Size;
 
@@ -359,4 +360,60 @@ fn a_slow_call_is_answered_by_its_second_copy() {
     assert!(hedged > 3 && in_flight == 0, "{hedged} {in_flight}");
     let (told, hedged, in_flight) = asked_of_half(0.0);
     assert!(told.contains(&"timeout".to_string()) && hedged == 0 && in_flight == 0, "without copies half of it hangs");
+}
+
+/// Answers no call.
+struct Dead {
+    many: bool,
+}
+
+impl Host for Dead {
+    fn signature(&self) -> BoxFuture<'static, Result<Signature>> {
+        Box::pin(async { Ok(Signature::default()) })
+    }
+
+    fn start(&self, _: u16) -> BoxFuture<'static, Result<Arc<dyn Replica>>> {
+        Box::pin(async { Ok(Arc::new(Dead { many: false }) as Arc<dyn Replica>) })
+    }
+
+    fn calls_max(&self) -> usize {
+        100
+    }
+
+    fn many_servers(&self) -> bool {
+        self.many
+    }
+
+    fn revision(&self) -> String {
+        "dead".into()
+    }
+}
+
+impl Replica for Dead {
+    fn call(&self, _: RequestBatch) -> BoxFuture<'static, Result<Answers>> {
+        Box::pin(async { Err(Error::new(Kind::Unavailable, "call")) })
+    }
+}
+
+/// Calls until the gate lets none through, at most a hundred.
+fn calls_of_dead(many: bool) -> usize {
+    let env = ManualEnv::new(1);
+    let latch = Settings { objective: 1.0, calls_max: 8, rows_max: 1, seed: 1, hint: None };
+    let limiter = Box::new(Latch::new(latch)) as Box<dyn Limiter>;
+    let settings = GateSettings { moves: true, ..GateSettings::default() };
+    let gate = ModelGate::new(Arc::new(env.clone()), vec![limiter], settings);
+    let service = Service::new(Arc::new(env.clone()), Arc::new(Dead { many }), None, ServiceSettings::default());
+    let caller = gate.caller(1, None);
+    let ask = |id: u128| {
+        let permit = caller.try_acquire(Size { rows: 1, bytes: 8, cost: 1 }, std::task::Waker::noop())?;
+        assert_eq!(values(env.block_on(service.submit(batch(&[id]), permit))), ["unavailable"]);
+        Some(())
+    };
+    (0..100).map_while(ask).count()
+}
+
+#[test]
+fn a_dead_server_among_many_does_not_close_the_gate() {
+    assert!(calls_of_dead(false) < 100, "the only one does");
+    assert_eq!(calls_of_dead(true), 100);
 }

@@ -173,7 +173,11 @@ impl Script {
 impl Scripted {
     /// Listens and plays `scripts`, one a connection.
     pub fn start(scripts: Vec<Script>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_on(TcpListener::bind("127.0.0.1:0").unwrap(), scripts)
+    }
+
+    /// As [`Scripted::start`], where `listener` listens already.
+    pub fn start_on(listener: TcpListener, scripts: Vec<Script>) -> Self {
         let port = listener.local_addr().unwrap().port();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&requests);

@@ -1,5 +1,7 @@
 //! From outcomes to what becomes of rows, and out of the operator.
 
+use std::time::Duration;
+
 use forebay_core::Result;
 use forebay_core::operator::Out;
 use forebay_core::time::Instant;
@@ -8,7 +10,7 @@ use forebay_inference::request::Outcome;
 
 use super::retry::{self, Refused, Verdict};
 use super::table::Emission;
-use super::{Done, Inference};
+use super::{Done, Inference, Site};
 
 // === impl Inference ===
 
@@ -27,7 +29,7 @@ impl Inference {
     }
 
     fn take_call(&mut self, rung: usize, rows: Vec<Queued<u64>>, sent: Instant, outcomes: Vec<Outcome>) -> Result<()> {
-        let (alone, remote) = (rows.len() == 1, self.lane(rung).remote);
+        let (alone, site) = (rows.len() == 1, self.lane(rung).site);
         if outcomes.iter().any(|outcome| matches!(outcome, Outcome::Answered { .. })) {
             let took = self.now().since(sent);
             self.lane_mut(rung).took(took);
@@ -38,7 +40,7 @@ impl Inference {
             if !asked {
                 self.came_back(rung, &row);
             }
-            match retry::verdict(&outcome, remote, alone) {
+            match retry::verdict(&outcome, site, alone) {
                 Verdict::Refused { retry_after } => refused.add(asked.then_some(row), retry_after),
                 Verdict::Stop => return Err(retry::wrong_settings(&outcome)),
                 _ if !asked => {}
@@ -88,10 +90,11 @@ impl Inference {
             return Some((row.item, outcome));
         }
         let lane = self.lane_mut(rung);
-        if lane.remote {
-            lane.later.push(lane.gate.retry_at(attempts, None), vec![row], true);
-        } else {
-            lane.batcher.retry(vec![row], now);
+        let later = |pause| lane.gate.retry_at(attempts, pause);
+        match lane.site {
+            Site::Here => lane.batcher.retry(vec![row], now),
+            Site::Server => lane.later.push(later(None), vec![row], true),
+            Site::ManyServers => lane.later.push(later(pause_of(&outcome)), vec![row], false),
         }
         None
     }
@@ -126,4 +129,9 @@ impl Inference {
         }
         Ok(self.outs.pop_front())
     }
+}
+
+/// How long whoever failed the row asked for.
+fn pause_of(outcome: &Outcome) -> Option<Duration> {
+    if let Outcome::Failed { retry_after, .. } = outcome { *retry_after } else { None }
 }

@@ -14,7 +14,7 @@ use forebay_core::{Batch, Error, Kind, Result};
 use forebay_inference::call::Caller;
 use forebay_inference::request::Outcome;
 
-use super::Model;
+use super::{Model, Site};
 use crate::expression::evaluate;
 
 /// Another answer.
@@ -33,8 +33,8 @@ pub struct Second {
     pub revision: String,
     /// Model input and the place of the column behind it.
     pub inputs: Vec<(String, usize)>,
-    /// The model is elsewhere: while it is down or full, rows wait for it.
-    pub remote: bool,
+    /// Where the model is.
+    pub site: Site,
     /// What answers.
     pub model: Arc<dyn Model>,
     /// The place among those that ask it.

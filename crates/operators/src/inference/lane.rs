@@ -11,11 +11,11 @@ use forebay_gate::batcher::{Batcher, BatcherSettings, Entry as Queued};
 use forebay_inference::call::Caller;
 use forebay_inference::request::{RequestBatch, RequestId};
 
-use super::Model;
 use super::gather::Gather;
 use super::ladder::{Computed, Second};
 use super::retry::Later;
 use super::table::{Entry, Table};
+use super::{Model, Site};
 
 /// Weight of the latest call in the expected time of the next.
 const LATENCY_WEIGHT: f64 = 0.2;
@@ -31,7 +31,7 @@ pub(super) struct Lane {
     /// First part of its request ids: job, operator, revision.
     pub identity: (String, String, String),
     pub inputs: Vec<(String, usize)>,
-    pub remote: bool,
+    pub site: Site,
     pub model: Arc<dyn Model>,
     pub gate: Caller,
     pub batcher: Batcher<u64>,
@@ -49,7 +49,7 @@ impl Lane {
     pub fn first(
         identity: (String, String),
         inputs: Vec<(String, usize)>,
-        remote: bool,
+        site: Site,
         model: Arc<dyn Model>,
         gate: Caller,
         batcher: BatcherSettings,
@@ -57,13 +57,13 @@ impl Lane {
         let (job, revision) = identity;
         let identity = (job, String::new(), revision);
         let (later, batcher) = (Later::default(), Batcher::new(batcher));
-        Self { identity, inputs, remote, model, gate, batcher, later, refused: false, latency: 0.0 }
+        Self { identity, inputs, site, model, gate, batcher, later, refused: false, latency: 0.0 }
     }
 
     /// A model on a higher rung. Its request ids name it, because two models may have one revision.
     pub fn second(job: String, second: Second, batcher: BatcherSettings) -> Self {
-        let Second { name, revision, inputs, remote, model, gate } = second;
-        let mut lane = Self::first((job, revision), inputs, remote, model, gate, batcher);
+        let Second { name, revision, inputs, site, model, gate } = second;
+        let mut lane = Self::first((job, revision), inputs, site, model, gate, batcher);
         lane.identity.1 = format!("/{name}");
         lane
     }

@@ -31,6 +31,7 @@ pub mod table;
 pub mod taking_back;
 #[cfg(test)]
 mod tests;
+mod weight;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -105,8 +106,8 @@ pub struct InferenceSettings {
     pub order: Order,
     /// How often a row is tried, at least once.
     pub attempts_max: u32,
-    /// The model is elsewhere: while it is down or full, rows wait for it, and no try of theirs is counted.
-    pub remote: bool,
+    /// Where the model is.
+    pub site: Site,
     /// How long rows wait for a model elsewhere that refuses every call, where there are other answers; for ever without.
     pub patience: Option<Duration>,
     /// Rows may be taken back; `None`: they only add.
@@ -114,6 +115,18 @@ pub struct InferenceSettings {
     /// Bugs for the simulation to find; all off in production.
     #[doc(hidden)]
     pub planted: Planted,
+}
+
+/// Where a model is, which decides what its failures mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Site {
+    /// On this machine: what fails has failed.
+    Here,
+    /// At a server: while it is down or full, rows wait for it, and no try of theirs is counted.
+    Server,
+    /// Each row is asked of a server of its own: a server that is down or full has failed its row, which is tried again later
+    /// and holds up no other.
+    ManyServers,
 }
 
 /// Bugs that the simulation plants to see that it finds them.
@@ -182,7 +195,7 @@ impl Inference {
         table.key_order_forgotten = settings.planted.key_order_forgotten;
         let identity = (settings.job.clone(), settings.model_revision.clone());
         let (inputs, batcher) = (settings.inputs.clone(), settings.batcher.clone());
-        let first = Lane::first(identity, inputs, settings.remote, model, gate.into(), batcher);
+        let first = Lane::first(identity, inputs, settings.site, model, gate.into(), batcher);
         Self {
             rungs: vec![Standing::Asked(Box::new(first))],
             settings,

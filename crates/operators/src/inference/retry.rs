@@ -1,7 +1,8 @@
 //! What follows from a row's outcome, and the rows that wait to be sent again.
 //!
 //! Two ways to fail: a remote model that is down or full did no work, so its rows come back as often as it takes and no try
-//! is counted; everything else counts as a try of each row, and is paid for where the model may have worked on it.
+//! is counted; everything else counts as a try of each row, and is paid for where the model may have worked on it. Where each
+//! row has a server of its own, nothing is paid for: one server's trouble must not spend what all rows share.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -10,6 +11,8 @@ use forebay_core::time::Instant;
 use forebay_core::{Error, Kind};
 use forebay_gate::batcher::Entry as Queued;
 use forebay_inference::request::Outcome;
+
+use super::Site;
 
 /// Doublings of the pause after refusals in a row.
 const REFUSALS_MAX: u32 = 16;
@@ -54,12 +57,13 @@ pub(super) struct Later {
 }
 
 /// What follows from `outcome` of a row; `alone` if no other row was in its call.
-pub(super) fn verdict(outcome: &Outcome, remote: bool, alone: bool) -> Verdict {
+pub(super) fn verdict(outcome: &Outcome, site: Site, alone: bool) -> Verdict {
     let Outcome::Failed { kind, retry_after, final_, .. } = outcome else { return Verdict::Final };
+    let remote = site != Site::Here;
     match kind {
         // Asked to be left alone with these rows for good. A call that can be cut is cut all the same: smaller is another.
         kind if *final_ && kind.is_retryable() && *kind != Kind::Exhausted => Verdict::Final,
-        Kind::Overload | Kind::Unavailable if remote => Verdict::Refused { retry_after: *retry_after },
+        Kind::Overload | Kind::Unavailable if site == Site::Server => Verdict::Refused { retry_after: *retry_after },
         Kind::Data | Kind::Exhausted if remote && !alone => Verdict::Halve,
         // A wrong address or credential, or a model that cannot be loaded, is nobody's row: as dead letters they would all be
         // lost.
@@ -185,7 +189,7 @@ mod tests {
             (Kind::Invalid, Verdict::Stop),
         ] {
             let outcome = Outcome::Failed { kind, reason: String::new(), retry_after: None, final_: true };
-            assert_eq!(verdict(&outcome, true, false), expected, "{kind:?}");
+            assert_eq!(verdict(&outcome, Site::Server, false), expected, "{kind:?}");
         }
     }
 
@@ -193,28 +197,32 @@ mod tests {
     fn a_row_that_a_local_model_refused_by_itself_is_not_asked_again() {
         let reason = String::new();
         let outcome = Outcome::Failed { kind: Kind::Data, reason, retry_after: None, final_: true };
-        assert_eq!(verdict(&outcome, false, false), Verdict::Final);
+        assert_eq!(verdict(&outcome, Site::Here, false), Verdict::Final);
     }
 
     #[test]
     fn verdicts() {
         let refused = Verdict::Refused { retry_after: None };
-        for (kind, remote, alone, expected) in [
-            (Kind::Overload, true, false, refused),
-            (Kind::Unavailable, true, true, refused),
-            (Kind::Unavailable, false, true, Verdict::Failed),
-            (Kind::Timeout, true, true, Verdict::Failed),
-            (Kind::Data, true, false, Verdict::Halve),
-            (Kind::Data, false, false, Verdict::Failed),
-            (Kind::Data, true, true, Verdict::Final),
-            (Kind::Exhausted, true, false, Verdict::Halve),
-            (Kind::Exhausted, true, true, Verdict::Final),
-            (Kind::Exhausted, false, true, Verdict::Failed),
-            (Kind::Invalid, true, false, Verdict::Stop),
-            (Kind::Invalid, false, false, Verdict::Stop),
-            (Kind::Internal, false, false, Verdict::Final),
+        for (kind, site, alone, expected) in [
+            (Kind::Overload, Site::Server, false, refused),
+            (Kind::Unavailable, Site::Server, true, refused),
+            (Kind::Unavailable, Site::Here, true, Verdict::Failed),
+            (Kind::Timeout, Site::Server, true, Verdict::Failed),
+            (Kind::Data, Site::Server, false, Verdict::Halve),
+            (Kind::Data, Site::Here, false, Verdict::Failed),
+            (Kind::Data, Site::Server, true, Verdict::Final),
+            (Kind::Exhausted, Site::Server, false, Verdict::Halve),
+            (Kind::Exhausted, Site::Server, true, Verdict::Final),
+            (Kind::Exhausted, Site::Here, true, Verdict::Failed),
+            (Kind::Invalid, Site::Server, false, Verdict::Stop),
+            (Kind::Invalid, Site::Here, false, Verdict::Stop),
+            (Kind::Overload, Site::ManyServers, true, Verdict::Failed),
+            (Kind::Unavailable, Site::ManyServers, true, Verdict::Failed),
+            (Kind::Timeout, Site::ManyServers, true, Verdict::Failed),
+            (Kind::Data, Site::ManyServers, true, Verdict::Final),
+            (Kind::Internal, Site::Here, false, Verdict::Final),
         ] {
-            assert_eq!(verdict(&failed(kind), remote, alone), expected, "{kind:?} remote {remote} alone {alone}");
+            assert_eq!(verdict(&failed(kind), site, alone), expected, "{kind:?} {site:?} alone {alone}");
         }
     }
 

@@ -109,6 +109,11 @@ impl Inference {
         self.take_due(rung);
         self.set_knobs(rung);
         while !self.suspended && self.lane(rung).batcher.is_ready(now) {
+            if self.table.is_heavy() {
+                // What may leave is taken by a poll, which sends again.
+                self.lane_mut(rung).refused = true;
+                return Ok(());
+            }
             if self.is_hopeless(rung) {
                 let formed = self.lane_mut(rung).batcher.take(now);
                 self.refuse_all(rung, formed.map(|formed| formed.rows).unwrap_or_default());

@@ -14,6 +14,7 @@ use forebay_core::time::EventTime;
 use forebay_inference::request::{Outcome, RequestId};
 
 use super::contents::Content;
+use super::weight::{self, EMIT_BYTES_MAX, HELD_BYTES_MAX};
 
 /// Most rows given out in one batch.
 const EMIT_ROWS_MAX: usize = 4096;
@@ -92,6 +93,8 @@ pub struct Table {
     keys: BTreeMap<u64, VecDeque<u64>>,
     marks: VecDeque<(u64, EventTime)>,
     next: u64,
+    /// Bytes of answers that were not given out.
+    held_bytes: usize,
     /// A bug for the simulation to find: a watermark does not wait for its rows.
     pub(crate) watermark_overtakes: bool,
     /// Another: rows of a key leave as they finish.
@@ -109,6 +112,11 @@ impl Entry {
         let of_id = || self.batch.ids()[self.place].key_group(groups);
         self.key.map_or_else(of_id, |key| KeyGroup::of_hash(key, groups))
     }
+
+    /// Bytes of its answer, see [`weight::bytes_of`].
+    fn bytes(&self) -> usize {
+        self.outcome.as_ref().map_or(0, weight::bytes_of)
+    }
 }
 
 // === impl Table ===
@@ -123,6 +131,7 @@ impl Table {
             keys: BTreeMap::new(),
             marks: VecDeque::new(),
             next: 0,
+            held_bytes: 0,
             watermark_overtakes: false,
             key_order_forgotten: false,
         }
@@ -184,6 +193,7 @@ impl Table {
     /// Sets what became of a row. A second outcome for the same row changes nothing.
     pub fn finish(&mut self, number: u64, outcome: Outcome) {
         if let Some(entry) = self.rows.get_mut(&number).filter(|entry| entry.outcome.is_none()) {
+            self.held_bytes += weight::bytes_of(&outcome);
             entry.outcome = Some(outcome);
             let first = entry.key.and_then(|key| self.keys.get(&key)).and_then(|rows| rows.front());
             if first.is_none_or(|first| *first == number || self.key_order_forgotten) {
@@ -207,12 +217,18 @@ impl Table {
             return Some(Emission::Watermark(watermark));
         }
         let end = self.marks.front().map_or(u64::MAX, |(mark, _)| *mark);
+        let mut bytes = 0;
+        let mut fits = |entry: Option<&Entry>| fits(&mut bytes, entry);
         let leaving: Vec<u64> = match self.order {
-            Order::Unordered => self.finished.range(..end).take(EMIT_ROWS_MAX).copied().collect(),
+            Order::Unordered => {
+                let waiting = self.finished.range(..end).take(EMIT_ROWS_MAX);
+                waiting.take_while(|number| fits(self.rows.get(number))).copied().collect()
+            }
             Order::PerKey => self.leaving_by_key(end),
             Order::Ordered => {
                 let waiting = self.rows.range(..end).take_while(|(_, entry)| entry.outcome.is_some());
-                waiting.take(EMIT_ROWS_MAX).map(|(number, _)| *number).collect()
+                let waiting = waiting.take(EMIT_ROWS_MAX).take_while(|(_, entry)| fits(Some(entry)));
+                waiting.map(|(number, _)| *number).collect()
             }
         };
         let rows: Vec<Entry> = leaving
@@ -222,14 +238,28 @@ impl Table {
                 self.rows.remove(number)
             })
             .collect();
+        self.held_bytes -= rows.iter().map(Entry::bytes).sum::<usize>();
         (!rows.is_empty()).then_some(Emission::Rows(rows))
+    }
+
+    /// Whether so much that may leave was not given out that no more should be asked for.
+    pub fn is_heavy(&self) -> bool {
+        let end = self.marks.front().map_or(u64::MAX, |(mark, _)| *mark);
+        let may_leave = || match self.order {
+            Order::Unordered | Order::PerKey => self.finished.range(..end).next().is_some(),
+            Order::Ordered => self.rows.range(..end).next().is_some_and(|(_, entry)| entry.outcome.is_some()),
+        };
+        self.held_bytes > HELD_BYTES_MAX && may_leave()
     }
 
     /// Rows that may leave, each followed by those of its key that had to wait for it alone.
     fn leaving_by_key(&mut self, end: u64) -> Vec<u64> {
-        let mut leaving = Vec::new();
+        let (mut leaving, mut bytes) = (Vec::new(), 0);
         while leaving.len() < EMIT_ROWS_MAX {
             let Some(number) = self.finished.range(..end).next().copied() else { break };
+            if !fits(&mut bytes, self.rows.get(&number)) {
+                break;
+            }
             self.finished.remove(&number);
             leaving.push(number);
             let Some(key) = self.rows.get(&number).and_then(|entry| entry.key) else { continue };
@@ -244,4 +274,12 @@ impl Table {
         }
         leaving
     }
+}
+
+/// Whether `entry` may leave beside others of so many `bytes`, to which it is added; the first always may.
+fn fits(bytes: &mut usize, entry: Option<&Entry>) -> bool {
+    let own = entry.map_or(0, Entry::bytes);
+    let fits = *bytes == 0 || *bytes + own <= EMIT_BYTES_MAX;
+    *bytes += own;
+    fits
 }

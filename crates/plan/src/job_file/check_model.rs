@@ -7,6 +7,7 @@ use toml::Spanned;
 
 use super::asking::{hedge, limits};
 use super::check::Checker;
+use super::fetch::fetch;
 use super::python::{PathText, python, refuse_python_keys};
 use super::remote::remote;
 use super::tables::{HostName, ModelTable};
@@ -81,6 +82,7 @@ fn model(checker: &Checker, name: &str, table: Spanned<ModelTable>) -> Result<Mo
             }
             Host::Remote(Box::new(remote(checker, name, table)?))
         }
+        HostName::Fetch => Host::Remote(Box::new(fetch(checker, name, span, table)?)),
     };
     Ok(ModelSpec { name: name.to_string(), host, latency, limits, idempotent, hedge, replicas, journal, log })
 }
@@ -125,11 +127,12 @@ fn refuse_remote_keys(checker: &Checker, table: &ModelTable) -> Result<()> {
         ("open_inference", table.open_inference.as_ref().map(Spanned::span)),
         ("openai", table.openai.as_ref().map(Spanned::span)),
         ("http_json", table.http_json.as_ref().map(Spanned::span)),
+        ("fetch", table.fetch.as_ref().map(Spanned::span)),
     ];
     match given.into_iter().find_map(|(key, span)| Some((key, span?))) {
         Some((key, span)) => Err(checker
             .error(span, format!("{key} says nothing to a model in a child process"))
-            .with_help("only host = \"open_inference\", \"openai\" and \"http_json\" have it")),
+            .with_help("only hosts elsewhere have it: \"open_inference\", \"openai\", \"http_json\" and \"fetch\"")),
         None => Ok(()),
     }
 }

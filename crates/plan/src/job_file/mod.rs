@@ -18,6 +18,7 @@ mod ends;
 mod environment;
 mod error;
 mod feedback;
+mod fetch;
 mod json;
 mod keyed;
 mod links;

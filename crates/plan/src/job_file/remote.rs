@@ -187,7 +187,7 @@ fn metrics_of(checker: &Checker, metrics: Spanned<String>, follows: bool) -> Res
         .with_help("declare latency = \"...\", the longest that a request should take"))
 }
 
-fn refuse_local_keys(checker: &Checker, table: &ModelTable) -> Result<()> {
+pub(super) fn refuse_local_keys(checker: &Checker, table: &ModelTable) -> Result<()> {
     let given = [
         ("path", table.path.as_ref().map(Spanned::span)),
         ("service_time", table.service_time.as_ref().map(Spanned::span)),
@@ -201,11 +201,12 @@ fn refuse_local_keys(checker: &Checker, table: &ModelTable) -> Result<()> {
     }
 }
 
-fn refuse_other_protocols(checker: &Checker, table: &ModelTable) -> Result<()> {
+pub(super) fn refuse_other_protocols(checker: &Checker, table: &ModelTable) -> Result<()> {
     let given = [
         (HostName::OpenInference, "open_inference", table.open_inference.as_ref().map(Spanned::span)),
         (HostName::OpenAi, "openai", table.openai.as_ref().map(Spanned::span)),
         (HostName::HttpJson, "http_json", table.http_json.as_ref().map(Spanned::span)),
+        (HostName::Fetch, "fetch", table.fetch.as_ref().map(Spanned::span)),
     ];
     match given.into_iter().find_map(|(host, key, span)| (host != table.host).then_some((key, span?))) {
         Some((key, span)) => Err(checker

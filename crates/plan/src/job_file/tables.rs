@@ -17,6 +17,7 @@ use super::defaults;
 use super::durable::DurableTable;
 use super::ends::{self, DeadLettersTable, SinkTable, SourceTable};
 use super::feedback::{FeedbackTable, MetricsTable};
+use super::fetch::FetchTable;
 use super::keyed::{DeduplicateTable, TopTable};
 use super::process::ProcessTable;
 use super::python::PathText;
@@ -356,7 +357,7 @@ pub struct ModelTable {
     /// Remote hosts: most bytes of one request; default 64 MiB.
     #[schemars(with = "Option<SizeText>")]
     pub request_bytes: Option<Spanned<SizeText>>,
-    /// Remote hosts: most bytes of one answer; default 64 MiB.
+    /// Remote hosts: most bytes of one answer; default 64 MiB, of `fetch` 32 MiB.
     #[schemars(with = "Option<SizeText>")]
     pub answer_bytes: Option<Spanned<SizeText>>,
     /// Remote hosts: own readings of refusals, before those of the protocol; the first that fits counts.
@@ -385,6 +386,9 @@ pub struct ModelTable {
     /// What only `http_json` understands.
     #[schemars(with = "Option<HttpJsonTable>")]
     pub http_json: Option<Spanned<HttpJsonTable>>,
+    /// What only `fetch` understands.
+    #[schemars(with = "Option<FetchTable>")]
+    pub fetch: Option<Spanned<FetchTable>>,
     /// `onnx`: local path of the model file. `python`: folder or folders in which modules are looked for before all others.
     #[schemars(with = "Option<PathText>")]
     pub path: Option<Spanned<PathText>>,
@@ -456,6 +460,8 @@ pub enum HostName {
     OpenAi,
     /// Any service that takes JSON and answers JSON.
     HttpJson,
+    /// Whatever server the URL of a row names.
+    Fetch,
 }
 
 /// What happens to a row that cannot be processed.

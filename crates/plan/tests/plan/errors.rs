@@ -277,6 +277,38 @@ fn how_models_are_asked() {
 }
 
 #[test]
+fn what_is_fetched() {
+    let mut said = Said::default();
+    let fetch = |more: &str| {
+        DIGITS.replacen("host = \"onnx\"\npath = \"digits.onnx\"\n", &format!("host = \"fetch\"\n{more}\n"), 1)
+    };
+    for more in [
+        "",
+        "headers = { Accept = \"image/*\" }\nanswer_bytes = \"128MiB\"\nfetch = { private_hosts = [\"store:9000\"] }",
+        "url = \"http://a\"",
+        "urls = [\"http://a\"]",
+        "name = \"a\"",
+        "path = \"a\"",
+        "credential = \"secret://KEY\"",
+        "metrics = \"http://a/metrics\"",
+        "refusals = [{ status = 404, means = \"unavailable\" }]",
+        "request_bytes = \"1MiB\"",
+        "answer_bytes = \"129MiB\"",
+        "answer_bytes = \"0B\"",
+        "replicas = 2",
+        "idempotent = true\nhedge = {}",
+        "limits = { tokens_per_minute = 1000 }",
+        "fetch = { private_hosts = [\" \"] }",
+        "fetch = { hosts = [] }",
+        "http_json = { request = 1, outputs = {} }",
+    ] {
+        said.case(more, &fetch(more));
+    }
+    said.digits("path = \"digits.onnx\"", "path = \"digits.onnx\"\nfetch = {}");
+    insta::assert_snapshot!(said.0);
+}
+
+#[test]
 fn spans_are_the_words_that_are_wrong() {
     let error = plan(&job("[[step]]\nselect = [\"path || pth AS x\"]")).unwrap_err();
     assert_eq!(&error.source.text[error.span.clone()], "pth");

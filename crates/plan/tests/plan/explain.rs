@@ -81,3 +81,12 @@ request_bytes = "4MiB"
         ]
     );
 }
+
+#[test]
+fn a_fetch_says_whom_it_asks() {
+    let model = "host = \"fetch\"\nfetch = { private_hosts = [\"a\", \"b:1\"] }\n";
+    let text = DIGITS.replacen("host = \"onnx\"\npath = \"digits.onnx\"\n", model, 1);
+    let told = explain(&plan(&text).unwrap().graph);
+    let expected = "  model-digits: fetches what the url of each row names, at public addresses only\n    and at a, b:1, public or not\n";
+    assert!(told.contains(expected), "{told}");
+}

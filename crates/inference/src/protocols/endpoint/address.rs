@@ -62,12 +62,12 @@ pub(super) fn checked(text: &str) -> Result<Url> {
 }
 
 /// True for headers that carry credentials by their name; a value written in settings would end in plans and logs.
-pub(super) fn is_credential(header: &str) -> bool {
+pub(in crate::protocols) fn is_credential(header: &str) -> bool {
     ["auth", "cookie", "key", "secret", "token"].iter().any(|part| header.contains(part))
 }
 
 /// The last error of the chain, which says what happened; those above it repeat the URL.
-pub(super) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+pub(in crate::protocols) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut last = error;
     while let Some(next) = last.source() {
         last = next;

@@ -222,7 +222,7 @@ fn ab_d9_every_row_keeps_its_event_time_over_batching_retries_and_splits() {
     let mut settings = settings(Order::Unordered, OnError::DeadLetter);
     settings.answers.schema = Arc::new(Schema::new(fields.to_vec()));
     settings.answers.kept = vec![0, 1];
-    settings.remote = true;
+    settings.site = Site::Server;
     let mut bench = Bench::restored(settings, Restored::default());
     for batch in 0..3i64 {
         let numbers = batch * 2..batch * 2 + 2;

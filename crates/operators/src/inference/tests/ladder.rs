@@ -29,7 +29,7 @@ fn second(env: &ManualEnv, model: &Arc<Scripted>) -> Rung {
         name: "second".into(),
         revision: "1".into(),
         inputs: vec![("x".into(), 0)],
-        remote: false,
+        site: Site::Here,
         model: model.clone(),
         gate: ModelGate::fixed(Arc::new(env.clone()), 2, 4, LINGER).into(),
     })
@@ -161,7 +161,7 @@ fn a_row_that_climbed_stays_on_its_rung_over_a_restore() {
 #[test]
 fn a_model_down_for_longer_than_the_patience_is_asked_by_one_call_at_a_time_only() {
     let settings = InferenceSettings {
-        remote: true,
+        site: Site::Server,
         patience: Some(Duration::from_secs(10)),
         ..told(OnError::DeadLetter, &["constant"])
     };

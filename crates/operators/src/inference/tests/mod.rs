@@ -120,7 +120,7 @@ fn settings(order: Order, on_error: OnError) -> InferenceSettings {
         rows: RowFacts::default(),
         order,
         attempts_max: 2,
-        remote: false,
+        site: Site::Here,
         patience: None,
         updates: None,
         planted: Planted::default(),
@@ -360,4 +360,73 @@ fn a_model_is_told_which_tensor_its_input_is() {
     bench.operator.on_batch(Batch::new(RecordBatch::try_new(schema, vec![pixels]).unwrap(), ids).unwrap()).unwrap();
     let calls = bench.model.calls.lock().unwrap();
     assert_eq!(calls[0].0.rows.schema_ref().field(0), &tensor.field("x", true));
+}
+
+#[test]
+fn a_dead_server_among_many_fails_its_row_after_a_pause_and_holds_up_no_other() {
+    let mut bench = Bench::restored(
+        InferenceSettings { site: Site::ManyServers, ..settings(Order::Unordered, OnError::DeadLetter) },
+        Restored::default(),
+    );
+    bench.rows(0..1);
+    bench.pass(LINGER);
+    bench.model.answer(0, Some(Kind::Overload));
+    assert_eq!(bench.out(), "");
+    bench.rows(1..5);
+    assert_eq!(bench.calls(), [vec![0], vec![1, 2, 3, 4]], "others are asked meanwhile");
+    bench.model.answer(1, None);
+    assert_eq!(bench.out(), "rows 1=10 2=20 3=30 4=40");
+    bench.pass(Duration::from_secs(5));
+    assert_eq!(bench.calls().last(), Some(&vec![0]));
+    bench.model.answer(2, Some(Kind::Unavailable));
+    assert_eq!(bench.out(), "dead 0 unavailable after 2");
+}
+
+/// Rows of a table that were answered with so many MiB each.
+fn heavy(order: Order, rows: i64, mebibytes: usize) -> Table {
+    let answer: ArrayRef = Arc::new(arrow::array::BinaryArray::from(vec![&vec![0; mebibytes << 20][..]]));
+    let answer = RecordBatch::try_from_iter([("y", answer)]).unwrap();
+    let mut bench = Bench::restored(settings(order, OnError::DeadLetter), Restored::default());
+    bench.rows(0..rows);
+    let mut table = std::mem::replace(&mut bench.operator.table, Table::new(order));
+    for number in 0..rows as u64 {
+        table.finish(number, Outcome::Answered { rows: answer.clone(), place: 0 });
+    }
+    table
+}
+
+#[test]
+fn large_answers_leave_in_batches_of_bounded_size() {
+    let sizes = |order, mebibytes| {
+        let mut table = heavy(order, 5, mebibytes);
+        let mut emit = || match table.emit() {
+            Some(table::Emission::Rows(rows)) => Some(rows.len()),
+            _ => None,
+        };
+        std::iter::from_fn(&mut emit).collect::<Vec<_>>()
+    };
+    for order in [Order::Unordered, Order::Ordered, Order::PerKey] {
+        assert_eq!(sizes(order, 30), [2, 2, 1]);
+        assert_eq!(sizes(order, 70), [1, 1, 1, 1, 1], "a row that is larger goes alone");
+        assert_eq!(sizes(order, 1), [5]);
+    }
+}
+
+#[test]
+fn nothing_is_asked_while_large_answers_wait_to_leave() {
+    for order in [Order::Unordered, Order::Ordered, Order::PerKey] {
+        let mut table = heavy(order, 10, 60);
+        assert!(table.is_heavy());
+        table.emit();
+        table.emit();
+        assert!(!table.is_heavy(), "8 times 60 MiB are held");
+    }
+    let mut bench = Bench::new(Order::Unordered);
+    bench.operator.table = heavy(Order::Unordered, 10, 60);
+    bench.rows(0..4);
+    assert!(bench.calls().is_empty());
+    bench.operator.table.emit();
+    bench.operator.table.emit();
+    bench.operator.send().unwrap();
+    assert_eq!(bench.calls(), [vec![0, 1, 2, 3]]);
 }
