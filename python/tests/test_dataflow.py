@@ -242,3 +242,9 @@ def test_a_row_for_which_an_expression_fails_is_a_dead_letter() -> None:
     assert sorted((row["n"], row["q"]) for row in result) == [(2, 6), (3, 3)]
     assert [letter["input"] for letter in result.dead_letters] == ['{"n": 1}', '{"n": 0, "q": -6}']
     assert all("Divide by zero" in letter["reason"] for letter in result.dead_letters)
+
+
+@pytest.mark.parametrize("expression", ["n * n", "n + n", "0 - n - n - n", "regexp_replace('(', concat(n, '('), 'x')"])
+def test_numbers_that_do_not_fit_and_other_failures_of_a_row_are_dead_letters(expression: str) -> None:
+    result = testing.rows([{"n": 2**62}]).select(x=fb.expr(expression)).collect()
+    assert (result.rows(), len(result.dead_letters)) == ([], 1), result

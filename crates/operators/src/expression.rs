@@ -74,7 +74,7 @@ fn wrong(expression: &Arc<dyn PhysicalExpr>, source: DataFusionError) -> Error {
 /// Whether another value may do better.
 fn is_of_a_value(error: &DataFusionError) -> bool {
     match error.find_root() {
-        DataFusionError::Execution(_) => true,
+        DataFusionError::Execution(_) | DataFusionError::External(_) => true,
         DataFusionError::ArrowError(error, _) => matches!(
             error.as_ref(),
             ArrowError::DivideByZero

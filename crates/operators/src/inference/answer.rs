@@ -37,6 +37,9 @@ pub struct Assembled {
     pub dead_letters: Vec<DeadLetter>,
 }
 
+/// What is to be done about a row that ends the job.
+const ASK_AGAIN: &str = "mend the row, or the model and its version: a stored failure is not asked about again";
+
 // === impl AnswerColumns ===
 
 impl AnswerColumns {
@@ -53,7 +56,7 @@ impl AnswerColumns {
                     OnError::Null => staying.push((entry, None)),
                     OnError::DeadLetter => dead_letters.push(letter(entry, *kind, reason, operator)),
                     OnError::Fail => {
-                        let failed = Error::new(*kind, "infer row").with("row", row_id(entry));
+                        let failed = Error::new(*kind, "infer row").with("row", row_id(entry)).with("to do", ASK_AGAIN);
                         return Err(failed.source(reason.as_str()));
                     }
                 },
