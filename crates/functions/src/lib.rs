@@ -5,8 +5,10 @@
 //! of one row.
 
 mod arguments;
+pub mod embedding;
 pub mod image;
 pub mod json;
+pub mod tensor;
 pub mod url;
 
 use std::sync::Arc;
@@ -15,7 +17,19 @@ use forebay_core::function::RowFunction;
 
 /// Every built-in row function, each under its own name.
 pub fn functions() -> Vec<Arc<dyn RowFunction>> {
-    vec![Arc::new(image::ImageToTensor), Arc::new(json::FromJson), Arc::new(url::ParseUrl)]
+    vec![
+        Arc::new(image::ImageToTensor),
+        Arc::new(json::FromJson),
+        Arc::new(url::ParseUrl),
+        Arc::new(embedding::CosineSimilarity),
+        Arc::new(embedding::CosineDistance),
+        Arc::new(embedding::DotProduct),
+        Arc::new(embedding::EuclideanDistance),
+        Arc::new(embedding::L2Normalize),
+        Arc::new(embedding::TruncateEmbedding),
+        Arc::new(tensor::TensorReshape),
+        Arc::new(tensor::TensorCast),
+    ]
 }
 
 #[cfg(test)]
