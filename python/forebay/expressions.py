@@ -16,6 +16,7 @@ from forebay._literals import quoted_literal, quoted_name
 from forebay.errors import InvalidError
 
 if TYPE_CHECKING:
+    from forebay.arrays import EmbeddingFunctions, TensorFunctions
     from forebay.namespaces import DateTimeFunctions, ImageFunctions, TextFunctions, UrlFunctions
 
 # Inside the class `str` is the namespace of text functions.
@@ -151,6 +152,20 @@ class Expression(Functions):
         from forebay.namespaces import UrlFunctions
 
         return UrlFunctions(self)
+
+    @property
+    def embedding(self) -> EmbeddingFunctions:
+        """Functions of embeddings."""
+        from forebay.arrays import EmbeddingFunctions
+
+        return EmbeddingFunctions(self)
+
+    @property
+    def tensor(self) -> TensorFunctions:
+        """Functions of tensors."""
+        from forebay.arrays import TensorFunctions
+
+        return TensorFunctions(self)
 
     # === what operators and functions are made of ===
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import forebay as fb
-from forebay import closing, namespaces
+from forebay import arrays, closing, namespaces
 from worker_process import PACKAGE
 
 PAGE: Final = PACKAGE.parent / "docs/guide/python-api.md"
@@ -27,6 +27,8 @@ SECTIONS: Final[dict[str, list[Any]]] = {
     "Dates and times: `Expression.dt`": [namespaces.DateTimeFunctions],
     "Images: `Expression.image`": [namespaces.ImageFunctions],
     "URLs: `Expression.url`": [namespaces.UrlFunctions],
+    "Embeddings: `Expression.embedding`": [arrays.EmbeddingFunctions],
+    "Tensors: `Expression.tensor`": [arrays.TensorFunctions],
     "Functions": [fb.func, fb.cls, fb.method, fb.Tensor, fb.empty],
     "Models": [fb.Model, fb.ai.predict, fb.ai.prompt, fb.ai.embed_text, fb.ai.classify_text],
     "Jobs and results": [fb.Job, fb.Run, fb.Report, fb.Result, closing.ClosingIterator, fb.DeadLetterWarning],
