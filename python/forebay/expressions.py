@@ -17,7 +17,7 @@ from forebay.errors import InvalidError
 
 if TYPE_CHECKING:
     from forebay.arrays import EmbeddingFunctions, TensorFunctions
-    from forebay.namespaces import DateTimeFunctions, ImageFunctions, TextFunctions, UrlFunctions
+    from forebay.namespaces import AudioFunctions, DateTimeFunctions, ImageFunctions, TextFunctions, UrlFunctions
 
 # Inside the class `str` is the namespace of text functions.
 Text = str
@@ -152,6 +152,13 @@ class Expression(Functions):
         from forebay.namespaces import UrlFunctions
 
         return UrlFunctions(self)
+
+    @property
+    def audio(self) -> AudioFunctions:
+        """Functions of encoded audio."""
+        from forebay.namespaces import AudioFunctions
+
+        return AudioFunctions(self)
 
     @property
     def embedding(self) -> EmbeddingFunctions:

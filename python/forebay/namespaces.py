@@ -1,4 +1,4 @@
-"""Functions of one kind of values, found as `col("x").str`, `.dt`, `.image` and `.url`.
+"""Functions of one kind of values, found as `col("x").str`, `.dt`, `.image`, `.url` and `.audio`.
 
 Each is one function of the engine, but for what has to be waited for, which is a model that is asked.
 """
@@ -216,3 +216,35 @@ class UrlFunctions:
         '(parse_url("link"))[\'host\']'
         """
         return function("parse_url", self._url)
+
+
+class AudioFunctions:
+    """Functions of encoded audio: whole WAV or FLAC files."""
+
+    def __init__(self, audio: Expression) -> None:
+        """Works on `audio`."""
+        self._audio = audio
+
+    def decode(self, sample_rate: int | None = None) -> Expression:
+        """The samples of one channel, the mean of all, at `sample_rate` a second, or at that of each file.
+
+        Shape:  in [rows] encoded files; out [rows] lists of float32, -1 to 1 where a file holds whole numbers.
+        Nulls:  a null stays null; what is no audio is an error of its row, see `on_error` of the step.
+
+        >>> from forebay import col
+        >>> col("content").audio.decode(16_000).sql()
+        'decode_audio("content", 16000)'
+        """
+        return function("decode_audio", self._audio, *([] if sample_rate is None else [sample_rate]))
+
+    def metadata(self) -> Expression:
+        r"""Its `format`, `sample_rate`, `channels`, `frames` and `duration_seconds`, from its header alone.
+
+        Shape:  in [rows] encoded files; out [rows] structs.
+        Nulls:  a null stays null; what is no audio is an error of its row, see `on_error` of the step.
+
+        >>> from forebay import col
+        >>> col("content").audio.metadata()["duration_seconds"].sql()
+        '(audio_metadata("content"))[\'duration_seconds\']'
+        """
+        return function("audio_metadata", self._audio)

@@ -27,6 +27,7 @@ SECTIONS: Final[dict[str, list[Any]]] = {
     "Dates and times: `Expression.dt`": [namespaces.DateTimeFunctions],
     "Images: `Expression.image`": [namespaces.ImageFunctions],
     "URLs: `Expression.url`": [namespaces.UrlFunctions],
+    "Audio: `Expression.audio`": [namespaces.AudioFunctions],
     "Embeddings: `Expression.embedding`": [arrays.EmbeddingFunctions],
     "Tensors: `Expression.tensor`": [arrays.TensorFunctions],
     "Functions": [fb.func, fb.cls, fb.method, fb.Tensor, fb.empty],

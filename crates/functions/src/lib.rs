@@ -5,6 +5,8 @@
 //! of one row.
 
 mod arguments;
+pub mod audio;
+mod bytes;
 pub mod embedding;
 pub mod image;
 pub mod json;
@@ -29,6 +31,8 @@ pub fn functions() -> Vec<Arc<dyn RowFunction>> {
         Arc::new(embedding::TruncateEmbedding),
         Arc::new(tensor::TensorReshape),
         Arc::new(tensor::TensorCast),
+        Arc::new(audio::DecodeAudio),
+        Arc::new(audio::AudioMetadata),
     ]
 }
 

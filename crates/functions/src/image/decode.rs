@@ -10,9 +10,7 @@ use forebay_core::{Error, Kind, Result};
 use super::jpeg::JpegDecoder;
 use super::pixels::Mode;
 use super::{limits, raster, unusable};
-
-/// Bytes shown of a value that is no image: enough to recognise a signature or the start of a text.
-const SHOWN_BYTES: usize = 8;
+use crate::bytes::beginning;
 
 /// Width and height in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,8 +122,7 @@ fn format(encoded: &[u8]) -> Result<ImageFormat> {
         return Err(unusable("empty value"));
     }
     let Ok(format) = ::image::guess_format(encoded) else {
-        let shown: Vec<String> = encoded.iter().take(SHOWN_BYTES).map(|byte| format!("{byte:02x}")).collect();
-        let reason = format!("not an image: it starts with the bytes {}", shown.join(" "));
+        let reason = format!("not an image: it starts with the bytes {}", beginning(encoded));
         return Err(unusable(reason).with("bytes", encoded.len()));
     };
     match format {

@@ -7,7 +7,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, PrimitiveArray};
+use arrow::array::{ArrayRef, FixedSizeListArray, PrimitiveArray};
 use arrow::buffer::{NullBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field, FieldRef, Float32Type, UInt8Type};
 use forebay_core::function::{Argument, BoundFunction, Evaluated, RowFunction};
@@ -18,6 +18,7 @@ use super::decode::{Scratch, Size, Target};
 use super::pixels::Mode;
 use super::{limits, unusable};
 use crate::arguments::Arguments;
+use crate::bytes::cell;
 
 /// `image_to_tensor(image, width, height [, mode [, dtype [, mean [, std]]]])`; see its reference page.
 #[derive(Debug)]
@@ -107,7 +108,7 @@ impl BoundFunction for Bound {
         let mut valid = vec![false; rows];
         let mut errors = Vec::new();
         for (row, valid) in valid.iter_mut().enumerate() {
-            let outcome = match encoded(images, row)? {
+            let outcome = match cell(images, row)? {
                 Some(encoded) => tensors.push(encoded, self.target, &mut scratch).map(|()| *valid = true),
                 None => Ok(()),
             };
@@ -150,19 +151,6 @@ impl fmt::Debug for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("ImageToTensor");
         shown.field("target", &self.target).field("values", &self.values).finish_non_exhaustive()
-    }
-}
-
-/// The bytes of `row`, or `None` where it is null.
-fn encoded(images: &ArrayRef, row: usize) -> Result<Option<&[u8]>> {
-    if images.is_null(row) {
-        return Ok(None);
-    }
-    match images.data_type() {
-        DataType::Binary => Ok(Some(images.as_binary::<i32>().value(row))),
-        DataType::LargeBinary => Ok(Some(images.as_binary::<i64>().value(row))),
-        DataType::BinaryView => Ok(Some(images.as_binary_view().value(row))),
-        other => Err(Error::new(Kind::Internal, "read image column").with("type", other)),
     }
 }
 
