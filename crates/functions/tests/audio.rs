@@ -1,7 +1,5 @@
 //! `decode_audio` and `audio_metadata`: samples of every encoding, other rates, and what is refused with which reason.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 mod recordings;
 
 use std::f64::consts::PI;

@@ -37,18 +37,7 @@ impl RowFunction for TensorReshape {
         let arguments = Arguments::new(self, given, 2..=AXES_MAX + 1)?;
         let (value, values) = column(given.first())
             .ok_or_else(|| arguments.refuse(0, "tensor", "a column of tensors, or of lists of numbers"))?;
-        let mut shape = Vec::new();
-        let mut open = None;
-        for place in 1..given.len() {
-            match given.get(place) {
-                Some(Argument::Int(-1)) if open.is_none() && values.is_some() => {
-                    open = Some(place - 1);
-                    shape.push(1);
-                }
-                Some(Argument::Int(-1)) => return Err(arguments.refuse(place, "axis", open_axis(values))),
-                _ => shape.push(arguments.int(place, "axis", 1..=i32::MAX as u32)? as usize),
-            }
-        }
+        let (shape, open) = axes(&arguments, given, values)?;
         let last = given.len() - 1;
         let too_large = |source| arguments.refuse(last, "axis", "a shape of at most 256 MiB").source(source);
         let mut tensor = bounded(TensorType::new(value, shape)).map_err(too_large)?;
@@ -63,6 +52,22 @@ impl RowFunction for TensorReshape {
             _ => Ok(Arc::new(Bound { width: tensor.row_values(), output: Arc::new(tensor.field(self.name(), true)) })),
         }
     }
+}
+
+/// The axes, and the place of the one that follows from the others and is 1 so far; `values` are those of a row, if known.
+fn axes(arguments: &Arguments<'_>, given: &[Argument], values: Option<usize>) -> Result<(Vec<usize>, Option<usize>)> {
+    let (mut shape, mut open) = (Vec::new(), None);
+    for place in 1..given.len() {
+        match given.get(place) {
+            Some(Argument::Int(-1)) if open.is_none() && values.is_some() => {
+                open = Some(shape.len());
+                shape.push(1);
+            }
+            Some(Argument::Int(-1)) => return Err(arguments.refuse(place, "axis", open_axis(values))),
+            _ => shape.push(arguments.int(place, "axis", 1..=i32::MAX as u32)? as usize),
+        }
+    }
+    Ok((shape, open))
 }
 
 /// The type of a column's values, and how many each row has if the type says so.
