@@ -188,3 +188,21 @@ def test_after_a_kill_no_row_is_lost_doubled_or_left_behind(tmp_path: Path) -> N
 
 def test_progress_is_one_line() -> None:
     assert progress_line({"rows_out": 10, "models": {}}, 0.0).startswith("10 rows out")
+
+
+def test_a_forked_process_is_told_to_be_spawned_and_does_not_hang() -> None:
+    assert MANY.take(1)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            MANY.take(1)
+            os.write(writing, b"it ran")
+        except fb.errors.InvalidError as error:
+            os.write(writing, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as said:
+        assert 'use multiprocessing\'s "spawn"' in said.read()
+    os.waitpid(child, 0)

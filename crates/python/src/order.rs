@@ -160,11 +160,17 @@ fn schema_of(graph: &JobGraph, uid: Option<&str>) -> Result<SchemaRef, Failure> 
 
 /// The threads behind all runs of this process, which end with it.
 pub fn runtime() -> Result<&'static Runtime, Failure> {
-    static RUNTIME: OnceLock<std::io::Result<Runtime>> = OnceLock::new();
-    let made = RUNTIME.get_or_init(|| {
+    /// With the process that made it, which alone has its threads.
+    static RUNTIME: OnceLock<(u32, std::io::Result<Runtime>)> = OnceLock::new();
+    let (process, made) = RUNTIME.get_or_init(|| {
         log_to_stderr();
-        Builder::new_multi_thread().enable_all().thread_name("forebay").build()
+        (std::process::id(), Builder::new_multi_thread().enable_all().thread_name("forebay").build())
     });
+    if *process != std::process::id() {
+        let forked =
+            "the process was forked after forebay had run in it; use multiprocessing's \"spawn\" or \"forkserver\"";
+        return Err(Error::new(Kind::Invalid, "run in a forked process").source(forked).into());
+    }
     made.as_ref()
         .map_err(|error| Error::new(Kind::Exhausted, "start background threads").source(error.to_string()).into())
 }

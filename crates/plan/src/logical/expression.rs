@@ -150,11 +150,13 @@ pub(super) fn named(expr: &Expr) -> &Expr {
     if let Expr::Alias(alias) = expr { named(&alias.expr) } else { expr }
 }
 
-/// The text of a literal argument, if `expr` is one.
-pub(super) fn literal(expr: &Expr) -> Option<&ScalarValue> {
+/// The value of a literal argument, if `expr` is one, also negated or cast.
+pub(super) fn literal(expr: &Expr) -> Option<ScalarValue> {
     match expr {
-        Expr::Literal(value, _) => Some(value),
+        Expr::Literal(value, _) => Some(value.clone()),
         Expr::Alias(alias) => literal(&alias.expr),
+        Expr::Negative(inner) => literal(inner)?.arithmetic_negate().ok(),
+        Expr::Cast(cast) => literal(&cast.expr)?.cast_to(cast.field.data_type()).ok(),
         _ => None,
     }
 }

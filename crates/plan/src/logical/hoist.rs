@@ -98,8 +98,8 @@ impl<'a> Hoist<'a> {
             let explained = |error: &DataFusionError| site.explained(error, &self.schema);
             let expr = coerce(expr.clone(), &self.schema).map_err(|error| explained(&error))?;
             let (_, field) = expr.to_field(&self.schema).map_err(|error| explained(&error))?;
-            let argument =
-                argument(&field, literal(&expr)).map_err(|error| site.error(error.chain()).with_kind(error.kind()))?;
+            let argument = argument(&field, literal(&expr).as_ref())
+                .map_err(|error| site.error(error.chain()).with_kind(error.kind()))?;
             if matches!(argument, Argument::Column(_)) {
                 columns.push(expr);
             }

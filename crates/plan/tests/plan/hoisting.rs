@@ -52,6 +52,14 @@ fn a_call_sees_expressions_as_its_argument() {
 }
 
 #[test]
+fn constants_may_be_negative_or_cast() {
+    let text = "image_to_tensor(content, 4, 2, 'L', 'float32', -0.5, CAST('1e-1' AS DOUBLE)) AS x";
+    let steps = steps(&format!("[[step]]\nselect = [\"{text}\"]"));
+    let StepAction::Call(call) = &steps[0].action else { panic!("a call") };
+    assert_eq!(call.arguments.len(), 1, "only the images are a column");
+}
+
+#[test]
 fn tensor_shape_survives_into_the_columns_of_later_steps() {
     let steps = steps("[[step]]\nwith = [\"image_to_tensor(content, 4, 2) AS x\"]\n[[step]]\nfilter = \"path <> ''\"");
     let last = &steps.last().unwrap().output;
