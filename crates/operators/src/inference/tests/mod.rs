@@ -273,7 +273,10 @@ fn on_error_null_keeps_the_row_and_fail_fails_the_region() {
     bench.model.answer(0, Some(Kind::Data));
     bench.env.settle();
     let error = bench.operator.poll().unwrap_err();
-    assert_eq!(error.chain(), "infer row (row=0000000000000007-0): scripted");
+    assert_eq!(
+        error.chain(),
+        "infer row (row=0000000000000007-0, to do=mend the row, or the model and its version: a stored failure is not asked about again): scripted"
+    );
 }
 
 #[test]
