@@ -65,16 +65,6 @@ impl Records {
         }
     }
 
-    /// Makes the record of `epoch` outlive a power cut: whoever creates it may not have come to that yet, but it can be seen.
-    pub(super) async fn settle(&self, epoch: Epoch) -> Result<()> {
-        let path = self.layout.epoch(epoch);
-        if let Some(bytes) = self.store.read(&path).await? {
-            // What is there already stays as it is, and is durable when that is answered.
-            self.store.create(&path, bytes).await?;
-        }
-        Ok(())
-    }
-
     /// The newest claimed generation, 0 if none.
     pub(super) async fn generation(&self) -> Result<u64> {
         let folder = self.layout.generations();

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::folder::CheckpointFolder;
 use super::layout::number_in;
 use super::protocol::PlantedBug;
+use super::records::Records;
 use super::sealed::{seal, unseal};
 
 /// Version of the record; 1 as long as it names no savepoint.
@@ -67,7 +68,7 @@ impl CheckpointFolder {
             })?;
             regions.insert(*region, GoBack { newest, from: *from });
         }
-        let number = self.newest_decision().await?.map_or(1, |(number, _)| number + 1);
+        let number = self.records.newest_decision().await?.map_or(1, |(number, _)| number + 1);
         let savepoint = savepoint.map(ToString::to_string);
         let format = if savepoint.is_some() { FORMAT } else { 1 };
         let bytes = seal(&Decision { format, regions, savepoint })?;
@@ -85,15 +86,7 @@ impl CheckpointFolder {
     /// `Corrupt`, naming the file, if the decision cannot be read; `Invalid` if a newer release wrote it.
     pub async fn undone_restore(&self) -> Result<Undone> {
         let mut undone = Undone::default();
-        let Some((_, path)) = self.newest_decision().await? else { return Ok(undone) };
-        let Some(bytes) = self.records.store.read(&path).await? else { return Ok(undone) };
-        let decision: Decision = unseal(&path, &bytes)?;
-        if decision.format > FORMAT {
-            return Err(Error::new(Kind::Invalid, "read restore decision")
-                .with("file", path)
-                .with("format", decision.format)
-                .source(format!("written by a newer release; this one reads up to format {FORMAT}")));
-        }
+        let Some(decision) = self.records.decision().await? else { return Ok(undone) };
         for (region, GoBack { newest, from }) in decision.regions {
             if self.newest_of(region).await? == Some(newest) {
                 undone.regions.insert(region, from);
@@ -106,10 +99,40 @@ impl CheckpointFolder {
     async fn newest_of(&self, region: u32) -> Result<Option<Epoch>> {
         Ok(self.clone().of_region(region).records.epochs().await?.last().copied())
     }
+}
+
+// === impl Records ===
+
+impl Records {
+    /// The epoch that this region was decided to go back to, as long as it has not: it stays, also if it was a savepoint alone that
+    /// kept it and the savepoint is removed meanwhile. Every later start would ask for it.
+    ///
+    /// # Errors
+    /// As [`CheckpointFolder::undone_restore`].
+    pub(super) async fn decided(&self) -> Result<Option<Epoch>> {
+        let mut decision = self.decision().await?;
+        let going = decision.as_mut().and_then(|decision| decision.regions.remove(&self.layout.number()));
+        let Some(GoBack { newest, from }) = going else { return Ok(None) };
+        Ok((self.epochs().await?.last() == Some(&newest)).then_some(from))
+    }
+
+    /// The newest decision.
+    async fn decision(&self) -> Result<Option<Decision>> {
+        let Some((_, path)) = self.newest_decision().await? else { return Ok(None) };
+        let Some(bytes) = self.store.read(&path).await? else { return Ok(None) };
+        let decision: Decision = unseal(&path, &bytes)?;
+        if decision.format > FORMAT {
+            return Err(Error::new(Kind::Invalid, "read restore decision")
+                .with("file", path)
+                .with("format", decision.format)
+                .source(format!("written by a newer release; this one reads up to format {FORMAT}")));
+        }
+        Ok(Some(decision))
+    }
 
     async fn newest_decision(&self) -> Result<Option<(u64, String)>> {
-        let folder = self.records.layout.restore_decisions();
-        let entries = self.records.store.list(&folder).await?;
+        let folder = self.layout.restore_decisions();
+        let entries = self.store.list(&folder).await?;
         Ok(entries.into_iter().filter_map(|entry| Some((number_in(&entry.path, &folder)?, entry.path))).max())
     }
 }

@@ -92,7 +92,7 @@ impl CheckpointFolder {
         let mut known = begun.regions.keys().last().map_or(0, |last| last + 1);
         for (region, epoch) in &begun.regions {
             let folder = self.clone().of_region(*region);
-            folder.records.settle(*epoch).await?;
+            folder.records.make_durable(*epoch).await?;
             let manifest = folder.records.epoch(*epoch).await?;
             known = known.max(manifest.regions);
             if manifest.state_of.is_none() {
@@ -221,12 +221,13 @@ impl Records {
         Ok(found)
     }
 
-    /// Epochs of this region that savepoints name, ascending.
+    /// Epochs of this region that savepoints name, and the one that it was decided to go back to, ascending.
     pub(super) async fn pinned(&self) -> Result<Vec<Epoch>> {
         let region = self.layout.number();
         let savepoints = self.savepoints().await?;
         let mut pinned: Vec<Epoch> =
             savepoints.iter().filter_map(|savepoint| savepoint.regions.get(&region).copied()).collect();
+        pinned.extend(self.decided().await?);
         pinned.sort_unstable();
         pinned.dedup();
         Ok(pinned)

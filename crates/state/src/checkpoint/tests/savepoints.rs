@@ -48,6 +48,22 @@ fn nothing_that_a_savepoint_may_ask_for_is_said_to_be_free() {
 }
 
 #[test]
+fn an_epoch_that_a_job_was_decided_to_go_back_to_outlives_its_savepoint_until_it_did() {
+    let process = Process::new(&MemoryDisk::new(), 1);
+    block_on(async {
+        with_savepoint(&process, 10).await;
+        process.folder.decide_restore(&[(0, Epoch(3))].into(), None).await.unwrap();
+        process.folder.remove_savepoint("before-upgrade").await.unwrap();
+        process.folder.retain(1).await.unwrap();
+        let started = process.restart(Resume::Epoch(Epoch(3))).await.unwrap();
+        assert_eq!(process.count(&started).await.unwrap(), 2);
+        process.epoch(&started, started.next_epoch, 3).await.unwrap();
+        process.folder.retain(1).await.unwrap();
+        assert_eq!(process.restart(Resume::Epoch(Epoch(3))).await.unwrap_err().kind(), Kind::Invalid);
+    });
+}
+
+#[test]
 fn a_record_of_what_was_removed_before_it_keeps_nothing_from_being_removed() {
     let process = Process::new(&MemoryDisk::new(), 1);
     block_on(async {
