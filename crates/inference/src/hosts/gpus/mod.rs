@@ -2,7 +2,7 @@
 //!
 //! A model declares what one replica needs: whole GPUs or a part of one, and memory on it. All replicas of all models of a job
 //! are placed at once ([`place`]), when the first worker that needs a GPU starts, so that planning needs none; which GPUs there
-//! are is asked then ([`machine`]). A worker is shown its own by [`VARIABLE`] and no others. Part and memory are what the
+//! are is asked then (`machine`). A worker is shown its own by [`VARIABLE`] and no others. Part and memory are what the
 //! declaration says: nothing here takes memory away from a process that uses more.
 
 mod machine;

@@ -1,7 +1,7 @@
 //! What stands behind URLs: each row names one, and gets its bytes.
 //!
 //! Unlike with other protocols it is the rows that say which server is asked, so they are not believed: only `http` and `https`,
-//! only public addresses but for hosts that the settings name ([`guard`]), every redirect checked as the first URL was, no
+//! only public addresses but for hosts that the settings name (`guard`), every redirect checked as the first URL was, no
 //! credentials, no cookies, no proxy, and no more bytes than allowed, with nothing decompressed. What a server says is about its
 //! URL alone: a missing page is a row error, never wrong settings, and a server that is down is tried again for this row while
 //! other rows go on.
