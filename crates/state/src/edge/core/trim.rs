@@ -15,9 +15,11 @@ impl EdgeCore {
             return;
         }
         let Some(limit) = self.trim_limit() else { return };
-        let needed = |record: &Record| is_needed(record, &limit);
+        // What nobody may see yet is not given back, also behind the end of a key group, after which its reader needs nothing: the
+        // next attempt may have to cut it off, and finds out by the record how far back that goes.
+        let needed = |record: &Record| !self.is_visible(record) || is_needed(record, &limit);
         let mut oldest_needed: BTreeMap<u32, bool> = BTreeMap::new();
-        for record in self.records.values().filter(|record| record.sequence < self.durable) {
+        for record in self.records.values() {
             *oldest_needed.entry(record.place.segment.0).or_default() |= needed(record);
         }
         let last = self.segments.len().saturating_sub(1);

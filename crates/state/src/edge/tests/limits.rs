@@ -99,6 +99,32 @@ fn what_is_written_after_the_end_was_read_is_needed_by_nobody() {
 }
 
 #[test]
+fn what_no_checkpoint_covers_is_cut_off_also_behind_an_end_that_was_read() {
+    let process = Process::open(&MemoryDisk::new(), 1, settings(EdgeMode::CommitRead)).unwrap();
+    let none = Groups::new();
+    process.take_over(1, None, Epoch(1), &none).unwrap().unwrap();
+    let mut writers = process.writers(1, 1, &none);
+    write(&mut writers, &batch(0..10));
+    assert_eq!(writers[0].drain().unwrap(), forebay_core::operator::Drained::Done);
+    let state = process.barrier(&mut writers, Epoch(2)).unwrap();
+    process.publish(Epoch(2));
+    let (mut readers, mut seen) = (process.readers(1, &none).unwrap(), Seen::default());
+    process.read(&mut readers[0], &mut seen).unwrap();
+    // Each attempt writes more, dies before its checkpoint, and leaves the log as that of the first says.
+    for attempt in 2..5 {
+        process.take_over(attempt, Some(Epoch(2)), Epoch(attempt + 1), &state).unwrap().unwrap();
+        let mut writers = process.writers(attempt, 1, &state);
+        for start in [100, 200, 300] {
+            write(&mut writers, &batch(start..start + 100));
+            process.barrier(&mut writers, Epoch(attempt + 2)).unwrap();
+        }
+        process.log.consumer_retained("consumer", readers[0].positions());
+        process.env.settle();
+    }
+    assert_eq!(seen.rows.len(), 10);
+}
+
+#[test]
 fn a_full_disk_fails_the_edge_and_opening_it_again_goes_on() {
     let disk = MemoryDisk::new();
     let none = Groups::new();
