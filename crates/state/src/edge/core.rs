@@ -51,6 +51,7 @@ pub struct EdgeCore {
     pending: Vec<(u64, Bytes)>,
     flight: Option<Flight>,
     unsynced_bytes: u64,
+    /// The last segment is begun, and not yet durable with its name.
     folder_changed: bool,
     flushes: Vec<(u64, Ticket)>,
     removing: bool,

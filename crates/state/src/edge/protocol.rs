@@ -208,6 +208,8 @@ pub enum PlantedBug {
     TrimPastFailure,
     /// Trimming goes by the reader that is furthest.
     TrimToFurthest,
+    /// Trimming leaves nothing but a segment that is not durable.
+    TrimBeforeSync,
     /// A flush is answered once bytes are written.
     FlushBeforeSync,
     /// The name of a new segment is not made durable.

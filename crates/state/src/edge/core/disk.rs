@@ -100,9 +100,13 @@ impl EdgeCore {
     /// Everything written is durable: who waited for that is told, and under id-dedupe readers see it.
     pub(super) fn made_durable(&mut self, actions: &mut Vec<Action>) {
         self.flight = None;
-        self.folder_changed = false;
+        let begun = std::mem::take(&mut self.folder_changed);
         self.unsynced_bytes = 0;
         self.durable = self.written;
+        if begun {
+            // The segment before may go now.
+            self.trim(actions);
+        }
         self.tell_flushed(self.durable, actions);
         if let Some(TakeOver::Begun { ticket }) = self.take_over {
             self.take_over = None;

@@ -9,7 +9,8 @@ use super::{EdgeCore, Record};
 // === impl EdgeCore ===
 
 impl EdgeCore {
-    /// Removes the longest run of oldest segments that nobody needs any more; never the one that is written.
+    /// Removes the longest run of oldest segments that nobody needs any more; never the one that is written, nor, before that one
+    /// is durable, the one before it: after a crash there would be none that says where key groups end.
     pub(super) fn trim(&mut self, actions: &mut Vec<Action>) {
         if self.removing || self.failed.is_some() {
             return;
@@ -22,7 +23,8 @@ impl EdgeCore {
         for record in self.records.values() {
             *oldest_needed.entry(record.place.segment.0).or_default() |= needed(record);
         }
-        let last = self.segments.len().saturating_sub(1);
+        let begun = self.folder_changed && self.settings.bug != Some(PlantedBug::TrimBeforeSync);
+        let last = self.segments.len().saturating_sub(if begun { 2 } else { 1 });
         let free =
             self.segments.iter().take(last).take_while(|segment| oldest_needed.get(&segment.number) != Some(&true));
         let files: Vec<String> = free.map(|segment| segment.file()).collect();

@@ -190,8 +190,7 @@ impl Model for Regions {
             None => steps.push(Step::StartConsumer),
             Some(consumer) => {
                 steps.extend(world.next(consumer).is_some().then_some(Step::Read));
-                let new = world.consumer_checkpoints.last() != Some(consumer);
-                steps.extend((new && world.checkpoints[1] > 0).then_some(Step::Checkpoint));
+                steps.extend((world.checkpoints[1] > 0).then_some(Step::Checkpoint));
                 steps.extend((world.crashes[1] > 0).then_some(Step::CrashConsumer));
             }
         }

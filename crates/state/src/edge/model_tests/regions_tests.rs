@@ -50,6 +50,7 @@ fn each_wrong_commit_read_is_refuted() {
         (PlantedBug::ShowUpToClaim, 0, contradicts),
         (PlantedBug::KeepUnpublishedTail, 0, contradicts),
         (PlantedBug::TrimToFurthest, 0, &["what is retained is there"]),
+        (PlantedBug::TrimBeforeSync, 1, &["what is retained is there"]),
         (PlantedBug::FlushBeforeSync, 1, unfound),
         (PlantedBug::SkipFolderSync, 1, unfound),
     ] {
