@@ -12,7 +12,7 @@ use bytes::Bytes;
 use forebay_core::element::Epoch;
 use forebay_core::key_group::KeyGroup;
 use forebay_core::{Error, Kind, Result};
-use forebay_state::checkpoint::{CheckpointFolder, Manifest, Resume, StateFile};
+use forebay_state::checkpoint::{CheckpointFolder, Manifest, Resume, StateFile, Undone};
 use forebay_state::edge::{Candidate, EdgeEnds, Positions, WriterState, consistent_restore};
 
 use crate::edges::{Edges, reader_uid, writer_uid};
@@ -138,69 +138,94 @@ async fn fitting(asked: &BTreeMap<usize, Epoch>, folders: &[CheckpointFolder], e
             .with("regions", folders.len())
             .source("the job has no such region"));
     }
-    let asked = &with_undone(asked, folders).await?;
+    loop {
+        if let Some(starts) = decided(asked, folders, edges).await? {
+            return Ok(starts);
+        }
+        tracing::info!("an attempt that still ran let a checkpoint go that was to be restored: choosing again");
+    }
+}
+
+/// Chooses and decides; `None` if something that was chosen from was let go meanwhile.
+async fn decided(
+    asked: &BTreeMap<usize, Epoch>,
+    folders: &[CheckpointFolder],
+    edges: &Edges,
+) -> Result<Option<Vec<Resume>>> {
+    let Some(first) = folders.first() else { return Ok(Some(Vec::new())) };
+    let undone = first.undone_restore().await?;
+    let asked = &with_undone(asked, &undone)?;
     let ends = edges.ends().await?;
     let mut candidates = BTreeMap::new();
     for (place, folder) in folders.iter().enumerate() {
-        candidates.insert(region_name(place), readable(folder, asked.get(&place).copied(), &ends).await?);
+        let Some(found) = readable(folder, asked.get(&place).copied(), &ends).await? else { return Ok(None) };
+        candidates.insert(region_name(place), found);
     }
     let chosen = consistent_restore(&candidates, &ends)?;
     let mut starts = Vec::new();
     for (place, folder) in folders.iter().enumerate() {
-        let region = region_name(place);
-        let chosen = chosen.get(&region).copied().flatten();
-        starts.push(match chosen {
-            Some(epoch) => Resume::Epoch(epoch),
-            // A region that never published begins with nothing; one that did cannot go back to that.
-            None if folder.list().await?.is_empty() => Resume::Latest,
-            None => {
-                return Err(Error::new(Kind::Corrupt, "choose checkpoints that fit together")
-                    .with("region", region)
-                    .source("none of its checkpoints can be used: start in another folder"));
-            }
-        });
+        starts.push(start_of(folder, &region_name(place), &chosen).await?);
     }
-    let decided = starts.iter().enumerate().filter_map(|(place, start)| match start {
+    let epochs = starts.iter().enumerate().filter_map(|(place, start)| match start {
         Resume::Epoch(epoch) => Some((place as u32, *epoch)),
         Resume::Latest | Resume::Fresh => None,
     });
-    if let Some(first) = folders.first() {
-        first.decide_restore(&decided.collect(), None).await?;
+    let epochs: BTreeMap<u32, Epoch> = epochs.collect();
+    first.decide_restore(&epochs, None).await?;
+    for (region, epoch) in &epochs {
+        // What was decided before has been held since then.
+        if undone.regions.get(region) != Some(epoch) && !folders[*region as usize].keeps(*epoch).await? {
+            return Ok(None);
+        }
     }
-    Ok(starts)
+    Ok(Some(starts))
+}
+
+/// How one region begins.
+async fn start_of(folder: &CheckpointFolder, region: &str, chosen: &BTreeMap<String, Option<Epoch>>) -> Result<Resume> {
+    match chosen.get(region).copied().flatten() {
+        Some(epoch) => Ok(Resume::Epoch(epoch)),
+        // A region that never published begins with nothing; one that did cannot go back to that.
+        None if folder.list().await?.is_empty() => Ok(Resume::Latest),
+        None => Err(Error::new(Kind::Corrupt, "choose checkpoints that fit together")
+            .with("region", region)
+            .source("none of its checkpoints can be used: start in another folder")),
+    }
 }
 
 /// What is `asked` for, together with what an earlier start decided and did not come to: a region that has not gone back yet
 /// holds rows of epochs that others have given up.
-async fn with_undone(asked: &BTreeMap<usize, Epoch>, folders: &[CheckpointFolder]) -> Result<BTreeMap<usize, Epoch>> {
+fn with_undone(asked: &BTreeMap<usize, Epoch>, undone: &Undone) -> Result<BTreeMap<usize, Epoch>> {
     let mut all = asked.clone();
-    let Some(first) = folders.first() else { return Ok(all) };
-    let undone = first.undone_restore().await?;
-    if let Some(name) = undone.savepoint {
+    if let Some(name) = &undone.savepoint {
         return Err(refused("go on from an older checkpoint").with("savepoint", name).source(
             "the job is on its way back to this savepoint, and its logs may be half put back: start it with \
              `--resume latest` or from a savepoint",
         ));
     }
-    for (region, epoch) in undone.regions {
-        all.entry(region as usize).and_modify(|asked| *asked = epoch.min(*asked)).or_insert(epoch);
+    for (region, epoch) in &undone.regions {
+        all.entry(*region as usize).and_modify(|asked| *asked = (*epoch).min(*asked)).or_insert(*epoch);
     }
     Ok(all)
 }
 
-/// The checkpoints of one region that can be read, with how far it had read and written, oldest first.
-async fn readable(folder: &CheckpointFolder, upto: Option<Epoch>, ends: &[EdgeEnds]) -> Result<Vec<Candidate>> {
+/// The checkpoints of one region that can be read, with how far it had read and written, oldest first. `None` if one was let go
+/// while it was read.
+async fn readable(folder: &CheckpointFolder, upto: Option<Epoch>, ends: &[EdgeEnds]) -> Result<Option<Vec<Candidate>>> {
     let mut found = Vec::new();
     for manifest in folder.restorable(upto).await? {
         match candidate(folder, &manifest, ends).await {
             Ok(candidate) => found.push(candidate),
+            Err(_) if folder.show(manifest.epoch).await.is_err_and(|error| error.kind() == Kind::Invalid) => {
+                return Ok(None);
+            }
             Err(error) if error.kind() == Kind::Corrupt => {
                 tracing::warn!("checkpoint {} is passed over: {}", manifest.epoch, error.chain());
             }
             Err(error) => return Err(error),
         }
     }
-    Ok(found)
+    Ok(Some(found))
 }
 
 async fn candidate(folder: &CheckpointFolder, manifest: &Manifest, ends: &[EdgeEnds]) -> Result<Candidate> {

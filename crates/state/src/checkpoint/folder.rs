@@ -341,7 +341,12 @@ impl CheckpointFolder {
         running.ok_or_else(|| Error::new(Kind::Internal, attempted).source("no attempt was started"))
     }
 
-    fn fenced(&self, attempted: &str, reason: String) -> Error {
+    /// The generation of the attempt that this folder started, if it started one.
+    pub(super) fn own_generation(&self) -> Option<u64> {
+        self.attempt.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|running| running.generation)
+    }
+
+    pub(super) fn fenced(&self, attempted: &str, reason: String) -> Error {
         Error::new(Kind::Fenced, attempted).with("job", self.records.layout.job()).source(reason)
     }
 }

@@ -113,6 +113,8 @@ pub enum PlantedBug {
     TrimMayBuildOn,
     /// Removing old checkpoints does not look at savepoints.
     TrimSavepoints,
+    /// Removing old checkpoints does not look whether somebody has started meanwhile.
+    TrimUnderNewerStart,
     /// Logs of durable edges are trimmed under a savepoint that still copies them.
     TrimWhileCopied,
     /// Several regions go back without a decision that is written first.

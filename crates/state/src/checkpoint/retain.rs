@@ -5,6 +5,10 @@
 //! attempt may build on: a subtask that has not yet heard of the newest checkpoint builds on one before it. Manifests go last, so that an interrupted call is
 //! finished by the next one; from the first removal on the epochs count as no longer kept. What savepoints name stays.
 //!
+//! **Against a start that goes back.** First it is written what is no longer kept, then it is read whether somebody has started or
+//! decided to go back, and only then anything is removed. Whoever goes back does it the other way round: it claims or decides, and
+//! then reads whether what it wants is kept. Whichever comes first, the other sees it.
+//!
 //! Logs of durable edges are held for a savepoint only while it is made: then it has a copy, and a log that could not be trimmed
 //! would be full some day.
 
@@ -38,11 +42,14 @@ impl CheckpointFolder {
     /// state. `None` while there are not yet `keep` checkpoints: everything may be.
     ///
     /// # Errors
-    /// `Corrupt` if an epoch that is to be kept cannot be read: nothing is removed then. Whatever the store fails with.
+    /// `Corrupt` if an epoch that is to be kept cannot be read: nothing is removed then. `Fenced` if a newer attempt has started: it
+    /// may have gone back to what would be removed. Whatever the store fails with.
     pub async fn retain(&self, keep: usize) -> Result<Option<StillNeeded>> {
         let Some(kept) = self.newest_checkpoints(keep.max(1)).await? else { return Ok(None) };
         let Some(oldest) = kept.iter().map(|manifest| manifest.epoch).min() else { return Ok(None) };
+        self.let_go_before(oldest).await?;
         let pinned = self.pinned_before(oldest).await?;
+        self.refuse_after_newer_start().await?;
         let pins = pinned.iter().map(|(_, manifest)| manifest);
         let copied = self.copied_from().await?;
         let build_on = if self.bug == Some(PlantedBug::TrimMayBuildOn) { Vec::new() } else { self.may_build_on() };
@@ -52,11 +59,6 @@ impl CheckpointFolder {
         let named = needed().flat_map(|manifest| &manifest.files).chain(earlier).chain(&build_on);
         let manifests = pinned.iter().map(|(path, _)| path.as_str());
         let named: BTreeSet<&str> = named.map(|file| file.path.as_str()).chain(manifests).collect();
-        let before = self.records.retained().await?;
-        if before.oldest < oldest {
-            let given_up = self.still_given_up(&before, &pinned).await?;
-            self.records.store.put(&self.records.layout.retained(), seal(&Retained { oldest, given_up })?).await?;
-        }
         let layout = &self.records.layout;
         self.remove_older(&layout.states(), oldest, &named).await?;
         self.remove_older(&layout.committed_markers(), oldest, &named).await?;
@@ -64,6 +66,25 @@ impl CheckpointFolder {
         let logged = kept.iter().chain(pins.clone().filter(|manifest| copied.contains(&manifest.epoch)));
         let (journal, edges) = (oldest_state(needed()), oldest_state(logged));
         Ok(journal.map(|journal| StillNeeded { journal, edges: edges.unwrap_or(journal) }))
+    }
+
+    /// Writes down that checkpoints before `oldest` are no longer kept, but for those that are pinned.
+    async fn let_go_before(&self, oldest: Epoch) -> Result<()> {
+        let before = self.records.retained().await?;
+        if before.oldest < oldest {
+            let pinned = self.pinned_before(oldest).await?;
+            let given_up = self.still_given_up(&before, &pinned).await?;
+            self.records.store.put(&self.records.layout.retained(), seal(&Retained { oldest, given_up })?).await?;
+        }
+        Ok(())
+    }
+
+    async fn refuse_after_newer_start(&self) -> Result<()> {
+        let (newest, own) = (self.records.generation().await?, self.own_generation());
+        if own.is_none_or(|own| newest <= own) || self.bug == Some(PlantedBug::TrimUnderNewerStart) {
+            return Ok(());
+        }
+        Err(self.fenced("remove old checkpoints", format!("generation {newest} was claimed")))
     }
 
     /// Those of the `pinned` epochs that the job went back behind, as far as what is kept now or was known `before` says so.
@@ -85,7 +106,7 @@ impl CheckpointFolder {
         self.named_by_savepoints(|savepoint| !savepoint.complete).await
     }
 
-    async fn named_by_savepoints(&self, which: impl Fn(&Savepoint) -> bool) -> Result<BTreeSet<Epoch>> {
+    pub(super) async fn named_by_savepoints(&self, which: impl Fn(&Savepoint) -> bool) -> Result<BTreeSet<Epoch>> {
         let (savepoints, region) = (self.records.savepoints().await?, self.records.layout.number());
         let named = savepoints.iter().filter(|savepoint| which(savepoint));
         Ok(named.filter_map(|savepoint| savepoint.regions.get(&region).copied()).collect())

@@ -9,6 +9,7 @@ use forebay_core::store::{Created, StoreEntry};
 use futures::FutureExt;
 
 use super::*;
+use crate::checkpoint::PlantedBug;
 
 const ROWS: u64 = 4;
 
@@ -135,4 +136,90 @@ fn a_stalled_process_that_goes_on_after_its_successor_ran_loses_and_doubles_noth
         check_finished(&disk, &format!("stalled after {stalled_after} calls"));
     }
     assert!(fenced > 50, "{fenced}");
+}
+
+/// A process that has published epochs 2 to 6 and stalls after `calls` store calls of removing all but the newest; then `back`
+/// goes back in another process, and the first goes on. Answers whether the removal was still under way.
+fn stalls_while_removing(
+    calls: usize,
+    bug: Option<PlantedBug>,
+    back: impl AsyncFn(&Process, &mut dyn FnMut()),
+) -> (bool, MemoryDisk) {
+    let disk = MemoryDisk::new();
+    let (mut zombie, calls_left) = StoppingStore::process(&disk, 1, usize::MAX / 2);
+    zombie.folder = zombie.folder.with_bug(bug);
+    block_on(async {
+        let started = zombie.restart(Resume::Fresh).await.unwrap();
+        let mut epoch = started.next_epoch;
+        for count in 0..5 {
+            epoch = zombie.epoch(&started, epoch, count).await.unwrap();
+        }
+    });
+    calls_left.store(calls, Ordering::SeqCst);
+    let mut removal = Box::pin(zombie.folder.retain(1));
+    let stalled = removal.as_mut().now_or_never().is_none();
+    let mut removal = Some(removal).filter(|_| stalled);
+    let mut go_on = || {
+        calls_left.store(usize::MAX / 2, Ordering::SeqCst);
+        if let Some(removal) = removal.take() {
+            // It ends as it likes: old checkpoints may stay.
+            let _ = removal.now_or_never();
+        }
+    };
+    block_on(back(&Process::new(&disk, 2), &mut go_on));
+    go_on();
+    (stalled, disk)
+}
+
+/// Goes back to epoch 3, as one region or, `decided`, as one of several. True if that could be had, and was.
+async fn goes_back(process: &Process, decided: bool, go_on: &mut dyn FnMut()) -> bool {
+    if decided {
+        process.folder.decide_restore(&[(0, Epoch(3))].into(), None).await.unwrap();
+        if !process.folder.keeps(Epoch(3)).await.unwrap() {
+            return false;
+        }
+        go_on();
+    }
+    match process.restart(Resume::Epoch(Epoch(3))).await {
+        Ok(started) => {
+            assert_eq!(process.count(&started).await.unwrap(), 2);
+            true
+        }
+        Err(error) => {
+            assert!(error.chain().contains("no longer kept"), "{}", error.chain());
+            false
+        }
+    }
+}
+
+/// What is wrong after a removal that stalled after each number of calls, and how often the start went back.
+fn wrong_after_stalls(bug: Option<PlantedBug>) -> (Vec<String>, usize) {
+    let (mut wrong, mut went) = (Vec::new(), 0);
+    for decided in [false, true] {
+        for calls in 0.. {
+            let went_back = std::cell::Cell::new(false);
+            let (stalled, disk) = stalls_while_removing(calls, bug, async |process, go_on| {
+                went_back.set(goes_back(process, decided, go_on).await);
+            });
+            if !stalled {
+                break;
+            }
+            went += usize::from(went_back.get());
+            let last = Process::new(&disk, 3);
+            let problems = block_on(last.folder.verify(None)).unwrap();
+            if went_back.get() && !problems.is_empty() {
+                wrong.push(format!("stalled after {calls} calls, decided {decided}: {problems:?}"));
+            }
+        }
+    }
+    (wrong, went)
+}
+
+#[test]
+fn a_removal_that_stalled_takes_nothing_from_a_start_that_went_back_meanwhile() {
+    let (wrong, went) = wrong_after_stalls(None);
+    assert_eq!(wrong, Vec::<String>::new());
+    assert!(went > 10, "{went}");
+    let (wrong, _) = wrong_after_stalls(Some(PlantedBug::TrimUnderNewerStart));
+    assert!(!wrong.is_empty(), "the planted bug does harm");
 }
