@@ -3,9 +3,9 @@
     python benchmarks/python_model/run.py [--rows N] [--rounds K] [--only ENGINE]
 
 20,000 rows of text from Parquet through a class in Python that sleeps 5 ms for a batch of 64 and answers with
-lengths, one batch at a time, into Parquet. If the model never waits that takes 1.565 s. The package `forebay` is taken
-from the tree (`cargo xtask python` puts its native part there); the peers get a virtual environment of their own in
-`$FOREBAY_CACHE`, from `python/requirements-peers.txt`.
+lengths, one batch at a time, into Parquet. If the model never waits that takes 1.565 s. `forebay in threads` is the
+same with `use_process=False`. The package `forebay` is taken from the tree (`cargo xtask python` puts its native part
+there); the peers get a virtual environment of their own in `$FOREBAY_CACHE`, from `python/requirements-peers.txt`.
 
 Each engine is a process measured from outside, as `shared/measuring.py` says. `job` is the time that the program itself
 took from building the frame to the last file; starting Python, importing and, for Ray, starting its cluster are in
@@ -30,6 +30,8 @@ import side_by_side  # noqa: E402
 
 REQUEST_ROWS: Final = 64
 MODEL_SECONDS: Final = 0.005
+# Daft calls the class in its own process, Ray in one beside it, Forebay as it is told.
+ENGINES: Final = ["forebay", "forebay in threads", "daft", "ray"]
 
 
 def text(number: int) -> str:
@@ -62,21 +64,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=["forebay", "daft", "ray"], help="one engine alone")
+    parser.add_argument("--only", choices=ENGINES, help="one engine alone")
     options = parser.parse_args()
-    engines = [options.only] if options.only else ["forebay", "daft", "ray"]
-    pythons = {engine: Path(sys.executable) if engine == "forebay" else measuring.peers() for engine in engines}
-    with tempfile.TemporaryDirectory(prefix="forebay-python-model-") as name:
-        rows = Path(name) / "rows.parquet"
+    engines = [options.only] if options.only else ENGINES
+    with tempfile.TemporaryDirectory(prefix="forebay-python-model-") as folder:
+        rows = Path(folder) / "rows.parquet"
         write_rows(rows, options.rows)
 
         def run(engine: str, out: Path) -> measuring.Measured:
-            environment = {"PYTHONPATH": str(measuring.ROOT / "python")} if engine == "forebay" else {}
-            done = measuring.measure([pythons[engine], HERE / f"{engine}_job.py", rows, out], environment)
+            name, *where = engine.split(" in ")
+            own = name == "forebay"
+            environment = {"PYTHONPATH": str(measuring.ROOT / "python")} if own else {}
+            python = Path(sys.executable) if own else measuring.peers()
+            done = measuring.measure([python, HERE / f"{name}_job.py", rows, out, *where], environment)
             check(out, options.rows)
             return done
 
-        best = side_by_side.least_cpu(engines, options.rounds, Path(name), run)
+        best = side_by_side.least_cpu(engines, options.rounds, Path(folder), run)
     ideal = math.ceil(options.rows / REQUEST_ROWS) * MODEL_SECONDS
     print(f"ideal {ideal:.3f} s")
     side_by_side.show(best, "job / ideal", lambda job: f"{job / ideal:.2f}")

@@ -1,5 +1,7 @@
 """The engine, compiled. Jobs go in as JSON, reports and plans come out as text; no rows pass."""
 
+import pyarrow as pa
+
 class NativeError(Exception):
     """What the engine could not do; `forebay.errors` has a class for each kind."""
 
@@ -28,6 +30,24 @@ class Run:
 
     def cancel(self) -> None:
         """Drops what is in flight."""
+
+class Calls:
+    """The calls of one thread that runs a function in this interpreter."""
+
+    def ready(self, signature: str) -> None:
+        """The function is loaded; what it takes and gives, as JSON."""
+
+    def refuse(self, kind: str, reason: str) -> None:
+        """The function cannot be loaded."""
+
+    def take(self) -> pa.RecordBatch | None:
+        """The rows of the next call; waits for it. None when nobody asks any more."""
+
+    def answer(self, rows: pa.RecordBatch, refused: list[tuple[int, str]]) -> None:
+        """Answers the call that was taken; each refused row with the reason."""
+
+    def fail(self, kind: str, reason: str) -> None:
+        """No row of the call that was taken is answered."""
 
 def version() -> str:
     """The version of the engine."""

@@ -38,6 +38,7 @@ class Options(TypedDict, total=False):
     close_on_watermark: bool
     ttl: Duration
     replicas: int
+    use_process: bool
     memory: Size
     gpu: float
     gpu_memory: Size
@@ -47,7 +48,9 @@ class Options(TypedDict, total=False):
     log: str
 
 
-OF_MODEL: Final = frozenset({"replicas", "memory", "gpu", "gpu_memory", "journal", "latency", "version", "log"})
+OF_MODEL: Final = frozenset(
+    {"replicas", "use_process", "memory", "gpu", "gpu_memory", "journal", "latency", "version", "log"}
+)
 _DURATIONS: Final = frozenset({"linger", "timeout", "deadline", "fallback_after", "ttl", "latency"})
 _SIZES: Final = frozenset({"batch_bytes", "memory", "gpu_memory"})
 

@@ -60,7 +60,7 @@ def _serve(connection: socket.socket, descriptors: Sequence[int] | None, log: st
         executor = Executor(bound)
         memory = _memory(descriptors, bound)
     except BaseException as error:
-        _frames.send_json(connection, _frames.FAILURE, _failure(error, loading=True))
+        _frames.send_json(connection, _frames.FAILURE, failure(error, loading=True))
         return 0
     # What was imported stays: looking for garbage in it only takes time.
     gc.freeze()
@@ -91,7 +91,7 @@ def _answer(connection: socket.socket, executor: Executor, call: _frames.Call, l
     except ConnectionError:
         raise
     except BaseException as error:
-        _frames.send_json(connection, _frames.FAILURE, _failure(error, loading=False))
+        _frames.send_json(connection, _frames.FAILURE, failure(error, loading=False))
 
 
 def _answer_shared(
@@ -108,7 +108,7 @@ def _answer_shared(
     try:
         _frames.send_rows(connection, *answer)
     except _frames.FrameTooLongError as error:
-        _frames.send_json(connection, _frames.FAILURE, _failure(error, loading=False))
+        _frames.send_json(connection, _frames.FAILURE, failure(error, loading=False))
 
 
 def _answered(
@@ -127,7 +127,7 @@ def _answered(
         except _shared.NoRoomError:
             return rows, failures
     except BaseException as error:
-        return _frames.failure(_failure(error, loading=False))
+        return _frames.failure(failure(error, loading=False))
     finally:
         _shared.run_in(None)
 
@@ -192,7 +192,7 @@ def _bound(found: Any, name: str) -> Bound:
     return Bound(found, tuple(parameter.name for parameter in found.parameters if parameter.required))
 
 
-def _failure(error: BaseException, *, loading: bool) -> dict[str, str]:
+def failure(error: BaseException, *, loading: bool) -> dict[str, str]:
     """What fails all rows of a call, or the start."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return {"kind": "Exhausted", "reason": f"out of memory\n{trace(error)}"}

@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import os
 import sys
+import threading
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,9 @@ import pandas as pd
 import pyarrow as pa
 
 import forebay as fb
+
+# Where two threads of one process wait for each other.
+MEETING = threading.Barrier(2)
 
 
 @fb.func

@@ -10,7 +10,7 @@ use forebay_core::env::Env;
 use forebay_core::store::Store;
 use forebay_core::{Error, Kind, Result};
 use forebay_inference::hosts::gpus::{Gpus, Share};
-use forebay_inference::hosts::process::{ProcessHost, WorkerCommand};
+use forebay_inference::hosts::process::WorkerCommand;
 use forebay_inference::hosts::{Host, fake, onnx, python};
 use forebay_inference::protocols::gauges::Scraper;
 use forebay_inference::{journal, service};
@@ -168,12 +168,16 @@ pub struct Planted {
 /// The interpreter of Python models where neither the job nor the program that runs it names one.
 const PYTHON: &str = "python3";
 
+/// Runs Python functions in threads of the interpreter that runs the job.
+pub type PythonThreads = Arc<dyn Fn(&python::PythonSettings) -> Result<Arc<dyn Host>> + Send + Sync>;
+
 /// This machine: local disk or object stores, child processes, threads.
 pub struct Local {
     handle: Handle,
     env: Arc<dyn Env>,
     worker: WorkerCommand,
     python: WorkerCommand,
+    threads: Option<PythonThreads>,
     remotes: Remotes,
     gpus: Arc<Gpus>,
 }
@@ -188,7 +192,8 @@ impl Local {
     pub fn new(handle: Handle, worker: WorkerCommand) -> Result<Self> {
         let gpus = Arc::new(Gpus::of_this_machine());
         let env: Arc<dyn Env> = Arc::new(TokioEnv::new(handle.clone(), disk(Path::new("."))?));
-        Ok(Self { handle, env, worker, python: WorkerCommand::python(PYTHON), remotes: Remotes::new(), gpus })
+        let python = WorkerCommand::python(PYTHON);
+        Ok(Self { handle, env, worker, python, threads: None, remotes: Remotes::new(), gpus })
     }
 
     /// The same machine, on which `worker` starts the processes of Python models that name no interpreter.
@@ -197,10 +202,17 @@ impl Local {
         Self { python: worker, ..self }
     }
 
-    fn python(&self, name: &str, replicas: u16, spec: &PythonSpec) -> Result<ProcessHost> {
+    /// The same machine, inside an interpreter: `threads` runs Python models there that need no process of their own.
+    #[must_use]
+    pub fn with_python_threads(self, threads: PythonThreads) -> Self {
+        Self { threads: Some(threads), ..self }
+    }
+
+    fn python(&self, model: &ModelSpec, spec: &PythonSpec, log: Option<PathBuf>) -> Result<Arc<dyn Host>> {
+        let name = &model.name;
         let command = spec.interpreter.as_ref().map_or_else(|| self.python.clone(), WorkerCommand::python);
         let settings = python::PythonSettings {
-            model: name.to_string(),
+            model: name.clone(),
             code: match &spec.code {
                 PythonCode::Function(function) => python::PythonCode::Function(function.clone()),
                 PythonCode::Pickled(file) => python::PythonCode::Pickled(PathBuf::from(file)),
@@ -208,10 +220,14 @@ impl Local {
             path: spec.path.iter().map(PathBuf::from).collect(),
             version: spec.version.clone(),
             memory_bytes: spec.memory_bytes,
-            seats: share_of(spec).map(|share| self.gpus.want(name, replicas, share)),
+            seats: share_of(spec).map(|share| self.gpus.want(name, model.replicas, share)),
             signature: spec.signature.clone(),
+            log,
         };
-        python::host(&settings, command)
+        match &self.threads {
+            Some(threads) if !spec.use_process => threads(&settings),
+            _ => Ok(Arc::new(python::host(&settings, command)?)),
+        }
     }
 }
 
@@ -254,7 +270,7 @@ impl Outside for Local {
                 let settings = onnx::OnnxSettings { path: PathBuf::from(path), library: None, threads: 1 };
                 Ok(Arc::new(onnx::host(&settings, self.worker.clone())?.logging(log)))
             }
-            HostSpec::Python(python) => Ok(Arc::new(self.python(&model.name, model.replicas, python)?.logging(log))),
+            HostSpec::Python(python) => self.python(model, python, log),
             HostSpec::Fake(fake) => {
                 let settings = fake::FakeSettings {
                     latency: fake.service_time,

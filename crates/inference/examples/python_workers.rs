@@ -55,6 +55,7 @@ fn host(function: &str, folder: PathBuf, interpreter: PathBuf, shares_memory: bo
         version: None,
         memory_bytes: None,
         seats: None,
+        log: None,
         signature: None,
     };
     let host = python::host(&settings, WorkerCommand::python(interpreter)).unwrap();

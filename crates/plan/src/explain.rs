@@ -306,6 +306,9 @@ fn write_models(out: &mut String, graph: &JobGraph) -> Result {
         match host {
             Host::Onnx { path } => writeln!(out, "  {}: onnx {path}, in {copies}", model.id)?,
             Host::Python(python) => {
+                let threads = if *replicas == 1 { "1 thread".to_string() } else { format!("{replicas} threads") };
+                let here = format!("{threads} of the interpreter that runs the job, or else {copies}");
+                let copies = if python.use_process { copies } else { here };
                 writeln!(out, "  {}: python {}, in {copies}", model.id, python.code)?;
                 write_gpus(out, python)?;
             }
@@ -333,6 +336,11 @@ fn write_models(out: &mut String, graph: &JobGraph) -> Result {
         writeln!(out, "    journal {}", journal(&model.spec))?;
     }
     Ok(())
+}
+
+/// Whether a failure of the model ends its job, where that runs in an interpreter.
+fn in_threads(model: &ModelSpec) -> bool {
+    matches!(&model.host, Host::Python(python) if !python.use_process)
 }
 
 fn write_gpus(out: &mut String, python: &PythonSpec) -> Result {
@@ -410,6 +418,14 @@ fn write_failures(out: &mut String, graph: &JobGraph) -> Result {
         }
     }
     for model in graph.models.values() {
+        if in_threads(&model.spec) {
+            writeln!(
+                out,
+                "  the process that {} runs in: the job, which goes on from its latest checkpoint",
+                model.id
+            )?;
+            continue;
+        }
         writeln!(
             out,
             "  a child process of {}: its request batches in flight are sent again; no task restarts",

@@ -201,7 +201,7 @@ pub enum Host {
         /// Local path of the file.
         path: String,
     },
-    /// A Python function or class, in a child process.
+    /// A Python function or class, in a child process or in threads of the interpreter that runs the job.
     Python(PythonSpec),
     /// A scripted model for trials and tests, in a child process.
     Fake(FakeSpec),
@@ -220,6 +220,8 @@ pub struct PythonSpec {
     pub version: Option<String>,
     /// The interpreter; `None`: that of whoever runs the job.
     pub interpreter: Option<String>,
+    /// It runs in worker processes; `false`: in threads, where an interpreter runs the job.
+    pub use_process: bool,
     /// Most private memory of one worker process.
     pub memory_bytes: Option<u64>,
     /// Thousandths of a GPU that one worker process needs, below 1000 a part of one, else whole ones; `None`: it sees all, or

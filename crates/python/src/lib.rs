@@ -1,6 +1,6 @@
 //! The native half of the Python package `forebay`: explains, types and runs jobs that the package describes as JSON.
 //!
-//! Conversion only. What a job means is decided in the crates below, what it looks like to a Python programmer in
+//! Conversion only, and the threads of functions that run here. What a job means is decided in the crates below, what it looks like to a Python programmer in
 //! `python/forebay`. Every call that takes longer than a moment gives the interpreter to other threads and lets Ctrl-C
 //! through; no panic leaves this crate as anything but an error.
 
@@ -8,6 +8,7 @@ mod background;
 mod errors;
 mod order;
 mod running;
+mod threads;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use errors::NativeError;
 use forebay_core::{Error, Kind};
 use order::{Order, Places};
 use running::Run;
+use threads::Calls;
 
 /// The version of the engine.
 #[pyfunction]
@@ -78,6 +80,7 @@ fn worker(py: Python<'_>, args: Vec<OsString>) -> u8 {
 fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("NativeError", module.py().get_type::<NativeError>())?;
     module.add_class::<Run>()?;
+    module.add_class::<Calls>()?;
     module.add_function(wrap_pyfunction!(version, module)?)?;
     module.add_function(wrap_pyfunction!(explain, module)?)?;
     module.add_function(wrap_pyfunction!(schema, module)?)?;

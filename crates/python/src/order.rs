@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::writer::StreamWriter;
@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::errors::Failure;
+use crate::threads;
 
 /// The log as Python users want it: warnings, and what their functions print.
 const LOG_DEFAULT: &str = "warn,model=info";
@@ -26,6 +27,8 @@ const PYTHONPATH: &str = "PYTHONPATH";
 pub struct Order {
     job: String,
     interpreter: PathBuf,
+    /// The workers' interpreter is not the one that runs this.
+    foreign: bool,
     package: Option<PathBuf>,
 }
 
@@ -59,7 +62,9 @@ fn package_path(py: Python<'_>) -> Option<PathBuf> {
 impl Order {
     /// The job `job`, whose workers run `python`, by default the interpreter that runs this.
     pub fn new(py: Python<'_>, job: String, python: Option<PathBuf>) -> Self {
-        Self { job, interpreter: python.unwrap_or_else(|| interpreter(py)), package: package_path(py) }
+        let own = interpreter(py);
+        let foreign = python.as_ref().is_some_and(|python| *python != own);
+        Self { job, interpreter: python.unwrap_or(own), foreign, package: package_path(py) }
     }
 
     /// What `forebay plan` prints.
@@ -88,7 +93,9 @@ impl Order {
             variables: Vec::new(),
         });
         let python = self.command(WorkerCommand::python(&self.interpreter));
-        Ok(Local::new(runtime()?.handle().clone(), own)?.with_python(python))
+        let machine = Local::new(runtime()?.handle().clone(), own)?.with_python(python);
+        // Another interpreter was asked for: this one must not run its functions.
+        Ok(if self.foreign { machine } else { machine.with_python_threads(Arc::new(threads::host)) })
     }
 
     /// Looks at what the job needs and plans it.

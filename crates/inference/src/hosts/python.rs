@@ -1,8 +1,9 @@
-//! Python functions and classes, run by worker processes of the `forebay` package.
+//! Python functions and classes, run by worker processes of the `forebay` package, or by threads of an interpreter that is
+//! there already.
 //!
-//! The interpreter is a child like any other model process: what crosses is frames, never pickled rows. A function is
-//! named by module and name, or lies pickled in a file whose hash the worker compares before it unpickles it. This file
-//! starts no interpreter and runs no Python; it only says how a worker is started and what its content is called.
+//! The interpreter of a worker is a child like any other model process: what crosses is frames, never pickled rows. A function
+//! is named by module and name, or lies pickled in a file whose hash is compared before it is unpickled. This file starts no
+//! interpreter and runs no Python; it only says how a worker is started, what it is told and what its content is called.
 
 use std::path::{Path, PathBuf};
 
@@ -35,6 +36,8 @@ pub struct PythonSettings {
     pub seats: Option<Seats>,
     /// What the function takes and gives as JSON, so that planning starts no worker.
     pub signature: Option<String>,
+    /// File that gets one line for each row that ran, its request id in hex, before the row is answered.
+    pub log: Option<PathBuf>,
 }
 
 /// Where a Python function is.
@@ -44,6 +47,17 @@ pub enum PythonCode {
     Function(String),
     /// A file that the package wrote.
     Pickled(PathBuf),
+}
+
+/// What whoever runs the function has to know of it.
+#[derive(Debug, Clone)]
+pub struct Declared {
+    /// See [`Host::revision`](super::Host::revision).
+    pub revision: String,
+    /// JSON that the package loads the function with.
+    pub open: String,
+    /// What it takes and gives, if that is known without loading it.
+    pub signature: Option<Signature>,
 }
 
 /// What the worker is told.
@@ -72,34 +86,51 @@ impl WorkerCommand {
 /// A host of the function in `settings`, whose workers `command` starts. Reads files to name the revision.
 ///
 /// # Errors
-/// `Invalid` if a pickled function or the signature cannot be read.
+/// Those of [`PythonSettings::declared`].
 pub fn host(settings: &PythonSettings, command: WorkerCommand) -> Result<ProcessHost> {
-    let PythonSettings { model, code, path, version, memory_bytes, seats, signature } = settings;
-    let (open, content) = match code {
-        PythonCode::Function(name) => {
-            let source = source_of(name, path).unwrap_or_default();
-            let revision = hash128_parts(&[name.as_bytes(), &source]);
-            (Open { function: Some(name), pickled: None, sha256: None, path }, revision)
-        }
-        PythonCode::Pickled(file) => {
-            let content = std::fs::read(file).map_err(|source| {
-                Error::new(Kind::Invalid, "read pickled function").with("file", file.display()).source(source)
-            })?;
-            let sha256 = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
-            (Open { function: None, pickled: Some(file), sha256: Some(sha256), path }, hash128_parts(&[&content]))
-        }
-    };
-    let revision = version.clone().unwrap_or_else(|| format!("{content:032x}"));
-    let open = serde_json::to_string(&open)
-        .map_err(|source| Error::new(Kind::Internal, "write settings of model").source(source))?;
-    let signature = signature.as_deref().map(declared).transpose()?;
+    let Declared { revision, open, signature } = settings.declared()?;
+    let PythonSettings { model, memory_bytes, seats, log, .. } = settings;
+    let (memory_bytes, seats, log, shares_memory) = (*memory_bytes, seats.clone(), log.clone(), true);
     let settings = ProcessSettings::new(model, revision, open, command);
-    let shares_memory = true;
-    let seats = seats.clone();
-    Ok(ProcessHost::new(ProcessSettings { memory_bytes: *memory_bytes, seats, signature, shares_memory, ..settings }))
+    Ok(ProcessHost::new(ProcessSettings { memory_bytes, seats, signature, log, shares_memory, ..settings }))
 }
 
-fn declared(signature: &str) -> Result<Signature> {
+// === impl PythonSettings ===
+
+impl PythonSettings {
+    /// What whoever runs the function has to know of it. Reads files to name the revision.
+    ///
+    /// # Errors
+    /// `Invalid` if a pickled function or the signature cannot be read.
+    pub fn declared(&self) -> Result<Declared> {
+        let path = &self.path;
+        let (open, content) = match &self.code {
+            PythonCode::Function(name) => {
+                let source = source_of(name, path).unwrap_or_default();
+                let revision = hash128_parts(&[name.as_bytes(), &source]);
+                (Open { function: Some(name), pickled: None, sha256: None, path }, revision)
+            }
+            PythonCode::Pickled(file) => {
+                let content = std::fs::read(file).map_err(|source| {
+                    Error::new(Kind::Invalid, "read pickled function").with("file", file.display()).source(source)
+                })?;
+                let sha256 = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
+                (Open { function: None, pickled: Some(file), sha256: Some(sha256), path }, hash128_parts(&[&content]))
+            }
+        };
+        let open = serde_json::to_string(&open)
+            .map_err(|source| Error::new(Kind::Internal, "write settings of model").source(source))?;
+        let revision = self.version.clone().unwrap_or_else(|| format!("{content:032x}"));
+        let signature = self.signature.as_deref().map(signature_of).transpose()?;
+        Ok(Declared { revision, open, signature })
+    }
+}
+
+/// What a function takes and gives, from its JSON.
+///
+/// # Errors
+/// `Invalid` if it cannot be understood.
+pub fn signature_of(signature: &str) -> Result<Signature> {
     serde_json::from_str(signature)
         .map_err(|source| Error::new(Kind::Invalid, "read signature of model").source(source))
 }
@@ -130,6 +161,7 @@ mod tests {
             memory_bytes: None,
             seats: None,
             signature: None,
+            log: None,
         }
     }
 

@@ -58,6 +58,7 @@ impl<'de> Visitor<'de> for PathVisitor {
 
 /// The function that `table` declares as the model `name`, whose section is at `span`.
 pub(super) fn python(checker: &Checker, name: &str, span: Range<usize>, table: ModelTable) -> Result<PythonSpec> {
+    refuse_process_keys(checker, &table)?;
     let text = |what: &str, text: Option<Spanned<String>>| text.map(|text| checker.filled(what, text)).transpose();
     let code = match (table.function, table.pickled) {
         (Some(function), None) => PythonCode::Function(named(checker, function)?),
@@ -75,6 +76,7 @@ pub(super) fn python(checker: &Checker, name: &str, span: Range<usize>, table: M
         path: folders(checker, table.path)?,
         version: text("version", table.version)?,
         interpreter: text("python", table.python)?,
+        use_process: table.use_process.is_none_or(Spanned::into_inner),
         memory_bytes: table.memory.map(|size| memory(checker, &size)).transpose()?,
         gpu_thousandths: table.gpu.map(|gpu| thousandths(checker, &gpu)).transpose()?,
         gpu_memory_bytes: table.gpu_memory.map(|size| gpu_memory(checker, &size)).transpose()?,
@@ -89,6 +91,7 @@ pub(super) fn refuse_python_keys(checker: &Checker, table: &ModelTable) -> Resul
         ("pickled", table.pickled.as_ref().map(Spanned::span)),
         ("version", table.version.as_ref().map(Spanned::span)),
         ("python", table.python.as_ref().map(Spanned::span)),
+        ("use_process", table.use_process.as_ref().map(Spanned::span)),
         ("memory", table.memory.as_ref().map(Spanned::span)),
         ("gpu", table.gpu.as_ref().map(Spanned::span)),
         ("gpu_memory", table.gpu_memory.as_ref().map(Spanned::span)),
@@ -99,6 +102,25 @@ pub(super) fn refuse_python_keys(checker: &Checker, table: &ModelTable) -> Resul
             .error(span, format!("{key} is for host = \"python\""))
             .with_help("remove it, or change the host")),
         _ => Ok(()),
+    }
+}
+
+/// Refuses what only a process of its own can keep to, where the function is not to have one.
+fn refuse_process_keys(checker: &Checker, table: &ModelTable) -> Result<()> {
+    if table.use_process.as_ref().is_none_or(|use_process| *use_process.get_ref()) {
+        return Ok(());
+    }
+    let given = [
+        ("python", table.python.as_ref().map(Spanned::span)),
+        ("memory", table.memory.as_ref().map(Spanned::span)),
+        ("gpu", table.gpu.as_ref().map(Spanned::span)),
+        ("gpu_memory", table.gpu_memory.as_ref().map(Spanned::span)),
+    ];
+    match given.into_iter().find_map(|(key, span)| Some((key, span?))) {
+        Some((key, span)) => Err(checker
+            .error(span, format!("{key} is for functions with a process of their own"))
+            .with_help("remove it, or use_process")),
+        None => Ok(()),
     }
 }
 

@@ -405,6 +405,10 @@ pub struct ModelTable {
     /// `python`: the interpreter; default that of the program that runs the job, else `python3`.
     #[schemars(with = "Option<String>")]
     pub python: Option<Spanned<String>>,
+    /// `python`: whether it runs in processes of its own (the default), or, where the job runs in a Python program, in threads
+    /// of that.
+    #[schemars(with = "Option<bool>")]
+    pub use_process: Option<Spanned<bool>>,
     /// `python`: most private memory of one worker process; default no bound.
     #[schemars(with = "Option<SizeText>")]
     pub memory: Option<Spanned<SizeText>>,

@@ -124,6 +124,8 @@ fn python_functions() {
     python("host = \"python\"\nfunction = \"a:b\"\ngpu = 1.5");
     python("host = \"python\"\nfunction = \"a:b\"\ngpu_memory = \"0B\"");
     python("host = \"onnx\"\npath = \"m.onnx\"\ngpu = 1");
+    python("host = \"python\"\nfunction = \"a:b\"\nuse_process = false\nmemory = \"1GiB\"");
+    python("host = \"onnx\"\npath = \"m.onnx\"\nuse_process = false");
     python("host = \"python\"\nfunction = \"a:b\"\nservice_time = \"1ms\"");
     python("host = \"python\"\nfunction = \"a:b\"\nurl = \"http://localhost\"");
     python("host = \"onnx\"\npath = [\"a.onnx\", \"b.onnx\"]");
