@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use arrow::datatypes::DataType;
+use forebay_core::types::dtype;
 use serde_json::Value;
 
 use crate::asking::RefusalSpec;
@@ -165,18 +166,8 @@ impl TypeSpec {
             "string" => DataType::Utf8,
             "boolean" => DataType::Boolean,
             "bytes" => DataType::Binary,
-            "int8" => DataType::Int8,
-            "int16" => DataType::Int16,
-            "uint8" => DataType::UInt8,
-            "uint16" => DataType::UInt16,
-            "uint32" => DataType::UInt32,
-            "uint64" => DataType::UInt64,
-            "float16" => DataType::Float16,
-            "int32" => DataType::Int32,
-            "int64" => DataType::Int64,
-            "float32" => DataType::Float32,
-            "float64" => DataType::Float64,
-            _ => return None,
+            "bool" => return None,
+            name => dtype::named(name)?,
         };
         let axes = axes.split(',').map(str::trim).filter(|axis| !axis.is_empty());
         let shape = axes.map(|axis| axis.parse().ok().filter(|length| *length > 0)).collect::<Option<Vec<usize>>>()?;

@@ -12,7 +12,6 @@ pub use tensor_reshape::TensorReshape;
 
 use std::fmt::Display;
 
-use arrow::datatypes::DataType;
 use forebay_core::types::tensor::TensorType;
 use forebay_core::{Error, Kind, Result};
 
@@ -20,27 +19,6 @@ use crate::image::limits::TENSOR_BYTES_MAX;
 
 /// Most axes of a tensor, as NumPy had it for long. Models use up to 6.
 pub const AXES_MAX: usize = 32;
-
-/// The types of values, by the names that NumPy has for them.
-const DTYPES: [(&str, DataType); 12] = [
-    ("float32", DataType::Float32),
-    ("float16", DataType::Float16),
-    ("float64", DataType::Float64),
-    ("uint8", DataType::UInt8),
-    ("uint16", DataType::UInt16),
-    ("uint32", DataType::UInt32),
-    ("uint64", DataType::UInt64),
-    ("int8", DataType::Int8),
-    ("int16", DataType::Int16),
-    ("int32", DataType::Int32),
-    ("int64", DataType::Int64),
-    ("bool", DataType::Boolean),
-];
-
-/// Whether tensors may hold values of this type.
-fn is_value(value: &DataType) -> bool {
-    DTYPES.iter().any(|(_, known)| known == value)
-}
 
 /// The type if one row of it stays within [`TENSOR_BYTES_MAX`].
 fn bounded(tensor: TensorType) -> Result<TensorType> {

@@ -6,11 +6,12 @@ use arrow::array::ArrayRef;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, FieldRef};
 use forebay_core::function::{Argument, BoundFunction, Evaluated, RowFunction};
+use forebay_core::types::dtype::{self, DTYPES};
 use forebay_core::types::tensor::TensorType;
 use forebay_core::{Error, Kind, Result};
 
 use super::rows::TensorRows;
-use super::{DTYPES, bounded, is_value, unusable};
+use super::{bounded, unusable};
 use crate::arguments::Arguments;
 
 /// `tensor_cast(tensor, dtype)`; see its reference page.
@@ -39,7 +40,9 @@ impl RowFunction for TensorCast {
     fn bind(&self, given: &[Argument]) -> Result<Arc<dyn BoundFunction>> {
         let arguments = Arguments::new(self, given, 2..=2)?;
         let tensor = match given.first() {
-            Some(Argument::Column(field)) => TensorType::of(field).filter(|tensor| is_value(&tensor.value)),
+            Some(Argument::Column(field)) => {
+                TensorType::of(field).filter(|tensor| dtype::name_of(&tensor.value).is_some())
+            }
             _ => None,
         };
         let accepted = "a column of tensors; tensor_reshape makes them of lists";

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, FieldRef};
 use forebay_core::function::{Argument, BoundFunction, Evaluated, RowFunction};
+use forebay_core::types::dtype;
 use forebay_core::types::tensor::TensorType;
 use forebay_core::{Error, Kind, Result};
 
 use super::rows::TensorRows;
-use super::{AXES_MAX, bounded, is_value};
+use super::{AXES_MAX, bounded};
 use crate::arguments::Arguments;
 
 /// `tensor_reshape(tensor, axis [, axis ..])`; see its reference page.
@@ -78,7 +79,7 @@ fn column(argument: Option<&Argument>) -> Option<(DataType, Option<usize>)> {
         DataType::List(item) | DataType::LargeList(item) => (item, None),
         _ => return None,
     };
-    is_value(item.data_type()).then(|| (item.data_type().clone(), values))
+    dtype::name_of(item.data_type()).map(|_| (item.data_type().clone(), values))
 }
 
 /// Where -1 may stand.

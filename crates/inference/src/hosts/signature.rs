@@ -140,28 +140,21 @@ impl Signature {
 /// Value types by the names that ONNX and NumPy users know; also the wire form.
 mod value_name {
     use arrow::datatypes::DataType;
+    use forebay_core::types::dtype;
     use serde::{Deserialize, Deserializer, Serializer, de, ser};
 
-    const NAMES: [(DataType, &str); 15] = [
-        (DataType::Float32, "float32"),
-        (DataType::Float64, "float64"),
-        (DataType::Float16, "float16"),
-        (DataType::Int8, "int8"),
-        (DataType::Int16, "int16"),
-        (DataType::Int32, "int32"),
-        (DataType::Int64, "int64"),
-        (DataType::UInt8, "uint8"),
-        (DataType::UInt16, "uint16"),
-        (DataType::UInt32, "uint32"),
-        (DataType::UInt64, "uint64"),
-        (DataType::Boolean, "bool"),
-        (DataType::Utf8, "string"),
-        (DataType::Binary, "binary"),
-        (super::ANY, "any"),
-    ];
+    /// What a model takes and gives beside the values of tensors.
+    const OTHERS: [(&str, DataType); 3] =
+        [("string", DataType::Utf8), ("binary", DataType::Binary), ("any", super::ANY)];
 
     pub fn name_of(value: &DataType) -> Option<&'static str> {
-        NAMES.iter().find(|(known, _)| known == value).map(|(_, name)| *name)
+        let other = || OTHERS.iter().find(|(_, known)| known == value).map(|(name, _)| *name);
+        dtype::name_of(value).or_else(other)
+    }
+
+    fn named(name: &str) -> Option<DataType> {
+        let other = || OTHERS.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
+        dtype::named(name).or_else(other)
     }
 
     pub fn serialize<S: Serializer>(value: &DataType, serializer: S) -> Result<S::Ok, S::Error> {
@@ -171,8 +164,7 @@ mod value_name {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DataType, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let known = NAMES.iter().find(|(_, name)| *name == text).map(|(value, _)| value.clone());
-        known.ok_or_else(|| de::Error::custom(format!("unknown value type {text}")))
+        named(&text).ok_or_else(|| de::Error::custom(format!("unknown value type {text}")))
     }
 }
 

@@ -17,26 +17,12 @@ use arrow::array::ArrayData;
 use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, FixedSizeListArray, make_array};
 use arrow::datatypes::{DataType, Field};
 use arrow::error::ArrowError;
+use forebay_core::types::dtype;
 use forebay_core::types::tensor::TensorType;
 use forebay_core::types::{EXTENSION_METADATA, EXTENSION_NAME, extension_name};
 
 /// Extension name of a tensor column stored as bytes.
 pub const TENSOR_BYTES: &str = "forebay.tensor_bytes";
-
-/// NumPy names of the value types that are stored as bytes.
-const DTYPES: [(&str, DataType); 11] = [
-    ("uint8", DataType::UInt8),
-    ("int8", DataType::Int8),
-    ("uint16", DataType::UInt16),
-    ("int16", DataType::Int16),
-    ("uint32", DataType::UInt32),
-    ("int32", DataType::Int32),
-    ("uint64", DataType::UInt64),
-    ("int64", DataType::Int64),
-    ("float16", DataType::Float16),
-    ("float32", DataType::Float32),
-    ("float64", DataType::Float64),
-];
 
 /// The extension's metadata.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -49,12 +35,12 @@ struct Metadata {
 pub fn stored_field(field: &Field) -> Option<Field> {
     let DataType::FixedSizeList(item, _) = field.data_type() else { return None };
     let tensor = TensorType::of(field)?;
-    let (dtype, _) = DTYPES.iter().find(|(_, value)| *value == tensor.value)?;
+    let dtype = dtype::name_of(&tensor.value)?;
     if item.is_nullable() || tensor.row_values() == 0 {
         return None;
     }
     let width = i32::try_from(tensor.row_values() * tensor.value.primitive_width()?).ok()?;
-    let metadata = serde_json::to_string(&Metadata { dtype: (*dtype).to_string(), shape: tensor.shape }).ok()?;
+    let metadata = serde_json::to_string(&Metadata { dtype: dtype.to_string(), shape: tensor.shape }).ok()?;
     let stored = Field::new(field.name(), DataType::FixedSizeBinary(width), field.is_nullable());
     Some(stored.with_metadata(HashMap::from([
         (EXTENSION_NAME.to_string(), TENSOR_BYTES.to_string()),
@@ -88,7 +74,7 @@ fn tensor_of(field: &Field) -> Option<TensorType> {
         return None;
     }
     let metadata: Metadata = serde_json::from_str(field.metadata().get(EXTENSION_METADATA)?).ok()?;
-    let (_, value) = DTYPES.iter().find(|(dtype, _)| *dtype == metadata.dtype)?;
+    let value = dtype::named(&metadata.dtype)?;
     let tensor = TensorType::new(value.clone(), metadata.shape).checked(usize::MAX).ok()?;
     let bytes = tensor.row_values() * value.primitive_width()?;
     (bytes == usize::try_from(*width).ok()?).then_some(tensor)
