@@ -8,7 +8,7 @@ here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from forebay._call import Call, Output, Piece
 from forebay._functions import Functions
@@ -116,7 +116,7 @@ class Expression(Functions):
         return _made("CASE WHEN ", self, " THEN ", lit(if_true), " ELSE ", lit(if_false), " END")
 
     def cast(self, to: type | Text, *, strict: bool = True) -> Expression:
-        """The value as another type: `int`, `float`, `str`, `bool`, or the name of a SQL type such as `"timestamp"`.
+        """The value as another type: `int`, `float`, `str`, `bool`, `bytes`, or a name such as `"int32"` or `"timestamp"`.
 
         Without `strict` a value that cannot be cast becomes null; with it, its row is a dead letter.
 
@@ -290,12 +290,31 @@ def _answer(output: Output, answers: Mapping[Output, str]) -> str:
     return quoted_name(answers[output])
 
 
+# Of types as NumPy and Arrow call them.
+_SQL_NAMES: Final = {
+    "int8": "TINYINT",
+    "int16": "SMALLINT",
+    "int32": "INT",
+    "int64": "BIGINT",
+    "uint8": "TINYINT UNSIGNED",
+    "uint16": "SMALLINT UNSIGNED",
+    "uint32": "INT UNSIGNED",
+    "uint64": "BIGINT UNSIGNED",
+    "float32": "REAL",
+    "float64": "DOUBLE",
+    "string": "VARCHAR",
+    "bool": "BOOLEAN",
+    "binary": "BYTEA",
+}
+
+
 def _sql_type(to: type | str) -> str:
     known = {int: "BIGINT", float: "DOUBLE", str: "VARCHAR", bool: "BOOLEAN", bytes: "BYTEA"}
     if isinstance(to, type):
         if to not in known:
             raise InvalidError(f"cast knows int, float, str, bool, bytes and names of SQL types, not {to.__name__}")
         return known[to]
+    to = _SQL_NAMES.get(to.lower(), to)
     if not all(part.isalnum() or part in " (),_'+:/" for part in to):
         raise InvalidError(f"{to!r} is no SQL type")
     return to.upper() if "'" not in to else to

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import forebay as fb
+from forebay import testing
 from forebay.expressions import Expression
 
 
@@ -27,6 +28,7 @@ from forebay.expressions import Expression
         (fb.col("a").fill_null(0), 'CASE WHEN ("a" IS NULL) THEN 0 ELSE "a" END'),
         (fb.col("a").is_null().if_else("no", fb.col("a")), 'CASE WHEN ("a" IS NULL) THEN \'no\' ELSE "a" END'),
         (fb.col("a").cast(int), 'CAST("a" AS BIGINT)'),
+        (fb.col("a").cast("int32"), 'CAST("a" AS INT)'),
         (fb.col("a").cast("timestamp", strict=False), 'TRY_CAST("a" AS TIMESTAMP)'),
         (fb.col("a")["b'c"], "(\"a\")['b''c']"),
         (fb.col("a").str.replace("x", fb.col("b")), 'replace("a", \'x\', "b")'),
@@ -93,6 +95,13 @@ def test_the_name_is_that_of_the_leftmost_column() -> None:
     assert ((1 + fb.col("a")) * fb.col("b")).name == "a"
     assert fb.col("a").alias("z").name == "z"
     assert fb.expr("a + 1").name is None
+
+
+def test_types_have_the_names_of_numpy_and_arrow() -> None:
+    names = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64", "bool"]
+    cast = testing.rows([{"x": 1}]).select(**{name: fb.col("x").cast(name) for name in names}).to_arrow()
+    arrow = {"float32": "float", "float64": "double"}
+    assert [str(kind) for kind in cast.schema.types] == [arrow.get(name, name) for name in names]
 
 
 @pytest.mark.parametrize("kind", ["int); --", object, "a;b"])

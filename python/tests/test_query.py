@@ -96,3 +96,18 @@ def test_a_missing_column_is_said_when_the_job_is_planned(frames: dict[str, fb.D
 def test_only_frames_are_tables(frames: dict[str, Any]) -> None:
     with pytest.raises(fb.errors.InvalidError, match="not a data frame"):
         fb.sql("SELECT n FROM sales", sales=SALES)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("total", "result"),
+    [
+        ("sum(cast(x as bigint))", [("a", 6, 2), ("b", 3, 1)]),
+        ("sum(cast(x as bigint)) filter (where x <> 'bad')", [("a", 6, 3), ("b", 3, 1)]),
+    ],
+)
+def test_a_row_that_cannot_be_aggregated_costs_itself(total: str, result: list[tuple[str, int, int]]) -> None:
+    rows = testing.rows([{"k": key, "x": x} for key, x in [("a", "1"), ("a", "bad"), ("b", "3"), ("a", "5")]])
+    found = fb.sql(f"select k, {total} as total, count(*) as n from t group by k", t=rows).collect()
+    assert sorted((row["k"], row["total"], row["n"]) for row in found) == result
+    dead = [(letter["kind"], "'bad'" in letter["reason"]) for letter in found.dead_letters]
+    assert dead == ([] if "filter" in total else [("data", True)])

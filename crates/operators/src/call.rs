@@ -66,7 +66,7 @@ impl Transform for Call {
             let column = bad.map_err(|source| Error::new(Kind::Internal, "null failed rows").source(source))?;
             return Ok(Applied { batch: Some(self.add_column(&batch, column)?), ..Applied::default() });
         }
-        let dead_letters = failed.into_letters(self.on_error, "call function", &batch, context)?;
+        let dead_letters = failed.into_letters(self.on_error, "call function", &batch, &context.identity.uid)?;
         Ok(Applied { batch: Some(self.add_column(&batch, column)?.filter(&good)?), dead_letters })
     }
 }

@@ -43,7 +43,7 @@ impl Transform for Filter {
         if self.on_error != OnError::Null {
             failed.extend(errors);
         }
-        let dead_letters = failed.into_letters(self.on_error, "filter rows", &batch, context)?;
+        let dead_letters = failed.into_letters(self.on_error, "filter rows", &batch, &context.identity.uid)?;
         Ok(Applied { batch: Some(batch.filter(keep.as_boolean())?), dead_letters })
     }
 }

@@ -58,7 +58,7 @@ impl Transform for Project {
         let kept = columns.iter().map(|column| filter(column, &good)).collect::<Result<_, _>>();
         let kept = kept.map_err(|source| Error::new(Kind::Internal, "filter columns").source(source))?;
         let made = self.made(&batch.filter(&good)?, kept)?;
-        let dead_letters = failed.into_letters(self.on_error, "compute columns", &batch, context)?;
+        let dead_letters = failed.into_letters(self.on_error, "compute columns", &batch, &context.identity.uid)?;
         Ok(Applied { batch: Some(made), dead_letters })
     }
 }

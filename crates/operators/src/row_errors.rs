@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use arrow::array::BooleanArray;
 use forebay_core::dead_letter::{DeadLetter, describe_row};
 use forebay_core::on_error::OnError;
-use forebay_core::operator::Context;
 use forebay_core::{Batch, Error, Result};
 
 /// Rows of one batch that failed, by place, each with why.
@@ -32,7 +31,7 @@ impl Failed {
         (0..rows).map(|place| Some(!self.0.contains_key(&place))).collect()
     }
 
-    /// The dead letters of the rows of `batch` that failed.
+    /// The dead letters of `operator` for the rows of `batch` that failed. What takes a row back gets none: the row itself had one.
     ///
     /// # Errors
     /// The first failure, naming its row, if `on_error` says so.
@@ -41,7 +40,7 @@ impl Failed {
         on_error: OnError,
         attempted: &'static str,
         batch: &Batch,
-        context: &Context,
+        operator: &str,
     ) -> Result<Vec<DeadLetter>> {
         let letter = |(place, error): (usize, Error)| {
             if on_error == OnError::Fail {
@@ -49,13 +48,13 @@ impl Failed {
             }
             Ok(DeadLetter {
                 row: batch.ids()[place],
-                operator: context.identity.uid.clone(),
+                operator: operator.to_string(),
                 kind: error.kind(),
                 reason: error.chain(),
                 attempts: 1,
                 input: describe_row(batch, place),
             })
         };
-        self.0.into_iter().map(letter).collect()
+        self.0.into_iter().filter(|(place, _)| !batch.kind(*place).is_retraction()).map(letter).collect()
     }
 }

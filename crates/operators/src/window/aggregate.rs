@@ -7,17 +7,20 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Schema, TimeUnit};
 use datafusion::error::DataFusionError;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
+use datafusion::physical_expr::expressions::Literal;
+use forebay_core::function::Evaluated;
 use forebay_core::{Batch, Error, Kind, Result};
 
 use super::balance;
-use super::taken::{Taken, Values, numbers, ordered, plain};
-use crate::expression::evaluate;
+use super::taken::{Taken, Values, counted, numbers, ordered};
+use crate::expression::evaluate_rows;
 use crate::keyed_rows::order;
+use crate::row_errors::Failed;
 
 /// One aggregate of a window.
 #[derive(Debug, Clone)]
@@ -102,27 +105,38 @@ impl Aggregate {
         self.form != Form::Any
     }
 
-    /// What it takes of `batch`.
+    /// What it takes of `batch`. Rows that it counts and of which something cannot be computed join `failed`, those that it does
+    /// not count are not looked at.
     ///
     /// # Errors
-    /// `Data` if an argument cannot be computed.
-    pub(super) fn take(&self, batch: &Batch) -> Result<Taken> {
-        let filter = self.filter.as_ref().map(|filter| evaluate(filter, batch)).transpose()?;
+    /// `Data` for a failure that lies in an expression and not in a value.
+    pub(super) fn take(&self, batch: &Batch, failed: &mut Failed) -> Result<Taken> {
+        let mut filter = None;
+        if let Some(expression) = &self.filter {
+            let Evaluated { column, errors } = evaluate_rows(expression, batch)?;
+            failed.extend(errors);
+            filter = Some(column.as_boolean().clone());
+        }
+        let counts = |row: usize| filter.as_ref().is_none_or(|filter| filter.is_valid(row) && filter.value(row));
+        let mut value = |expression: &Arc<dyn PhysicalExpr>| -> Result<ArrayRef> {
+            let Evaluated { column, errors } = evaluate_rows(expression, batch)?;
+            failed.extend(errors.into_iter().filter(|(row, _)| counts(*row)));
+            Ok(column)
+        };
         let arguments = self.expressions();
         let values = match self.form {
-            Form::Any => {
-                Values::Any(arguments.iter().map(|argument| evaluate(argument, batch)).collect::<Result<_>>()?)
-            }
+            Form::Any => Values::Any(arguments.iter().map(value).collect::<Result<_>>()?),
             form => {
                 let argument = arguments.first().ok_or_else(no_argument)?;
-                if self.taken_back.is_some() && form.keeps_values() {
-                    ordered(argument, batch)?
-                } else {
-                    plain(form, argument, batch)?
+                match (form, argument.downcast_ref::<Literal>()) {
+                    (Form::Count, Some(literal)) => counted(literal, batch.len()),
+                    (Form::Count, None) => Values::Nulls(value(argument)?.logical_nulls()),
+                    _ if self.taken_back.is_some() && form.keeps_values() => ordered(value(argument)?)?,
+                    _ => numbers(&value(argument)?),
                 }
             }
         };
-        Ok(Taken { filter: filter.map(|filter| filter.as_boolean().clone()), values })
+        Ok(Taken { filter, values })
     }
 
     /// What it takes of rows with these columns, one for each of [`Aggregate::expressions`], none of which is taken back. Of a

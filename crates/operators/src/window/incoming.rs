@@ -11,6 +11,7 @@ use super::cell::Layout;
 use super::pane::{Pane, print_of};
 use super::taken::Taken;
 use super::{WindowBug, WindowSettings};
+use crate::row_errors::Failed;
 
 /// See the module.
 pub(super) struct Incoming {
@@ -26,19 +27,22 @@ pub(super) struct Incoming {
 // === impl Incoming ===
 
 impl Incoming {
-    /// What `batch` brings.
+    /// What `batch` brings, and its rows of which an aggregate cannot be given what it takes.
     ///
     /// # Errors
-    /// `Data` if an argument of an aggregate cannot be computed.
-    pub fn of(batch: &Batch, settings: &WindowSettings) -> Result<Self> {
-        let taken = settings.aggregates.iter().map(|aggregate| aggregate.take(batch)).collect::<Result<_>>()?;
+    /// `Data` for a failure that lies in an expression and not in a value.
+    pub fn of(batch: &Batch, settings: &WindowSettings) -> Result<(Self, Failed)> {
+        let mut failed = Failed::default();
+        let taken = settings.aggregates.iter().map(|aggregate| aggregate.take(batch, &mut failed));
+        let taken = taken.collect::<Result<_>>()?;
         let times = |place: usize| batch.rows().column(place).as_primitive::<TimestampMicrosecondType>().clone();
-        Ok(Self {
+        let incoming = Self {
             prints: batch.ids().iter().map(|id| print_of(*id)).collect(),
             taken,
             gone: batch.kinds().map(|kinds| kinds.iter().map(|kind| kind.is_retraction()).collect()),
             times: settings.ttl.map(|(place, _)| times(place)),
-        })
+        };
+        Ok((incoming, failed))
     }
 
     /// Those of `rows` that add, and those that take back. Where nothing is there yet (`is_new`), what takes back before the first

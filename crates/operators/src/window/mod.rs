@@ -44,6 +44,7 @@ use arrow::datatypes::TimestampMicrosecondType;
 use forebay_core::dead_letter::{DeadLetter, describe_row};
 use forebay_core::element::Epoch;
 use forebay_core::keys::Key;
+use forebay_core::on_error::OnError;
 use forebay_core::operator::{Context, Drained, Frozen, Operator, Out, Restored, Room};
 use forebay_core::row_kind::RowKind;
 use forebay_core::time::EventTime;
@@ -55,6 +56,7 @@ pub use settings::{WindowBug, WindowSettings};
 pub use shape::Shape;
 
 use crate::clock::Clock;
+use crate::stored_rows::RowWriter;
 use cell::{Layout, Shared};
 use given::Results;
 use group::{Group, Grouped};
@@ -81,6 +83,13 @@ pub struct Window {
     opened: Option<Opened>,
 }
 
+/// What a batch brings to its windows.
+enum Brought {
+    Values(Incoming),
+    /// Of sessions that keep their rows.
+    Rows(RowWriter),
+}
+
 // === impl Window ===
 
 impl Window {
@@ -95,15 +104,10 @@ impl Window {
     }
 
     /// The rows that have an event time; the others are dead letters.
-    fn timed(&mut self, batch: Batch) -> Result<(Batch, TimestampMicrosecondArray)> {
-        let Some(time) = self.settings.time else {
-            let times = TimestampMicrosecondArray::from_value(0, batch.len());
-            return Ok((batch, times));
-        };
-        let times = |batch: &Batch| batch.rows().column(time).as_primitive::<TimestampMicrosecondType>().clone();
-        let found = times(&batch);
+    fn timed(&mut self, batch: Batch) -> Result<Batch> {
+        let found = self.times(&batch);
         if found.null_count() == 0 {
-            return Ok((batch, found));
+            return Ok(batch);
         }
         let dead = |place: usize| DeadLetter {
             row: batch.ids()[place],
@@ -120,9 +124,37 @@ impl Window {
             self.outs.push_back(Out::DeadLetters(letters));
         }
         let keep: BooleanArray = (0..batch.len()).map(|place| Some(found.is_valid(place))).collect();
-        let batch = batch.filter(&keep)?;
-        let found = times(&batch);
-        Ok((batch, found))
+        batch.filter(&keep)
+    }
+
+    /// The event time of each row; 0 where time is not cut.
+    fn times(&self, batch: &Batch) -> TimestampMicrosecondArray {
+        match self.settings.time {
+            Some(time) => batch.rows().column(time).as_primitive::<TimestampMicrosecondType>().clone(),
+            None => TimestampMicrosecondArray::from_value(0, batch.len()),
+        }
+    }
+
+    /// What the rows bring, without those of which something cannot be computed: these are dead letters.
+    fn brought(&mut self, batch: Batch) -> Result<(Batch, Brought)> {
+        let settings = &self.settings;
+        let opened = self.opened.as_mut().expect("open comes first");
+        let brought = |batch: &Batch| match &opened.standing {
+            Some(standing) => standing.writer(batch).map(|(rows, failed)| (Brought::Rows(rows), failed)),
+            None => Incoming::of(batch, settings).map(|(values, failed)| (Brought::Values(values), failed)),
+        };
+        let (all, failed) = brought(&batch)?;
+        if failed.is_empty() {
+            return Ok((batch, all));
+        }
+        let others = failed.others(batch.len());
+        let letters = failed.into_letters(OnError::DeadLetter, "aggregate rows", &batch, &opened.uid)?;
+        let batch = batch.filter(&others)?;
+        let (left, _) = brought(&batch)?;
+        if !letters.is_empty() {
+            self.outs.push_back(Out::DeadLetters(letters));
+        }
+        Ok((batch, left))
     }
 
     /// The rows by key and window.
@@ -142,14 +174,13 @@ impl Window {
     }
 
     /// Puts rows into their windows or slices; answers the places of rows that are late.
-    fn update_panes(&mut self, batch: &Batch, times: &[i64]) -> Result<Vec<usize>> {
+    fn update_panes(&mut self, batch: &Batch, times: &[i64], incoming: &Incoming) -> Result<Vec<usize>> {
         let grouped = self.grouped(batch, times)?;
-        let incoming = Incoming::of(batch, &self.settings)?;
         if self.settings.slices {
-            self.update_slices(&grouped, &incoming)?;
+            self.update_slices(&grouped, incoming)?;
         } else {
             let update =
-                |group: &Group| self.update(group, &grouped.keys[group.key], grouped.watermarks[group.key], &incoming);
+                |group: &Group| self.update(group, &grouped.keys[group.key], grouped.watermarks[group.key], incoming);
             grouped.groups.iter().try_for_each(update)?;
         }
         Ok(grouped.late)
@@ -273,13 +304,15 @@ impl Operator for Window {
         if batch.kinds().is_some() && !self.settings.updates {
             return Err(Error::new(Kind::Internal, "aggregate rows").source("updates came to a window"));
         }
-        let (batch, times) = self.timed(batch)?;
+        let batch = self.timed(batch)?;
+        let (batch, brought) = self.brought(batch)?;
         if batch.is_empty() {
             return Ok(());
         }
-        let late = match self.opened().standing {
-            Some(_) => self.update_standing(&batch, times.values())?,
-            None => self.update_panes(&batch, times.values())?,
+        let times = self.times(&batch);
+        let late = match brought {
+            Brought::Rows(rows) => self.update_standing(&batch, times.values(), &rows)?,
+            Brought::Values(values) => self.update_panes(&batch, times.values(), &values)?,
         };
         if !late.is_empty() {
             self.outs.push_back(Out::Side(LATE, batch.take(&late)?));

@@ -1,16 +1,11 @@
 //! What an aggregate takes of the rows of a batch, so that its cells need not know expressions.
 
-use std::sync::Arc;
-
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
-use datafusion::logical_expr::ColumnarValue;
-use datafusion::physical_expr::PhysicalExpr;
-use forebay_core::{Batch, Error, Kind, Result};
+use datafusion::physical_expr::expressions::Literal;
+use forebay_core::{Error, Kind, Result};
 
-use super::aggregate::{Form, wrong};
-use crate::expression::evaluate;
 use crate::keyed_rows::order;
 
 /// What an aggregate takes of the rows of a batch.
@@ -113,17 +108,9 @@ impl Taken {
     }
 }
 
-/// What of `argument` is needed to do an aggregate of this form by hand.
-pub(super) fn plain(form: Form, argument: &Arc<dyn PhysicalExpr>, batch: &Batch) -> Result<Values> {
-    if form == Form::Count {
-        let value = argument.evaluate(batch.rows()).map_err(|source| wrong("evaluate argument", source))?;
-        return Ok(Values::Nulls(match value {
-            ColumnarValue::Scalar(value) if !value.is_null() => None,
-            ColumnarValue::Scalar(_) => Some(NullBuffer::new_null(batch.len())),
-            ColumnarValue::Array(column) => column.logical_nulls(),
-        }));
-    }
-    Ok(numbers(&evaluate(argument, batch)?))
+/// The same literal for each of so many rows, of which only nulls are looked at.
+pub(super) fn counted(literal: &Literal, rows: usize) -> Values {
+    Values::Nulls(literal.value().is_null().then(|| NullBuffer::new_null(rows)))
 }
 
 /// A column of a type that is done by hand.
@@ -135,9 +122,8 @@ pub(super) fn numbers(column: &ArrayRef) -> Values {
     }
 }
 
-/// The values of `argument`, in a form that has an order.
-pub(super) fn ordered(argument: &Arc<dyn PhysicalExpr>, batch: &Batch) -> Result<Values> {
-    let column = evaluate(argument, batch)?;
+/// A column in a form that has an order.
+pub(super) fn ordered(column: ArrayRef) -> Result<Values> {
     let places = order::encode_column(&column)?;
     Ok(Values::Ordered(column, places))
 }

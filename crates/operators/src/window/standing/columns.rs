@@ -6,18 +6,20 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Literal;
 use datafusion::scalar::ScalarValue;
+use forebay_core::function::Evaluated;
 use forebay_core::{Batch, Error, Kind, Result};
 
 use super::super::aggregate::{Aggregate, Form, wrong};
 use super::super::cell::Cell;
 use super::super::taken::Taken;
-use crate::expression::evaluate;
+use crate::expression::evaluate_rows;
+use crate::row_errors::Failed;
 use crate::stored_rows::{RowReader, RowWriter};
 
 /// Rows that aggregates are given at once: enough that arrays cost little, few enough that a long session is never in memory
@@ -80,16 +82,30 @@ impl Columns {
         Ok(Self { kept, schema, takes, aggregates: aggregates.to_vec(), reader })
     }
 
-    /// The rows of `batch`, ready to be written as bytes.
+    /// The rows of `batch`, ready to be written as bytes, and those of which an aggregate that counts them cannot be given what it
+    /// takes.
     ///
     /// # Errors
-    /// `Data` if an argument of an aggregate cannot be computed.
-    pub fn writer(&self, batch: &Batch) -> Result<RowWriter> {
-        let columns = self.kept.iter().map(|column| column.of(batch)).collect::<Result<_>>()?;
+    /// `Data` for a failure that lies in an expression and not in a value.
+    pub fn writer(&self, batch: &Batch) -> Result<(RowWriter, Failed)> {
+        let evaluated = self.kept.iter().map(|column| column.of(batch)).collect::<Result<Vec<_>>>()?;
+        let (columns, errors): (Vec<_>, Vec<_>) = evaluated.into_iter().map(|each| (each.column, each.errors)).unzip();
+        let failed = self.failed(&columns, errors);
         let options = RecordBatchOptions::new().with_row_count(Some(batch.len()));
         let rows = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
             .map_err(|source| Error::new(Kind::Internal, "keep arguments of aggregates").source(source))?;
-        RowWriter::new(&rows)
+        Ok((RowWriter::new(&rows)?, failed))
+    }
+
+    /// The `errors` of each column in rows that count for an aggregate which takes the column.
+    fn failed(&self, columns: &[ArrayRef], errors: Vec<Vec<(usize, Error)>>) -> Failed {
+        let mut failed = Failed::default();
+        for (place, errors) in errors.into_iter().enumerate() {
+            failed.extend(
+                errors.into_iter().filter(|(row, _)| self.takes.iter().any(|takes| takes.needs(place, *row, columns))),
+            );
+        }
+        failed
     }
 
     /// The aggregates of no rows.
@@ -170,18 +186,29 @@ impl Column {
         if self.is_counted { DataType::Boolean } else { self.kind.clone() }
     }
 
-    fn of(&self, batch: &Batch) -> Result<ArrayRef> {
-        let values = evaluate(&self.expression, batch)?;
+    fn of(&self, batch: &Batch) -> Result<Evaluated> {
+        let Evaluated { column, errors } = evaluate_rows(&self.expression, batch)?;
         if !self.is_counted {
-            return Ok(values);
+            return Ok(Evaluated { column, errors });
         }
-        Ok(Arc::new(BooleanArray::new(BooleanBuffer::new_set(values.len()), values.logical_nulls())))
+        let there = BooleanArray::new(BooleanBuffer::new_set(column.len()), column.logical_nulls());
+        Ok(Evaluated { column: Arc::new(there), errors })
     }
 }
 
 // === impl Takes ===
 
 impl Takes {
+    /// Whether the value of a row in the column `place` is looked at.
+    fn needs(&self, place: usize, row: usize, columns: &[ArrayRef]) -> bool {
+        let takes = |argument: &Argument| matches!(argument, Argument::Column(taken) if *taken == place);
+        let counts = |filter: usize| {
+            let filter = columns[filter].as_boolean();
+            filter.is_valid(row) && filter.value(row)
+        };
+        self.filter == Some(place) || (self.arguments.iter().any(takes) && self.filter.is_none_or(counts))
+    }
+
     fn of(&self, aggregate: &Aggregate, columns: &[ArrayRef], rows: usize) -> Result<Taken> {
         let argument = |argument: &Argument| match argument {
             Argument::Column(place) => Ok(Arc::clone(&columns[*place])),

@@ -27,6 +27,8 @@ use forebay_state::keyed::{KeyedState, StatePart, StateTable, TableSpec};
 use super::group::Grouped;
 use super::opened::Opened;
 use super::{RESULTS_MAX, Shape, Window, WindowBug, WindowSettings};
+use crate::row_errors::Failed;
+use crate::stored_rows::RowWriter;
 use columns::Columns;
 use moves::{Row, Touched};
 use rows::Rows;
@@ -49,6 +51,14 @@ pub(super) struct Standing {
 // === impl Standing ===
 
 impl Standing {
+    /// See [`Columns::writer`].
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn writer(&self, batch: &Batch) -> Result<(RowWriter, Failed)> {
+        self.columns.writer(batch)
+    }
+
     /// The tables, to be opened behind those of [`Opened`]; `None` for any other window.
     ///
     /// # Errors
@@ -76,14 +86,13 @@ impl Standing {
 impl Window {
     /// Adds the rows of `batch` and takes rows back; complete sessions that changed give their results anew. Answers the places
     /// of rows that are late.
-    pub(super) fn update_standing(&mut self, batch: &Batch, times: &[i64]) -> Result<Vec<usize>> {
+    pub(super) fn update_standing(&mut self, batch: &Batch, times: &[i64], writer: &RowWriter) -> Result<Vec<usize>> {
         let keys = self.settings.keys.keys(batch.rows())?;
         let adds_all = self.settings.bug == Some(WindowBug::AddRetractions);
         let Opened { standing: Some(standing), clock, ends, results, .. } = self.opened() else {
             return Ok(Vec::new());
         };
         let (grouped, of_row) = Grouped::of_keys(keys, |key| clock.of(key));
-        let writer = standing.columns.writer(batch)?;
         let (mut touched, mut late, mut content) = (Touched::default(), Vec::new(), Vec::new());
         for (row, (time, place)) in times.iter().zip(of_row).enumerate() {
             content.clear();

@@ -13,10 +13,10 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::functions_aggregate::count::count_udaf;
 use datafusion::functions_aggregate::min_max::max_udaf;
 use datafusion::functions_aggregate::sum::sum_udaf;
-use datafusion::logical_expr::AggregateUDF;
+use datafusion::logical_expr::{AggregateUDF, Operator as Operation};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateExprBuilder;
-use datafusion::physical_expr::expressions::{col, lit};
+use datafusion::physical_expr::expressions::{binary, col, lit};
 use forebay_core::keys::KeyColumns;
 use forebay_core::row::{RowId, SplitId};
 use forebay_state::keyed::StateSettings;
@@ -246,6 +246,60 @@ fn rows_without_an_event_time_are_dead_letters() {
     assert_eq!(job.dead, 1);
     job.watermark(100);
     assert!(job.table().unwrap().is_empty());
+}
+
+/// The sum of 60 divided by each value, which cannot be done with 0; `filtered`: of values above 0.
+fn shares(updates: bool, filtered: bool) -> Aggregate {
+    let value = || col("value", &input()).unwrap();
+    let share = binary(lit(60i64), Operation::Divide, value(), &input()).unwrap();
+    let filter = filtered.then(|| binary(value(), Operation::Gt, lit(0i64), &input()).unwrap());
+    let built = AggregateExprBuilder::new(sum_udaf(), vec![share]).schema(input()).alias("total").build().unwrap();
+    let make = if updates { Aggregate::of_updates } else { Aggregate::new };
+    make(Arc::new(built), filter, &input()).unwrap()
+}
+
+#[test]
+fn a_row_of_which_an_argument_cannot_be_computed_is_a_dead_letter_and_counts_nowhere() {
+    let (tumble, session) = (Shape::Tumble { size: 10 }, Shape::Session { gap: 9 });
+    for (shape, updates, filtered) in [
+        (tumble, false, false),
+        (tumble, false, true),
+        (session, false, false),
+        (session, true, false),
+        (session, true, true),
+        (tumble, true, false),
+        (tumble, true, true),
+    ] {
+        let mut settings = settings(shape, 0, None);
+        // Sessions over updates aggregate anew.
+        let taken_back = updates && shape == tumble;
+        settings.aggregates.truncate(1);
+        if taken_back {
+            let built = AggregateExprBuilder::new(count_udaf(), vec![lit(1i64)]).schema(input()).alias("rows");
+            settings.aggregates =
+                vec![Aggregate::of_updates(Arc::new(built.build().unwrap()), None, &input()).unwrap()];
+        }
+        settings.aggregates.push(shares(taken_back, filtered));
+        settings.updates = updates;
+        settings.output = Arc::new(Schema::new(settings.output.fields()[..6].to_vec()));
+        let mut job = Job::new(settings, 1);
+        let row = |place, value, kind| Row { place, key: Some(1), time: place as i64, value: Some(value), kind };
+        job.rows(&[2, 0, 3].map(|value| row(value as u64, value, RowKind::Insert)));
+        if updates {
+            job.rows(&[row(0, 0, RowKind::Delete), row(3, 3, RowKind::Delete)]);
+        }
+        job.watermark(100);
+        let counted = 3 - i64::from(!filtered) - if updates { 1 + i64::from(filtered) } else { 0 };
+        let (dead, total) = (usize::from(!filtered), if updates { 30 } else { 50 });
+        let case = format!("{shape:?}, updates {updates}, filtered {filtered}");
+        assert_eq!(job.dead, dead, "{case}");
+        let lines = job.table().unwrap();
+        assert_eq!(
+            lines.iter().map(|line| &line[4..]).collect::<Vec<_>>(),
+            [[counted.to_string(), total.to_string()]],
+            "{case}"
+        );
+    }
 }
 
 #[test]

@@ -9,11 +9,11 @@ use datafusion::functions_aggregate::bit_and_or_xor::bit_xor_udaf;
 use datafusion::functions_aggregate::median::median_udaf;
 use datafusion::functions_aggregate::min_max::min_udaf;
 use datafusion::logical_expr::Operator as Comparison;
-use datafusion::physical_expr::expressions::binary;
 use datafusion::scalar::ScalarValue;
 
 use super::oracle::text;
 use super::*;
+use crate::row_errors::Failed;
 
 /// What happens to the operator.
 #[derive(Debug, Clone)]
@@ -374,7 +374,7 @@ fn accumulators_that_took_rows_back_are_as_if_those_had_never_come() {
             wide(&values.iter().map(row).collect::<Vec<_>>())
         };
         let batch = rows(&[Some(3), Some(-1), None, Some(7), Some(7), Some(2)]);
-        let taken = aggregate.take(&batch).unwrap();
+        let taken = aggregate.take(&batch, &mut Failed::default()).unwrap();
         let over = |added: &[u32]| {
             let mut cell = cell::Cell::new(&aggregate).unwrap();
             cell.update(&aggregate, &taken, added, &[]).unwrap();
