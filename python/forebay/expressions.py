@@ -116,7 +116,7 @@ class Expression(Functions):
         return _made("CASE WHEN ", self, " THEN ", lit(if_true), " ELSE ", lit(if_false), " END")
 
     def cast(self, to: type | Text, *, strict: bool = True) -> Expression:
-        """The value as another type: `int`, `float`, `str`, `bool`, `bytes`, or a name such as `"int32"` or `"timestamp"`.
+        """The value as another type: `int`, `float`, `str`, `bool`, `bytes`, or a name: `"int32"`, `"timestamp"`.
 
         Without `strict` a value that cannot be cast becomes null; with it, its row is a dead letter.
 
