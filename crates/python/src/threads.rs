@@ -7,7 +7,7 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::pin::pin;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,8 +19,9 @@ use forebay_inference::hosts::{Answers, Host, Refused, Replica, Signature};
 use forebay_inference::request::{RequestBatch, RequestId};
 use futures::FutureExt;
 use futures::channel::oneshot;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either, select};
 use pyo3::prelude::*;
+use tokio::sync::watch;
 
 /// What the threads run.
 const MODULE: &str = "forebay._threads";
@@ -36,8 +37,8 @@ struct ThreadHost {
 struct ThreadReplica {
     model: String,
     asked: Sender<Request>,
-    /// A call was given up: its thread may never come back.
-    lost: Arc<AtomicBool>,
+    /// True once a call was given up: its thread may never come back.
+    lost: watch::Sender<bool>,
 }
 
 /// A request batch and who waits for its answers.
@@ -47,7 +48,7 @@ struct Request {
 }
 
 /// Marks its replica as lost unless the call that holds it came to its end.
-struct LostIfDropped(Option<Arc<AtomicBool>>);
+struct LostIfDropped(Option<watch::Sender<bool>>);
 
 /// The calls of one thread: it says [`Calls::ready`] or [`Calls::refuse`] once, then takes calls one at a time until there
 /// are no more, and answers or fails each.
@@ -96,6 +97,11 @@ impl Host for ThreadHost {
         .boxed()
     }
 
+    /// What is sent ahead lies in the channel until the thread takes it.
+    fn takes_ahead(&self) -> bool {
+        true
+    }
+
     fn revision(&self) -> String {
         self.declared.revision.clone()
     }
@@ -126,7 +132,7 @@ impl ThreadHost {
                 Err(error) => return Err(failed().source(error)),
             }
             let signature = opened.await.map_err(|source| failed().source(source))??;
-            Ok((ThreadReplica { model, asked, lost: Arc::default() }, signature))
+            Ok((ThreadReplica { model, asked, lost: watch::Sender::new(false) }, signature))
         }
         .boxed()
     }
@@ -144,14 +150,16 @@ impl ThreadReplica {
 impl Replica for ThreadReplica {
     fn call(&self, batch: RequestBatch) -> BoxFuture<'static, Result<Answers>> {
         let (waiting, answered) = oneshot::channel();
-        let sent = !self.lost.load(Ordering::Acquire) && self.asked.send(Request { batch, waiting }).is_ok();
-        let (gone, mut guard) = (self.gone(), LostIfDropped(Some(Arc::clone(&self.lost))));
+        let (gone, mut lost, mut guard) = (self.gone(), self.lost.subscribe(), LostIfDropped(Some(self.lost.clone())));
+        let sent = !*lost.borrow() && self.asked.send(Request { batch, waiting }).is_ok();
         async move {
-            let answers = if sent { answered.await.ok() } else { None };
-            if answers.is_some() {
-                guard.came_back();
-            }
-            answers.unwrap_or(Err(gone))
+            let lost = pin!(lost.wait_for(|lost| *lost));
+            let answers = match select(answered, lost).await {
+                Either::Left((Ok(answers), _)) if sent => answers,
+                _ => return Err(gone),
+            };
+            guard.came_back();
+            answers
         }
         .boxed()
     }
@@ -166,7 +174,7 @@ impl LostIfDropped {
 impl Drop for LostIfDropped {
     fn drop(&mut self) {
         if let Some(lost) = &self.0 {
-            lost.store(true, Ordering::Release);
+            lost.send_replace(true);
         }
     }
 }
@@ -188,7 +196,7 @@ impl Calls {
 
     /// The rows of the next call, or `None` when nobody asks any more. Waits without the interpreter.
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let Ok(Request { batch, waiting }) = py.detach(|| locked(&self.asked).recv()) else { return Ok(None) };
+        let Some(Request { batch, waiting }) = py.detach(|| self.next()) else { return Ok(None) };
         *locked(&self.current) = Some((batch.ids, waiting));
         Ok(Some(batch.rows.to_pyarrow(py)?))
     }
@@ -208,6 +216,12 @@ impl Calls {
 }
 
 impl Calls {
+    /// The next call that somebody still waits for.
+    fn next(&self) -> Option<Request> {
+        let asked = locked(&self.asked);
+        asked.iter().find(|request| !request.waiting.is_canceled())
+    }
+
     fn opened(&self, signature: Result<Signature>) {
         if let Some(opening) = locked(&self.opening).take() {
             // Whoever started it may be gone.
