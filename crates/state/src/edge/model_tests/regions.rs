@@ -38,6 +38,8 @@ pub(super) struct Regions {
     pub failed_removals: u8,
     /// Checkpoints of the producer and of the consumer.
     pub checkpoints: u8,
+    /// Whether the consumer may take a checkpoint where it took the last one.
+    pub idle_checkpoints: bool,
 }
 
 /// An input and its value.
@@ -190,7 +192,8 @@ impl Model for Regions {
             None => steps.push(Step::StartConsumer),
             Some(consumer) => {
                 steps.extend(world.next(consumer).is_some().then_some(Step::Read));
-                steps.extend((world.checkpoints[1] > 0).then_some(Step::Checkpoint));
+                let new = self.idle_checkpoints || world.consumer_checkpoints.last() != Some(consumer);
+                steps.extend((new && world.checkpoints[1] > 0).then_some(Step::Checkpoint));
                 steps.extend((world.crashes[1] > 0).then_some(Step::CrashConsumer));
             }
         }

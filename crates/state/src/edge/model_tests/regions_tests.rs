@@ -17,6 +17,7 @@ fn regions(mode: EdgeMode) -> Regions {
         host_crashes: 0,
         failed_removals: 0,
         checkpoints: 2,
+        idle_checkpoints: false,
     }
 }
 
@@ -50,13 +51,27 @@ fn each_wrong_commit_read_is_refuted() {
         (PlantedBug::ShowUpToClaim, 0, contradicts),
         (PlantedBug::KeepUnpublishedTail, 0, contradicts),
         (PlantedBug::TrimToFurthest, 0, &["what is retained is there"]),
-        (PlantedBug::TrimBeforeSync, 1, &["what is retained is there"]),
         (PlantedBug::FlushBeforeSync, 1, unfound),
         (PlantedBug::SkipFolderSync, 1, unfound),
     ] {
         let model = Regions { bug: Some(bug), host_crashes, ..regions(EdgeMode::CommitRead) };
         breaks(&format!("A commit-read, {bug:?}"), model, expected);
     }
+}
+
+#[test]
+fn a_log_of_which_nothing_is_durable_is_refuted() {
+    let model = Regions {
+        idle_checkpoints: true,
+        host_crashes: 1,
+        producer_crashes: 0,
+        consumer_crashes: 0,
+        ..regions(EdgeMode::CommitRead)
+    };
+    holds("A commit-read, host crashes behind an idle consumer", model.clone());
+    let model = Regions { bug: Some(PlantedBug::TrimBeforeSync), ..model };
+    let unfound = &["what is retained is there", "every restart finds what it needs"];
+    breaks("A commit-read, TrimBeforeSync", model, unfound);
 }
 
 #[test]
