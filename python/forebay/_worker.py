@@ -23,7 +23,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import pyarrow as pa
+try:
+    import pyarrow as pa
+except ImportError as error:
+    if __name__ != "__main__":
+        raise
+    sys.exit(
+        f"{sys.executable} has no pyarrow ({error}): install it there, or give the model an interpreter that has it, "
+        'python = "PATH"'
+    )
 
 from forebay import _frames, _shared
 from forebay._execute import Executor, trace
