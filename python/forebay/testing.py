@@ -140,11 +140,18 @@ class CrashOnce:
         """Remembers them in a folder that lasts as long as this process."""
         self._values = {repr(value) for value in values}
         self._met = tempfile.mkdtemp(prefix="met-", dir=_folder())
+        self._made_by = os.getpid()
 
     def meet(self, value: object) -> None:
-        """Ends this process if the value is one of them and is met for the first time."""
+        """Ends this process if the value is one of them and is met for the first time.
+
+        Raises: InvalidError in the process that made it, which is the test's own: where a function is called directly,
+            or runs in a thread of it (`use_process=False`).
+        """
         if repr(value) not in self._values:
             return
+        if os.getpid() == self._made_by:
+            raise InvalidError("CrashOnce would end the test's own process; its function needs a worker process")
         mark = Path(self._met) / repr(value).encode().hex()
         try:
             mark.touch(exist_ok=False)

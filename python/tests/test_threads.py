@@ -193,6 +193,18 @@ def test_nothing_that_was_answered_is_asked_again_after_crashes(tmp_path: Path) 
     assert len(asked) < 800, "answers of the first attempt were taken from the journal"
 
 
+def test_a_test_does_not_crash_itself() -> None:
+    crash = testing.CrashOnce({"bad"})
+
+    @fb.func(use_process=False)
+    def fragile(word: str) -> str:
+        crash.meet(word)
+        return word
+
+    with pytest.raises(fb.errors.InvalidError, match="needs a worker process"):
+        WORDS.select(x=fragile(fb.col("word"))).collect()
+
+
 def test_a_thread_that_hangs_keeps_no_program_from_ending(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
