@@ -99,7 +99,7 @@ def test_the_name_is_that_of_the_leftmost_column() -> None:
 
 def test_types_have_the_names_of_numpy_and_arrow() -> None:
     names = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64", "bool"]
-    cast = testing.rows([{"x": 1}]).select(**{name: fb.col("x").cast(name) for name in names}).to_arrow()
+    cast = testing.rows([{"x": 1}]).select(*[fb.col("x").cast(name).alias(name) for name in names]).to_arrow()
     arrow = {"float32": "float", "float64": "double"}
     assert [str(kind) for kind in cast.schema.types] == [arrow.get(name, name) for name in names]
 
