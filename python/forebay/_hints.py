@@ -54,11 +54,7 @@ def function_of(
 def _fields(returns: object, hint: object, function: str) -> tuple[Slot, ...]:
     """The fields of the rows that a function yields: of `returns`, else of what its iterator is hinted to give."""
     element = returns if returns is not None else next(iter(typing.get_args(bare(hint))), None)
-    fields = outputs_of(element, function)
-    tensor = next((slot for slot in fields if slot.shape), None)
-    if tensor is not None:
-        raise InvalidError(f"function {function}: {tensor.name} is a tensor, which rows that are yielded cannot have")
-    return fields
+    return outputs_of(element, function)
 
 
 def _hints(plain: Callable[..., Any]) -> dict[str, Any]:

@@ -48,7 +48,8 @@ class Rows:
 
     def columns(self, row: Expression) -> dict[str, Expression]:
         """What each field of a row is."""
-        return {slot.name: row[f"f{place}"] for place, slot in enumerate(self.fields)}
+        fields = {slot: row[f"f{place}"] for place, slot in enumerate(self.fields)}
+        return {slot.name: field.tensor.reshape(*slot.shape) if slot.shape else field for slot, field in fields.items()}
 
 
 @dataclass(eq=False)
@@ -122,7 +123,10 @@ class Collected:
         try:
             fitting = _convert.column_of_rows(values, slot).to_pylist()
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-            raise DataError(f"it yielded a row whose {slot.name} is no {slot.value}: {error}") from None
+            kind = f"tensor of {slot.value} {list(slot.shape)}" if slot.shape else slot.value
+            raise DataError(f"it yielded a row whose {slot.name} is no {kind}: {error}") from None
+        if slot.shape:
+            return [None if values is None else [_json(value) for value in values] for values in fitting]
         return [_json(value) for value in fitting]
 
 
@@ -153,5 +157,11 @@ def _json(value: Any) -> Any:
 
 
 def _type(slot: Slot) -> str:
+    """The engine's name of a field's type; a tensor comes as a list of its values, outermost axis first."""
+    value = _value_type(slot)
+    return f"List({value})" if slot.shape else value
+
+
+def _value_type(slot: Slot) -> str:
     kind, bits = slot.value.rstrip("0123456789"), slot.value.lstrip("abcdefghijklmnopqrstuvwxyz")
     return _TYPES.get(slot.value) or {"int": "Int", "uint": "UInt", "float": "Float"}[kind] + bits

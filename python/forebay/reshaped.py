@@ -89,7 +89,7 @@ class Reshaped(Ending):
         of one row travels together, so it has to fit memory.
 
         Nulls:  a null is `None`; a function that returns `None` gives no row.
-        Raises: InvalidError for a function that yields nothing by its hints, or tensors.
+        Raises: InvalidError for a function that yields nothing by its hints.
 
         >>> from collections.abc import Iterator
         >>> import forebay as fb

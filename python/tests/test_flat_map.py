@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, NamedTuple, TypedDict
+from typing import Annotated, Any, NamedTuple, TypedDict
 
+import numpy as np
 import pytest
 
 import forebay as fb
@@ -212,3 +213,35 @@ class TwiceRow(TypedDict):
 def test_what_is_wrong_is_said(posts: fb.DataFrame, make: Any, words: str) -> None:
     with pytest.raises(fb.errors.InvalidError, match=words):
         make(posts)
+
+
+class Chunk(NamedTuple):
+    """A part of a text with its embedding."""
+
+    text: str
+    vector: Annotated[Any, fb.Tensor("float32", 2, 2)]
+
+
+def test_tensors_are_yielded(posts: fb.DataFrame) -> None:
+    @fb.func
+    def chunks(text: str) -> Iterator[Chunk]:
+        for word in text.split():
+            shape = (3,) if word == "x" else (2, 2)
+            yield Chunk(word, None if word == "two" else np.full(shape, 1 / 3, dtype=np.float32))
+
+    result = posts.flat_map(chunks, keep="id").collect()
+    one, two = result.rows()
+    assert (one["id"], one["text"], two["text"], two["vector"]) == (1, "one", "two", None)
+    assert (one["vector"] == np.full((2, 2), np.float32(1 / 3))).all()
+    assert one["vector"].dtype == np.float32
+    assert "tensor of float32 [2, 2]: returned shape [3]" in result.dead_letters[0]["reason"]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64", "uint8", "int64", "bool"])
+def test_tensors_of_each_type_are_yielded(dtype: str, posts: fb.DataFrame) -> None:
+    @fb.func(returns=fb.Tensor(dtype, 2))
+    def ones(likes: int) -> Iterator[Any]:
+        yield np.ones(2, dtype=dtype)
+
+    values = posts.flat_map(ones).collect().column("value")
+    assert [(value.dtype.name, value.tolist()) for value in values] == [(dtype, [1, 1])] * 3

@@ -186,7 +186,6 @@ def test_a_function_of_whole_columns_yields_no_rows() -> None:
     ("function", "words"),
     [
         (_yields_unknown, "hint or pass returns="),
-        (_yields_tensors, "is a tensor"),
         (_returns_nothing_known, "hint or pass returns="),
         (_takes_nothing, "takes nothing"),
         (_takes_all, "no name"),
