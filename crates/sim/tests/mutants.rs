@@ -11,6 +11,8 @@ use forebay_sim::{Mutant, operator, run};
 
 /// Seeds tried for one bug, unless `MUTANT_SEEDS` says otherwise.
 const SEEDS_MAX: u64 = 1500;
+/// The same from each of several first seeds: of so many tries some take longer.
+const SEEDS_MAX_OF_EACH: u64 = 5000;
 /// Bugs that need more seeds, or a case that few seeds draw: left out unless `MUTANT` or `MUTANT_SEEDS` is set. All but
 /// `kept_by_row` and `overtakes_updates` are found by the tests of their own part.
 const RARE: [&str; 18] = [
@@ -51,7 +53,7 @@ fn every_planted_bug_is_found() {
     let whole = Mutant::of_engine().into_iter().map(|mutant| (mutant, Harness::Engine));
     let alone = Mutant::of_operator().into_iter().map(|mutant| (mutant, Harness::Operator));
     let mutants: Vec<(Mutant, Harness)> = whole.chain(alone).filter(|(mutant, _)| chosen(mutant)).collect();
-    let starts = std::env::var("MUTANT_STARTS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let starts = starts();
     let mut found: Vec<Option<Vec<(u64, String)>>> = vec![None; mutants.len()];
     quietly(|| {
         let work = |place: u64| {
@@ -88,8 +90,13 @@ impl Harness {
     }
 }
 
+fn starts() -> u64 {
+    std::env::var("MUTANT_STARTS").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
 fn seeds_max() -> u64 {
-    std::env::var("MUTANT_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(SEEDS_MAX)
+    let default = if starts() == 1 { SEEDS_MAX } else { SEEDS_MAX_OF_EACH };
+    std::env::var("MUTANT_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 /// Whether `MUTANT`, if set, is part of the name.
