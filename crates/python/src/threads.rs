@@ -26,6 +26,9 @@ use tokio::sync::watch;
 /// What the threads run.
 const MODULE: &str = "forebay._threads";
 
+/// Whoever waits for the answers of a call.
+type Waiting = oneshot::Sender<Result<Answers>>;
+
 /// One function.
 struct ThreadHost {
     model: String,
@@ -44,7 +47,7 @@ struct ThreadReplica {
 /// A request batch and who waits for its answers.
 struct Request {
     batch: RequestBatch,
-    waiting: oneshot::Sender<Result<Answers>>,
+    waiting: Waiting,
 }
 
 /// Marks its replica as lost unless the call that holds it came to its end.
@@ -58,7 +61,7 @@ pub struct Calls {
     log: Option<PathBuf>,
     opening: Mutex<Option<oneshot::Sender<Result<Signature>>>>,
     asked: Mutex<Receiver<Request>>,
-    current: Mutex<Option<(Vec<RequestId>, oneshot::Sender<Result<Answers>>)>>,
+    current: Mutex<Option<(Vec<RequestId>, Waiting)>>,
 }
 
 /// A host of the function in `settings`; see [`forebay_engine::outside::PythonThreads`]. Starts nothing.
