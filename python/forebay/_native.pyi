@@ -1,4 +1,4 @@
-"""The engine, compiled. Jobs go in as JSON, reports and plans come out as text; no rows pass."""
+"""The engine, compiled. Jobs go in as JSON, reports and plans come out as text; rows pass to threads only."""
 
 import pyarrow as pa
 

@@ -1,8 +1,8 @@
 """Python functions and classes that a job asks: the decorators `func`, `cls` and `method`.
 
 What is decorated stays plain Python: called with values it runs at once, in this process. Called with expressions it
-becomes a step of the job, and runs in worker processes, one for each replica. A class is made once in each of them,
-when it is first needed. What yields rows is for `DataFrame.flat_map`.
+becomes a step of the job, and runs in worker processes or in threads of this one, one for each replica. A class is made
+once in each of them, when it is first needed. What yields rows is for `DataFrame.flat_map`.
 """
 
 from __future__ import annotations

@@ -138,47 +138,31 @@ async fn fitting(asked: &BTreeMap<usize, Epoch>, folders: &[CheckpointFolder], e
             .with("regions", folders.len())
             .source("the job has no such region"));
     }
-    loop {
-        if let Some(starts) = decided(asked, folders, edges).await? {
-            return Ok(starts);
-        }
-        tracing::info!("an attempt that still ran let a checkpoint go that was to be restored: choosing again");
+    let Some(first) = folders.first() else { return Ok(Vec::new()) };
+    let asked = &with_undone(asked, &first.undone_restore().await?)?;
+    // What cannot be had fences nobody.
+    for (place, epoch) in asked {
+        folders[*place].restorable(Some(*epoch)).await?;
     }
-}
-
-/// Chooses and decides; `None` if something that was chosen from was let go meanwhile.
-async fn decided(
-    asked: &BTreeMap<usize, Epoch>,
-    folders: &[CheckpointFolder],
-    edges: &Edges,
-) -> Result<Option<Vec<Resume>>> {
-    let Some(first) = folders.first() else { return Ok(Some(Vec::new())) };
-    let undone = first.undone_restore().await?;
-    let asked = &with_undone(asked, &undone)?;
+    for folder in folders {
+        folder.fence().await?;
+    }
     let ends = edges.ends().await?;
     let mut candidates = BTreeMap::new();
     for (place, folder) in folders.iter().enumerate() {
-        let Some(found) = readable(folder, asked.get(&place).copied(), &ends).await? else { return Ok(None) };
-        candidates.insert(region_name(place), found);
+        candidates.insert(region_name(place), readable(folder, asked.get(&place).copied(), &ends).await?);
     }
     let chosen = consistent_restore(&candidates, &ends)?;
     let mut starts = Vec::new();
     for (place, folder) in folders.iter().enumerate() {
         starts.push(start_of(folder, &region_name(place), &chosen).await?);
     }
-    let epochs = starts.iter().enumerate().filter_map(|(place, start)| match start {
+    let decided = starts.iter().enumerate().filter_map(|(place, start)| match start {
         Resume::Epoch(epoch) => Some((place as u32, *epoch)),
         Resume::Latest | Resume::Fresh => None,
     });
-    let epochs: BTreeMap<u32, Epoch> = epochs.collect();
-    first.decide_restore(&epochs, None).await?;
-    for (region, epoch) in &epochs {
-        // What was decided before has been held since then.
-        if undone.regions.get(region) != Some(epoch) && !folders[*region as usize].keeps(*epoch).await? {
-            return Ok(None);
-        }
-    }
-    Ok(Some(starts))
+    first.decide_restore(&decided.collect(), None).await?;
+    Ok(starts)
 }
 
 /// How one region begins.
@@ -209,23 +193,19 @@ fn with_undone(asked: &BTreeMap<usize, Epoch>, undone: &Undone) -> Result<BTreeM
     Ok(all)
 }
 
-/// The checkpoints of one region that can be read, with how far it had read and written, oldest first. `None` if one was let go
-/// while it was read.
-async fn readable(folder: &CheckpointFolder, upto: Option<Epoch>, ends: &[EdgeEnds]) -> Result<Option<Vec<Candidate>>> {
+/// The checkpoints of one region that can be read, with how far it had read and written, oldest first.
+async fn readable(folder: &CheckpointFolder, upto: Option<Epoch>, ends: &[EdgeEnds]) -> Result<Vec<Candidate>> {
     let mut found = Vec::new();
     for manifest in folder.restorable(upto).await? {
         match candidate(folder, &manifest, ends).await {
             Ok(candidate) => found.push(candidate),
-            Err(_) if folder.show(manifest.epoch).await.is_err_and(|error| error.kind() == Kind::Invalid) => {
-                return Ok(None);
-            }
             Err(error) if error.kind() == Kind::Corrupt => {
                 tracing::warn!("checkpoint {} is passed over: {}", manifest.epoch, error.chain());
             }
             Err(error) => return Err(error),
         }
     }
-    Ok(Some(found))
+    Ok(found)
 }
 
 async fn candidate(folder: &CheckpointFolder, manifest: &Manifest, ends: &[EdgeEnds]) -> Result<Candidate> {

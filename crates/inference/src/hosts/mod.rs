@@ -2,7 +2,8 @@
 //!
 //! A replica is a child process ([`process`]), so a crash, an out-of-memory kill or a hang of a model costs the request
 //! batch it was running and nothing else. Small rows cross its socket ([`protocol`]), large ones lie in memory that both
-//! see ([`shared`]). Those that need GPUs are given theirs ([`gpus`]). Hosts never retry, never batch and never remember answers: the
+//! see ([`shared`]). (A Python function may ask for threads of the interpreter that runs the job; `crates/python` has that
+//! host.) Those that need GPUs are given theirs ([`gpus`]). Hosts never retry, never batch and never remember answers: the
 //! [service](crate::service) does.
 
 mod answers;

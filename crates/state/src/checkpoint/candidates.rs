@@ -9,15 +9,6 @@ use super::manifest::Manifest;
 // === impl CheckpointFolder ===
 
 impl CheckpointFolder {
-    /// Whether `epoch` is kept, apart from a decision to go back to it: as one of the newest, or by a savepoint. To be asked once that
-    /// is decided, because an attempt that still ran may have let it go before it could see the decision.
-    ///
-    /// # Errors
-    /// Whatever the store fails with.
-    pub async fn keeps(&self, epoch: Epoch) -> Result<bool> {
-        Ok(epoch >= self.records.oldest_kept().await? || self.named_by_savepoints(|_| true).await?.contains(&epoch))
-    }
-
     /// Kept epochs up to `upto` with a state to go on from, oldest first. Left out are those whose manifest cannot be read, and those
     /// that a later start gave up: sinks took back what these committed. Whether the state files can be read is not
     /// looked at.

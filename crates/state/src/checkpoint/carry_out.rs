@@ -45,7 +45,7 @@ impl CheckpointFolder {
         }
     }
 
-    async fn claim_generation(&self, generation: u64) -> Result<Event> {
+    pub(super) async fn claim_generation(&self, generation: u64) -> Result<Event> {
         let content = format!("{}\n", self.env.wall_micros());
         let path = self.records.layout.generation(generation);
         let created = self.records.store.create(&path, content.into()).await?;

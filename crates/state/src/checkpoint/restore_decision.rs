@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::folder::CheckpointFolder;
 use super::layout::number_in;
-use super::protocol::PlantedBug;
+use super::protocol::{Event, PlantedBug};
 use super::records::Records;
 use super::sealed::{seal, unseal};
 
@@ -52,6 +52,21 @@ struct GoBack {
 // === impl CheckpointFolder ===
 
 impl CheckpointFolder {
+    /// Fences all earlier attempts of this region and starts none: they publish and remove nothing any more, but for what one is
+    /// removing just now, which counts as no longer kept already. So a start that has to choose among checkpoints, before it claims
+    /// an epoch, chooses among those that stay.
+    ///
+    /// # Errors
+    /// Whatever the store fails with.
+    pub async fn fence(&self) -> Result<()> {
+        loop {
+            let next = self.records.generation().await? + 1;
+            if let Event::GenerationClaimed(true) = self.claim_generation(next).await? {
+                return Ok(());
+            }
+        }
+    }
+
     /// Decides that the regions go on from these epochs, by number of the region, of `savepoint` if they are those of one. Before any of
     /// them restarts; dropped half-way, the decision is there or it is not.
     ///

@@ -5,9 +5,9 @@
 //! attempt may build on: a subtask that has not yet heard of the newest checkpoint builds on one before it. Manifests go last, so that an interrupted call is
 //! finished by the next one; from the first removal on the epochs count as no longer kept. What savepoints name stays.
 //!
-//! **Against a start that goes back.** First it is written what is no longer kept, then it is read whether somebody has started or
-//! decided to go back, and only then anything is removed. Whoever goes back does it the other way round: it claims or decides, and
-//! then reads whether what it wants is kept. Whichever comes first, the other sees it.
+//! **Against a start that goes back.** First it is written what is no longer kept, then it is read whether somebody has claimed a
+//! newer generation, and only then anything is removed. Whoever goes back does it the other way round: it claims a generation, and
+//! then reads what is kept. Whichever comes first, the other sees it.
 //!
 //! Logs of durable edges are held for a savepoint only while it is made: then it has a copy, and a log that could not be trimmed
 //! would be full some day.
@@ -106,7 +106,7 @@ impl CheckpointFolder {
         self.named_by_savepoints(|savepoint| !savepoint.complete).await
     }
 
-    pub(super) async fn named_by_savepoints(&self, which: impl Fn(&Savepoint) -> bool) -> Result<BTreeSet<Epoch>> {
+    async fn named_by_savepoints(&self, which: impl Fn(&Savepoint) -> bool) -> Result<BTreeSet<Epoch>> {
         let (savepoints, region) = (self.records.savepoints().await?, self.records.layout.number());
         let named = savepoints.iter().filter(|savepoint| which(savepoint));
         Ok(named.filter_map(|savepoint| savepoint.regions.get(&region).copied()).collect())

@@ -172,23 +172,25 @@ fn stalls_while_removing(
 }
 
 /// Goes back to epoch 3, as one region or, `decided`, as one of several. True if that could be had, and was.
-async fn goes_back(process: &Process, decided: bool, go_on: &mut dyn FnMut()) -> bool {
+///
+/// # Errors
+/// Any but that it is no longer kept.
+async fn goes_back(process: &Process, decided: bool, go_on: &mut dyn FnMut()) -> Result<bool> {
     if decided {
-        process.folder.decide_restore(&[(0, Epoch(3))].into(), None).await.unwrap();
-        if !process.folder.keeps(Epoch(3)).await.unwrap() {
-            return false;
+        process.folder.fence().await.unwrap();
+        if process.folder.restorable(Some(Epoch(3))).await.is_err() {
+            return Ok(false);
         }
         go_on();
+        process.folder.decide_restore(&[(0, Epoch(3))].into(), None).await.unwrap();
     }
     match process.restart(Resume::Epoch(Epoch(3))).await {
         Ok(started) => {
-            assert_eq!(process.count(&started).await.unwrap(), 2);
-            true
+            assert_eq!(process.count(&started).await?, 2);
+            Ok(true)
         }
-        Err(error) => {
-            assert!(error.chain().contains("no longer kept"), "{}", error.chain());
-            false
-        }
+        Err(error) if error.chain().contains("no longer kept") => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -197,18 +199,19 @@ fn wrong_after_stalls(bug: Option<PlantedBug>) -> (Vec<String>, usize) {
     let (mut wrong, mut went) = (Vec::new(), 0);
     for decided in [false, true] {
         for calls in 0.. {
-            let went_back = std::cell::Cell::new(false);
+            let went_back = std::cell::RefCell::new(Ok(false));
             let (stalled, disk) = stalls_while_removing(calls, bug, async |process, go_on| {
-                went_back.set(goes_back(process, decided, go_on).await);
+                *went_back.borrow_mut() = goes_back(process, decided, go_on).await;
             });
             if !stalled {
                 break;
             }
-            went += usize::from(went_back.get());
-            let last = Process::new(&disk, 3);
-            let problems = block_on(last.folder.verify(None)).unwrap();
-            if went_back.get() && !problems.is_empty() {
-                wrong.push(format!("stalled after {calls} calls, decided {decided}: {problems:?}"));
+            let case = format!("stalled after {calls} calls, decided {decided}");
+            let problems = block_on(Process::new(&disk, 3).folder.verify(None)).unwrap();
+            match went_back.into_inner() {
+                Err(error) => wrong.push(format!("{case}: {}", error.chain())),
+                Ok(true) if !problems.is_empty() => wrong.push(format!("{case}: {problems:?}")),
+                Ok(went_back) => went += usize::from(went_back),
             }
         }
     }
