@@ -115,12 +115,13 @@ def test_going_back_that_was_interrupted_is_carried_out_by_the_next_start(space:
     said = workspace.run(FAILED, resume="latest").stderr
     advice = re.search(r"--resume (r1=\d+)", said)
     assert advice, said
-    claims, away = workspace.region("generation", 2), workspace.folder / "away"
-    claims.rename(away)
-    claims.write_text("in the way\n")
+    decisions = workspace.checkpoints / workspace.job / "restore"
+    before = len(list(decisions.glob("*")))
+    in_the_way = workspace.region("epoch", 2) / f"{int(workspace.published(2)[-1]) + 1:010}.json"
+    in_the_way.mkdir()
     workspace.run(FAILED, resume=advice[1])
-    claims.unlink()
-    away.rename(claims)
+    assert len(list(decisions.glob("*"))) == before + 1, "it failed before it decided, so the test proves nothing"
+    in_the_way.rmdir()
     workspace.run(resume="latest")
     rows = committed(workspace.out)
     assert balance([row["id"] for row in rows], set(range(ROWS))).exact
