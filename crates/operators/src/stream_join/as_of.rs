@@ -4,8 +4,13 @@
 //! one with the greater id holds. A left row is put out when the watermark reaches its time, because until then a version that
 //! comes before it may still arrive; the event time and the watermark of the output are those of the left stream.
 //!
-//! Of each key the latest version that is not after the watermark stays for good, and all later ones. A left row that is not
-//! after the watermark is late and leaves by side output 1; a late version is taken and holds for the rows that come.
+//! The right stream may be the changes of a table. `-U` then says nothing: the `+U` behind it begins the next version, or replaces
+//! the one of its own time, and what held before stays history. `-D` ends what its key has: from its time on there is no
+//! version until one comes. Flink's temporal join reads a table's changes in the same way. The left stream only adds.
+//!
+//! Of each key the latest version that is not after the watermark stays for good, and all later ones; of a key that was ended
+//! nothing stays, so that a version which comes later than that with an older time holds again. A left row that is not after the
+//! watermark is late and leaves by side output 1; a late version is taken and holds for the rows that come.
 
 use forebay_core::element::Epoch;
 use forebay_core::keys::Key;
@@ -28,6 +33,10 @@ pub enum AsOfBug {
     DoNotWait,
     /// The version that holds at the watermark goes with those before it.
     DropTheLatest,
+    /// `-U` ends a version as `-D` does.
+    UpdatesEnd,
+    /// `-D` says as little as `-U`.
+    EndsAreLost,
     /// A restart forgets the watermark.
     ForgetClock,
 }
@@ -60,7 +69,7 @@ struct State {
     waiting: StateTable<Vec<u8>>,
     /// When they can go.
     due: Timers,
-    /// Right rows by time and id.
+    /// Right rows by time and id; no bytes where the key was ended, behind all rows of that time.
     versions: StateTable<Vec<u8>>,
     /// From when a version makes those before it useless.
     replaced: Timers,
@@ -76,6 +85,7 @@ impl AsOfRules {
             let time = space.time().unwrap_or(timer.time);
             let row = Stored { id: id_of(&space), bytes: &bytes };
             let version = state.versions.scan_range(&timer.key, ..=behind(time))?.next_back();
+            let version = version.filter(|(_, bytes)| !bytes.is_empty());
             let version = version.map(|(space, bytes)| Stored { id: id_of(space), bytes });
             if version.is_some() || self.keeps == Keeps::Left {
                 out.pair(RowKind::Insert, Some(&timer.key), Side::Left, row, version)?;
@@ -88,10 +98,42 @@ impl AsOfRules {
     fn forget(&mut self, timer: &Timer, watermark: EventTime) -> Result<()> {
         let state = self.state.as_mut().expect("open comes before watermarks");
         let holds = state.versions.scan_range(&timer.key, ..=behind(watermark))?.next_back();
-        let Some(holds) = holds.map(|(space, _)| space.clone()) else { return Ok(()) };
+        let Some((holds, is_end)) = holds.map(|(space, bytes)| (space.clone(), bytes.is_empty())) else {
+            return Ok(());
+        };
         state.versions.remove_range(&timer.key, ..holds.clone())?;
-        if self.bug == Some(AsOfBug::DropTheLatest) {
+        if is_end || self.bug == Some(AsOfBug::DropTheLatest) {
             state.versions.remove(&timer.key, &holds)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a version, or the end of one.
+    fn version(&mut self, key: &Key, row: &Row<'_>) -> Result<()> {
+        let kind = match (row.kind, self.bug) {
+            (RowKind::UpdateBefore, Some(AsOfBug::UpdatesEnd)) => RowKind::Delete,
+            (RowKind::Delete, Some(AsOfBug::EndsAreLost)) => RowKind::UpdateBefore,
+            (kind, _) => kind,
+        };
+        let state = self.state.as_mut().expect("open comes before rows");
+        let last = state.versions.scan(key)?.next_back().and_then(|(space, _)| space.time());
+        let end = behind(row.time);
+        match kind {
+            RowKind::UpdateBefore => return Ok(()),
+            RowKind::Insert => drop(state.versions.remove(key, &end)?),
+            RowKind::UpdateAfter | RowKind::Delete => {
+                state.versions.remove_range(key, Space::of_time(row.time)..=end.clone())?;
+            }
+        }
+        if kind == RowKind::Delete {
+            state.versions.insert(key, &end, Vec::new())?;
+        } else {
+            let space = Space::of_time_and(row.time, &row.id.to_bytes());
+            state.versions.insert(key, &space, row.bytes.to_vec())?;
+        }
+        // The later of this version and the last one replaces what is before it; a single version replaces nothing.
+        if last.is_some() || kind == RowKind::Delete {
+            state.replaced.set(row.time.max(last.unwrap_or(row.time)), key, &Space::EMPTY)?;
         }
         Ok(())
     }
@@ -116,10 +158,10 @@ impl Rules for AsOfRules {
     }
 
     fn row(&mut self, row: &Row<'_>, out: &mut Output) -> Result<usize> {
-        let state = self.state.as_mut().expect("open comes before rows");
-        let space = Space::of_time_and(row.time, &row.id.to_bytes());
         match (row.side, row.key) {
             (Side::Left, Some(key)) => {
+                let state = self.state.as_mut().expect("open comes before rows");
+                let space = Space::of_time_and(row.time, &row.id.to_bytes());
                 state.waiting.insert(key, &space, row.bytes.to_vec())?;
                 state.due.set(row.time, key, &Space::EMPTY)?;
                 if self.bug == Some(AsOfBug::DoNotWait) {
@@ -131,14 +173,7 @@ impl Rules for AsOfRules {
                 let stored = Stored { id: row.id, bytes: row.bytes };
                 out.pair(RowKind::Insert, None, Side::Left, stored, None)?;
             }
-            (Side::Right, Some(key)) => {
-                // The later of this version and the last one replaces what is before it; a single version replaces nothing.
-                let last = state.versions.scan(key)?.next_back().and_then(|(space, _)| space.time());
-                state.versions.insert(key, &space, row.bytes.to_vec())?;
-                if last.is_some() {
-                    state.replaced.set(row.time.max(last.unwrap_or(row.time)), key, &Space::EMPTY)?;
-                }
-            }
+            (Side::Right, Some(key)) => self.version(key, row)?,
             (_, None) => {}
         }
         Ok(1)

@@ -51,6 +51,8 @@ pub enum Act {
 pub enum Which {
     Timed(Meeting, Option<TimedJoinBug>),
     AsOf(Option<AsOfBug>),
+    /// The same, the right stream being the changes of a table with one row of each key.
+    Table(Option<AsOfBug>),
     Regular(Option<Duration>, Option<RegularBug>),
 }
 
@@ -82,6 +84,10 @@ pub struct Run {
     pub late: usize,
     pub late_out: usize,
     pub out: Vec<(RowKind, RowId, Pair)>,
+    /// What a table was told, and the number of the act.
+    pub changes: Vec<(usize, RowKind, In)>,
+    /// Watermarks and the numbers of their acts.
+    pub watermarks: Vec<(usize, i64)>,
     /// What was wrong on the way.
     pub wrong: Option<String>,
     /// Bytes of a whole snapshot at the end.
@@ -131,6 +137,7 @@ pub fn batch(port: u8, rows: &[In], kinds: &[RowKind]) -> Batch {
 pub fn run(which: Which, keeps: Keeps, acts: &[Act]) -> Run {
     let mut subtasks = Subtasks::new(which, keeps);
     let (mut rows, mut watermark, mut late): (Vec<In>, i64, usize) = (Vec::new(), 0, 0);
+    let (mut changes, mut watermarks) = (Vec::new(), Vec::new());
     let mut told = None;
     for (number, act) in acts.iter().enumerate() {
         match act {
@@ -138,13 +145,21 @@ pub fn run(which: Which, keeps: Keeps, acts: &[Act]) -> Run {
                 let is_regular = matches!(which, Which::Regular(..));
                 let value = if is_regular { i64::from(*value) } else { number as i64 };
                 // A late version of an as-of join is taken; which rows it still reaches is not for the oracle to say.
-                let is_version = matches!(which, Which::AsOf(_)) && *port == 1;
+                let is_version = matches!(which, Which::AsOf(_) | Which::Table(_)) && *port == 1;
                 let ahead = if is_version { (*ahead).max(1) } else { *ahead };
                 let time = if is_regular { watermark + 1 } else { watermark + ahead } * 1000;
                 let id = RowId::new(SplitId(u64::from(*port)), number as u64);
                 let row = In { port: *port, id, key: *key, time, value };
                 let takes_late = is_regular || is_version;
-                subtasks.push(&row, RowKind::Insert);
+                let is_change = is_version && matches!(which, Which::Table(_));
+                let before = rows.iter().position(|old| is_change && old.port == 1 && old.key == row.key);
+                let mut kind = RowKind::Insert;
+                if let Some(place) = before.filter(|_| row.key.is_some()) {
+                    subtasks.push(&rows.remove(place), RowKind::UpdateBefore);
+                    kind = RowKind::UpdateAfter;
+                }
+                subtasks.push(&row, kind);
+                changes.extend(is_change.then(|| (number, kind, row.clone())));
                 if !takes_late && told.is_some_and(|told| time <= told) {
                     late += 1;
                 } else {
@@ -156,11 +171,13 @@ pub fn run(which: Which, keeps: Keeps, acts: &[Act]) -> Run {
                 if !places.is_empty() {
                     let row = rows.remove(places[which.index(places.len())]);
                     subtasks.push(&row, RowKind::Delete);
+                    changes.push((number, RowKind::Delete, row));
                 }
             }
             Act::Watermark(more) => {
                 watermark += more;
                 told = Some(watermark * 1000);
+                watermarks.push((number, watermark * 1000));
                 subtasks.watermark(EventTime(watermark * 1000));
             }
             Act::Restore(parallelism) => {
@@ -175,7 +192,7 @@ pub fn run(which: Which, keeps: Keeps, acts: &[Act]) -> Run {
     }
     let stored_bytes = subtasks.stored_bytes();
     let Subtasks { late_out, out, wrong, .. } = subtasks;
-    Run { which, keeps, rows, late, late_out, out, wrong, stored_bytes }
+    Run { which, keeps, rows, late, late_out, out, changes, watermarks, wrong, stored_bytes }
 }
 
 // === impl Run ===
@@ -211,7 +228,7 @@ impl Subtasks {
         let (shape, settings) = (shape(self.keeps), StateSettings::default());
         match self.which {
             Which::Timed(meeting, bug) => timed_join_with(&shape, meeting, settings, bug).unwrap(),
-            Which::AsOf(bug) => as_of_join_with(&shape, settings, bug).unwrap(),
+            Which::AsOf(bug) | Which::Table(bug) => as_of_join_with(&shape, settings, bug).unwrap(),
             Which::Regular(ttl, bug) => regular_join_with(&shape, ttl, settings, bug).unwrap(),
         }
     }

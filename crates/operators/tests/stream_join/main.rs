@@ -23,20 +23,29 @@ fn interval() -> Meeting {
     Meeting::Interval { before: 3 * MILLI, after: 5 * MILLI }
 }
 
-fn act(takes_back: bool) -> impl Strategy<Value = Act> {
+/// Which streams take rows back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Back {
+    None,
+    Right,
+    Both,
+}
+
+fn act(takes_back: Back) -> impl Strategy<Value = Act> {
     let row = (0..2u8, prop::option::weighted(0.9, 0..4u8), -20..40i64, 0..3u8)
         .prop_map(|(port, key, ahead, value)| Act::Row { port, key, ahead, value });
-    let back = (0..2u8, any::<prop::sample::Index>()).prop_map(|(port, which)| Act::TakeBack { port, which });
+    let ports = if takes_back == Back::Right { 1..2u8 } else { 0..2u8 };
+    let back = (ports, any::<prop::sample::Index>()).prop_map(|(port, which)| Act::TakeBack { port, which });
     prop_oneof![
         12 => row,
-        if takes_back { 6 } else { 0 } => back,
+        if takes_back == Back::None { 0 } else { 6 } => back,
         3 => (0..15i64).prop_map(Act::Watermark),
         1 => (1..5u16).prop_map(Act::Restore),
         1 => Just(Act::Complete),
     ]
 }
 
-fn acts(takes_back: bool) -> impl Strategy<Value = Vec<Act>> {
+fn acts(takes_back: Back) -> impl Strategy<Value = Vec<Act>> {
     prop::collection::vec(act(takes_back), 1..120)
 }
 
@@ -45,7 +54,7 @@ fn keeps() -> impl Strategy<Value = Keeps> {
 }
 
 /// Whether any of 300 random runs shows that something is wrong.
-fn is_found(takes_back: bool, which: impl Fn(Keeps) -> Which, all: &[Keeps]) -> bool {
+fn is_found(takes_back: Back, which: impl Fn(Keeps) -> Which, all: &[Keeps]) -> bool {
     let mut runner = TestRunner::new_with_rng(Config::default(), deterministic());
     (0..300).any(|place| {
         let tree = acts(takes_back).new_tree(&mut runner).unwrap();
@@ -66,23 +75,29 @@ proptest! {
     #![proptest_config(Config { cases: 200, failure_persistence: None, ..Config::default() })]
 
     #[test]
-    fn interval_join_pairs_what_the_oracle_pairs(acts in acts(false), keeps in keeps()) {
+    fn interval_join_pairs_what_the_oracle_pairs(acts in acts(Back::None), keeps in keeps()) {
         check(&run(Which::Timed(interval(), None), keeps, &acts))?;
     }
 
     #[test]
-    fn window_join_pairs_what_the_oracle_pairs(acts in acts(false), keeps in keeps()) {
+    fn window_join_pairs_what_the_oracle_pairs(acts in acts(Back::None), keeps in keeps()) {
         check(&run(Which::Timed(Meeting::Window(10 * MILLI), None), keeps, &acts))?;
     }
 
     #[test]
-    fn as_of_join_takes_the_version_that_the_oracle_takes(acts in acts(false), left in any::<bool>()) {
+    fn as_of_join_takes_the_version_that_the_oracle_takes(acts in acts(Back::None), left in any::<bool>()) {
         let keeps = if left { Keeps::Left } else { Keeps::Inner };
         check(&run(Which::AsOf(None), keeps, &acts))?;
     }
 
     #[test]
-    fn regular_join_is_at_all_times_what_both_streams_are(acts in acts(true), keeps in keeps()) {
+    fn as_of_join_takes_what_the_table_has(acts in acts(Back::Right), left in any::<bool>()) {
+        let keeps = if left { Keeps::Left } else { Keeps::Inner };
+        check(&run(Which::Table(None), keeps, &acts))?;
+    }
+
+    #[test]
+    fn regular_join_is_at_all_times_what_both_streams_are(acts in acts(Back::Both), keeps in keeps()) {
         check(&run(Which::Regular(None, None), keeps, &acts))?;
     }
 }
@@ -91,13 +106,16 @@ proptest! {
 fn planted_bugs_are_found() {
     let every = [Keeps::Inner, Keeps::Left, Keeps::Right, Keeps::Full];
     for bug in [TimedJoinBug::DropEarly, TimedJoinBug::ForgetPartner, TimedJoinBug::NoHold, TimedJoinBug::ForgetClock] {
-        assert!(is_found(false, |_| Which::Timed(interval(), Some(bug)), &every), "{bug:?}");
+        assert!(is_found(Back::None, |_| Which::Timed(interval(), Some(bug)), &every), "{bug:?}");
     }
     for bug in [AsOfBug::DoNotWait, AsOfBug::DropTheLatest, AsOfBug::ForgetClock] {
-        assert!(is_found(false, |_| Which::AsOf(Some(bug)), &every[..2]), "{bug:?}");
+        assert!(is_found(Back::None, |_| Which::AsOf(Some(bug)), &every[..2]), "{bug:?}");
+    }
+    for bug in [AsOfBug::UpdatesEnd, AsOfBug::EndsAreLost, AsOfBug::DropTheLatest] {
+        assert!(is_found(Back::Right, |_| Which::Table(Some(bug)), &every[..2]), "{bug:?}");
     }
     for bug in [RegularBug::KeepNulls, RegularBug::ForgetNulls] {
-        assert!(is_found(true, |_| Which::Regular(None, Some(bug)), &every), "{bug:?}");
+        assert!(is_found(Back::Both, |_| Which::Regular(None, Some(bug)), &every), "{bug:?}");
     }
 }
 
@@ -112,6 +130,21 @@ fn state_is_empty_once_nothing_can_meet_any_more() {
     }
     let kept = Which::Regular(None, None);
     assert!(run(kept, Keeps::Inner, &acts).stored_bytes > run(kept, Keeps::Inner, &[]).stored_bytes);
+}
+
+#[test]
+fn nothing_stays_of_a_key_that_a_table_has_no_more() {
+    let row = |port, ahead| Act::Row { port, key: Some(1), ahead, value: 0 };
+    let back = Act::TakeBack {
+        port: 1,
+        which: any::<prop::sample::Index>().new_tree(&mut TestRunner::deterministic()).unwrap().current(),
+    };
+    let which = Which::Table(None);
+    let kept = run(which, Keeps::Inner, &[row(1, 1), row(1, 5), Act::Watermark(10)]).stored_bytes;
+    let gone =
+        run(which, Keeps::Inner, &[row(1, 1), row(1, 5), Act::Watermark(10), back, Act::Watermark(1)]).stored_bytes;
+    assert_eq!(gone, run(which, Keeps::Inner, &[]).stored_bytes);
+    assert!(kept > gone);
 }
 
 #[test]

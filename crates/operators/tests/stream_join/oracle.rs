@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::harness::{In, Pair, Run, Which};
+use forebay_core::RowKind;
 use forebay_operators::stream_join::timed::Meeting;
 use forebay_operators::stream_join::{Keeps, Side};
 
@@ -50,6 +51,9 @@ fn expected(run: &Run) -> BTreeMap<Pair, i64> {
             partners.sort_by_key(|right| (right.time, right.id));
             partners = partners.pop().into_iter().collect();
         }
+        if matches!(run.which, Which::Table(_)) {
+            partners = version(run, left).into_iter().collect();
+        }
         partners.iter().for_each(|right| put(Some(left), Some(right)));
         if partners.is_empty() && run.keeps.keeps(Side::Left) {
             put(Some(left), None);
@@ -63,6 +67,24 @@ fn expected(run: &Run) -> BTreeMap<Pair, i64> {
     pairs
 }
 
+/// What the table has of the row's key at its time, as far as it was told when the watermark reached the row.
+fn version<'a>(run: &'a Run, left: &In) -> Option<&'a In> {
+    let came = left.value as usize;
+    let reached = run.watermarks.iter().find(|(act, watermark)| *act > came && *watermark >= left.time);
+    let until = reached.map_or(usize::MAX, |(act, _)| *act);
+    let mut versions: Vec<(i64, bool, &In)> = Vec::new();
+    for (_, kind, row) in run.changes.iter().filter(|(act, _, row)| *act < until && row.key == left.key) {
+        let is_end = *kind == RowKind::Delete;
+        versions.retain(|(time, was_end, _)| *time != row.time || (*kind == RowKind::Insert && !was_end));
+        versions.push((row.time, is_end, row));
+    }
+    let known = versions.into_iter().filter(|(time, ..)| left.key.is_some() && *time <= left.time);
+    known
+        .max_by_key(|(time, is_end, row)| (*time, *is_end, row.id))
+        .filter(|(_, is_end, _)| !is_end)
+        .map(|found| found.2)
+}
+
 fn meets(which: Which, left: &In, right: &In) -> bool {
     let near = match which {
         Which::Timed(Meeting::Interval { before, after }, _) => {
@@ -73,7 +95,7 @@ fn meets(which: Which, left: &In, right: &In) -> bool {
             let window = |row: &In| row.time.div_euclid(size.as_micros() as i64);
             window(left) == window(right)
         }
-        Which::AsOf(_) => right.time <= left.time,
+        Which::AsOf(_) | Which::Table(_) => right.time <= left.time,
         Which::Regular(..) => true,
     };
     near && left.key.is_some() && left.key == right.key

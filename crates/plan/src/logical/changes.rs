@@ -52,9 +52,15 @@ pub(super) fn given(action: &Action, inputs: &[Changes]) -> Result<Changes, Refu
             StreamJoinKind::Regular { .. } if join.how == StreamJoinHow::Inner => Ok(taken),
             // A row without a partner is taken back when one comes.
             StreamJoinKind::Regular { .. } => Ok(Changes::Updates),
+            // The joined stream may be the changes of a table, whose versions hold from one to the next.
+            StreamJoinKind::AsOf if inputs.first() == Some(&Changes::Updates) => Err(Refusal {
+                why: "joins each row once its time has come, and its own rows are also taken back",
+                help: "only the stream that it joins may have updates; a join without within, window and as_of takes them on both sides",
+            }),
+            StreamJoinKind::AsOf => Ok(Changes::Append),
             _ if taken == Changes::Updates => Err(Refusal {
-                why: "joins in event time, and one of its inputs also takes back rows",
-                help: "a join without within, window and as_of takes updates",
+                why: "joins in event time, and one of its inputs also takes back rows, most of which would be late by then",
+                help: "a join without within, window and as_of takes updates, and as_of takes those of the stream that it joins",
             }),
             _ => Ok(Changes::Append),
         },

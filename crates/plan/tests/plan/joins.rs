@@ -96,6 +96,19 @@ fn mistakes_have_their_place_and_advice() {
 }
 
 #[test]
+fn a_join_as_of_takes_the_changes_of_a_table_and_only_adds() {
+    let latest = "[[step]]\nuid = \"latest\"\nfrom = \"views\"\ndeduplicate = { by = [\"user\"], keep = \"last\" }\n[[step]]\nuid = \"met\"";
+    let of = |join: &str| {
+        text(&format!("{ON}, {join}").replace("\"views\"", "\"latest\"")).replace("[[step]]\nuid = \"met\"", latest)
+    };
+    let graph = plan(&of("as_of = true")).unwrap_or_else(|error| panic!("{error}")).graph;
+    let join = &graph.tasks.iter().find(|task| task.name == "met").unwrap().steps[0];
+    assert_eq!(join.changes, Changes::Append);
+    let refused = plan(&of("window = \"1s\"")).map(drop).unwrap_err().to_string();
+    assert!(refused.contains("as_of takes those of the stream"), "{refused}");
+}
+
+#[test]
 fn what_meets_is_part_of_the_plan_that_a_checkpoint_remembers() {
     let hash = |join: &str| graph(&format!("{ON}, {join}")).plan_hash;
     let joins =

@@ -132,6 +132,9 @@ fn check_join(view: &View, timed: &Timed, step: &JoinStep, books: &Books) -> Res
         }
         books.count("I1: joined rows compared with the oracle");
     }
+    if step.is_table {
+        books.count("I1: joins with a table's changes compared with the oracle");
+    }
     if step.kind == JoinKind::AsOf {
         return check_versions(&found, &clicks, &views, step.keeps.0, timed.order == Order::Loose);
     }

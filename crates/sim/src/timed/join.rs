@@ -13,6 +13,8 @@ pub(crate) struct JoinStep {
     pub kind: JoinKind,
     /// Rows without a partner: of the clicks, of the views.
     pub keeps: (bool, bool),
+    /// Whether views are the changes of a table that has the last one of each key, of a join as of a row's time.
+    pub is_table: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +31,8 @@ pub(super) type Pair = (Option<u64>, Option<u64>);
 // === impl JoinStep ===
 
 impl JoinStep {
-    pub fn draw(random: &mut Random) -> Self {
+    /// Draws a step; whether it reads a table's changes apart, so that seeds keep what they drew before.
+    pub fn draw(random: &mut Random, table: &mut Random) -> Self {
         let (before, after) = (random.pick(&[0, 200, 2_000]), random.pick(&[0, 300, 4_000]));
         let kind = match random.below(4) {
             0 => JoinKind::Interval { before, after },
@@ -38,7 +41,8 @@ impl JoinStep {
             _ => JoinKind::Regular,
         };
         let keeps = random.pick(&[(false, false), (true, false), (false, true), (true, true)]);
-        Self { kind, keeps: if kind == JoinKind::AsOf { (keeps.0, false) } else { keeps } }
+        let is_as_of = kind == JoinKind::AsOf;
+        Self { kind, keeps: if is_as_of { (keeps.0, false) } else { keeps }, is_table: is_as_of && table.chance(600) }
     }
 
     /// The section of the step.
@@ -57,9 +61,17 @@ impl JoinStep {
             JoinKind::AsOf => ", as_of = true".to_string(),
             JoinKind::Regular => String::new(),
         };
+        let (table, views) = match self.is_table {
+            false => ("", "views"),
+            true => (
+                "[[step]]\nuid = \"table\"\nfrom = \"views\"\n\
+                 deduplicate = { by = [\"k\"], keep = \"last\" }\n\n",
+                "table",
+            ),
+        };
         format!(
-            "[[step]]\nuid = \"pair\"\nfrom = \"clicks\"\n\
-             join = {{ stream = \"views\", on = {{ k = \"k\" }}, how = \"{how}\", prefix = \"v_\"{kind} }}\n\n"
+            "{table}[[step]]\nuid = \"pair\"\nfrom = \"clicks\"\n\
+             join = {{ stream = \"{views}\", on = {{ k = \"k\" }}, how = \"{how}\", prefix = \"v_\"{kind} }}\n\n"
         )
     }
 

@@ -151,7 +151,7 @@ impl Timed {
             let window = WindowStep::draw(&mut random);
             if takes_updates { window.with_updates(&mut updates, keeps_sessions) } else { window }
         });
-        let join = join.then(|| JoinStep::draw(&mut random));
+        let join = join.then(|| JoinStep::draw(&mut random, &mut Random::new(seed, "table of a join")));
         let of_window = window.filter(WindowStep::updates).map(|_| ("win", SINKS[0].1, "c"));
         let of_join = join.filter(JoinStep::updates).map(|_| ("pair", SINKS[2].1, "n"));
         let of_part = part.and_then(|part| part.updates());
