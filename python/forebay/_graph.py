@@ -17,6 +17,21 @@ class Node:
     uid: str | None = None
 
 
+def is_endless(node: Node) -> bool:
+    """Whether its rows have no end: a source of new files is behind it, and no `limit` between."""
+    seen: set[int] = set()
+    stack = [node]
+    while stack:
+        node = stack.pop()
+        if node.kind == "limit" or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if "monitor_interval" in node.settings:
+            return True
+        stack.extend(node.inputs)
+    return False
+
+
 def ordered(nodes: list[Node]) -> Iterator[Node]:
     """Every node that these hang on, and themselves, each after those that it reads."""
     seen: set[int] = set()

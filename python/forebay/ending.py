@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from forebay import _engine
-from forebay._graph import Node
+from forebay._graph import Node, is_endless
 from forebay.closing import ClosingIterator
 from forebay.errors import InvalidError
 from forebay.job import Job
@@ -72,7 +72,14 @@ class Ending:
         """Runs it to its end and returns all rows, and the dead letters.
 
         `kinds` names the column that says what rows of an update stream do; such streams need it.
+
+        Raises: InvalidError, before anything is read, if a source has `monitor_interval` and no `limit` ends it.
         """
+        if is_endless(self.node):
+            raise InvalidError(
+                "these rows never end, because a source has monitor_interval: take(n) and iter_rows() give them as "
+                "they come, limit(n) ends them, Job.run() and write_parquet() go on with them"
+            )
         with self._started(progress, kinds, settings) as (run, folder):
             batches = list(_batches(run, folder))
             report = run.wait()

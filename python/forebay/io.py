@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from forebay._graph import Node
+from forebay._options import Duration, duration
+from forebay._settings import without_none
 from forebay.dataflow import DataFrame
 from forebay.errors import InvalidError
 
@@ -38,33 +40,66 @@ def table(path: str | Path, *, format: Literal["parquet", "jsonl", "csv"] | None
 
 
 def read_parquet(
-    path: str | Path, *, uid: str | None = None, batch_rows: int | None = None, parallelism: int | None = None
+    path: str | Path,
+    *,
+    monitor_interval: Duration | None = None,
+    uid: str | None = None,
+    batch_rows: int | None = None,
+    parallelism: int | None = None,
 ) -> DataFrame:
-    """The rows of Parquet files; `path` may be a URL and may have `*`, `**` and `{a,b}`."""
-    return _read("parquet", path, uid, batch_rows, parallelism)
+    """The rows of Parquet files; `path` may be a URL and may have `*`, `**` and `{a,b}`.
+
+    With `monitor_interval`, here and in the functions like it, files that come later are read too, and the rows have no
+    end: such a frame is started with `Job.run` or written to files, or a `limit` or `take` ends it. A file is read once
+    two looks, so long apart, found it unchanged.
+    """
+    return _read("parquet", path, monitor_interval, uid, batch_rows, parallelism)
 
 
 def read_jsonl(
-    path: str | Path, *, uid: str | None = None, batch_rows: int | None = None, parallelism: int | None = None
+    path: str | Path,
+    *,
+    monitor_interval: Duration | None = None,
+    uid: str | None = None,
+    batch_rows: int | None = None,
+    parallelism: int | None = None,
 ) -> DataFrame:
     """The rows of files with one JSON object a line."""
-    return _read("jsonl", path, uid, batch_rows, parallelism)
+    return _read("jsonl", path, monitor_interval, uid, batch_rows, parallelism)
 
 
 def read_csv(
-    path: str | Path, *, uid: str | None = None, batch_rows: int | None = None, parallelism: int | None = None
+    path: str | Path,
+    *,
+    monitor_interval: Duration | None = None,
+    uid: str | None = None,
+    batch_rows: int | None = None,
+    parallelism: int | None = None,
 ) -> DataFrame:
     """The rows of CSV files whose first line names the columns."""
-    return _read("csv", path, uid, batch_rows, parallelism)
+    return _read("csv", path, monitor_interval, uid, batch_rows, parallelism)
 
 
 def read_images(
-    path: str | Path, *, uid: str | None = None, batch_rows: int | None = None, parallelism: int | None = None
+    path: str | Path,
+    *,
+    monitor_interval: Duration | None = None,
+    uid: str | None = None,
+    batch_rows: int | None = None,
+    parallelism: int | None = None,
 ) -> DataFrame:
     """One row for each file: its `path`, and its `content`, the encoded image."""
-    return _read("images", path, uid, batch_rows, parallelism)
+    return _read("images", path, monitor_interval, uid, batch_rows, parallelism)
 
 
-def _read(kind: str, path: str | Path, uid: str | None, batch_rows: int | None, parallelism: int | None) -> DataFrame:
-    given = {"format": kind, "path": str(path), "batch_rows": batch_rows, "parallelism": parallelism}
-    return DataFrame(Node("source", (), {key: value for key, value in given.items() if value is not None}, uid))
+def _read(
+    kind: str,
+    path: str | Path,
+    monitor_interval: Duration | None,
+    uid: str | None,
+    batch_rows: int | None,
+    parallelism: int | None,
+) -> DataFrame:
+    interval = None if monitor_interval is None else duration(monitor_interval)
+    given = {"path": str(path), "monitor_interval": interval, "batch_rows": batch_rows, "parallelism": parallelism}
+    return DataFrame(Node("source", (), {"format": kind} | without_none(given), uid))

@@ -1,8 +1,9 @@
 //! The source contract: an enumerator lists splits, readers read them.
 //!
 //! A split is a unit of reading with its own position. Which subtask reads it follows from its key group, so a restore at
-//! another parallelism moves splits like any other keyed state. The list of splits is written once, before the first row
-//! is read, and every later attempt uses that list: row ids never depend on when a folder was listed.
+//! another parallelism moves splits like any other keyed state. The list of splits is written before the first row is read, what
+//! a monitored source finds later is written behind it before a row of that is read, and every later attempt uses that
+//! list: row ids never depend on when a folder was listed.
 
 use futures::future::BoxFuture;
 
@@ -79,6 +80,12 @@ pub trait Reader: Send {
     /// any more. Called after `open`, where it answers those that were at their end already, and after each `poll_next`. A
     /// reader that never says so holds event time back until its own end.
     fn take_ended(&mut self) -> Vec<SplitId> {
+        Vec::new()
+    }
+
+    /// The splits that came after [`Reader::open`] since the last call, in reading order: their rows may come from now on.
+    /// Called after each `poll_next`, before what that answered is looked at.
+    fn take_found(&mut self) -> Vec<SplitId> {
         Vec::new()
     }
 

@@ -36,6 +36,7 @@ pub mod resume;
 pub mod run;
 mod sink;
 mod spill;
+pub mod splits;
 mod stream_join;
 pub mod watch;
 mod window;

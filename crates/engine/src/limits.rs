@@ -93,6 +93,7 @@ fn limits_behind<'a>(graph: &'a JobGraph, task: &'a Task) -> Option<BTreeSet<&'a
 
 impl Reader for Ending {
     fn open(&mut self, context: Context, splits: Vec<Split>, restored: Restored) -> Result<()> {
+        self.limits.iter().for_each(|limit| limit.wakes(context.waker.clone()));
         self.reader.open(context, splits, restored)
     }
 
@@ -106,6 +107,10 @@ impl Reader for Ending {
 
     fn take_ended(&mut self) -> Vec<SplitId> {
         self.reader.take_ended()
+    }
+
+    fn take_found(&mut self) -> Vec<SplitId> {
+        self.reader.take_found()
     }
 
     fn close(&mut self) {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use forebay_connectors::files::{FilesEnumerator, ReaderSettings, read_table, reader};
+use forebay_connectors::files::{Feed, ReaderSettings, read_table, reader};
 use forebay_connectors::sinks::files::FileSink;
 use forebay_core::keys::KeyColumns;
 use forebay_core::operator::Operator;
 use forebay_core::sink::Committer;
-use forebay_core::source::{Enumerator, Reader, Split};
+use forebay_core::source::{Reader, Split};
 use forebay_core::{Error, Kind, Result, dead_letter};
 use forebay_gate::batcher::BatcherSettings;
 use forebay_operators::call::Call;
@@ -66,6 +66,8 @@ pub struct Parts {
     pub tables: BTreeMap<String, RecordBatch>,
     /// Splits of each source, by its uid.
     pub splits: BTreeMap<String, Vec<Split>>,
+    /// Where more splits come from, by uid of the monitored sources.
+    pub feeds: BTreeMap<String, Feed>,
     /// Logs of the durable edges that the region reads and writes, by uid.
     pub logs: BTreeMap<String, EdgeLog>,
     /// Bounds of each step's keyed state.
@@ -132,18 +134,6 @@ impl Sinks {
     }
 }
 
-/// The splits of `source` in a job of `key_groups`, listed now.
-///
-/// # Errors
-/// `Invalid` if nothing matches; those of the store.
-pub async fn list_splits(source: &SourceSpec, key_groups: u16, outside: &dyn Outside) -> Result<Vec<Split>> {
-    if let Some(made) = &source.nexmark {
-        return nexmark::enumerator(source, made, key_groups).splits().await;
-    }
-    let (store, pattern) = files(outside, &source.path)?;
-    FilesEnumerator::new(source.uid.clone(), store, pattern).splits().await
-}
-
 /// The lookup tables of a region, read whole.
 ///
 /// # Errors
@@ -176,7 +166,7 @@ pub fn tasks_of(graph: &JobGraph, region: usize) -> impl Iterator<Item = &Task> 
 /// The sources of a region.
 pub fn sources(graph: &JobGraph, region: usize) -> impl Iterator<Item = &SourceSpec> {
     tasks_of(graph, region).filter_map(|task| match &task.head {
-        Head::Source(source, _) => Some(source),
+        Head::Source(source, _) => Some(source.as_ref()),
         Head::Edges(_) => None,
     })
 }
@@ -343,9 +333,13 @@ impl Maker<'_> {
         let (store, _) = files(self.outside, &source.path)?;
         let settings = ReaderSettings { batch_rows: Some(source.batch_rows), ..ReaderSettings::default() };
         let (format, rows) = (source_format(source.format)?, Arc::clone(schema));
+        let feed = self.parts.feeds.get(&source.uid).cloned();
         Ok(Box::new(move |_| {
             let reader = reader(format, Arc::clone(&store), Arc::clone(&rows), settings.clone())?;
-            Ok(Box::new(reader) as Box<dyn Reader>)
+            Ok(Box::new(match &feed {
+                Some(feed) => reader.following(feed.clone()),
+                None => reader,
+            }) as Box<dyn Reader>)
         }))
     }
 

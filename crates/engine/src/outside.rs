@@ -40,6 +40,7 @@ use tokio::runtime::Handle;
 use crate::env::TokioEnv;
 use crate::remote::Remotes;
 use crate::spill::LazySpill;
+use crate::splits::MonitorBug;
 
 /// Folder beside the journal's for keyed state that outgrows its memory.
 const SPILL_FOLDER: &str = "spill";
@@ -153,6 +154,8 @@ pub struct Planted {
     pub feedback: Option<FeedbackBug>,
     /// In metrics of predictions.
     pub metrics: Option<MetricsBug>,
+    /// In looking for new files.
+    pub monitor: Option<MonitorBug>,
     /// In limits.
     pub limit: Option<LimitBug>,
     /// In samples.

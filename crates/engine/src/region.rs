@@ -5,30 +5,30 @@
 //! writes, and only then read the first row.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
+use forebay_core::Result;
 use forebay_core::element::Epoch;
 use forebay_core::source::Split;
 use forebay_core::time::Instant;
-use forebay_core::{Error, Kind, Result};
-use forebay_plan::spec::SourceSpec;
 use forebay_runtime::attempt::{self, Surroundings};
 use forebay_runtime::build::{AttemptSpec, RestoredJob};
 use forebay_runtime::coordinator::{Finish, Stop};
 use forebay_runtime::threads::SubtaskHost;
 use forebay_state::checkpoint::{CheckpointFolder, Committers, Manifest, ManifestDraft, Resume, Started};
 use futures::FutureExt;
-use futures::future::{BoxFuture, Shared};
+use futures::future::{BoxFuture, Either, Shared, join_all, pending, select};
 
 use crate::checkpoints::JobCheckpoints;
 use crate::edges::RegionEdges;
-use crate::lower::{self, Lowering, Parts, Sinks, list_splits, read_tables, sources};
+use crate::lower::{self, Lowering, Parts, Sinks, read_tables, sources};
 use crate::model::restart_helps;
 use crate::models::{Models, Opening};
 use crate::resume::region_name;
 use crate::run::Job;
+use crate::splits::{Monitored, SplitList};
 
 /// Restarts of a region within [`RESTARTS_WITHIN`] before the job gives up.
 const RESTARTS_MAX: usize = 5;
@@ -36,6 +36,13 @@ const RESTARTS_MAX: usize = 5;
 const RESTARTS_WITHIN: Duration = Duration::from_secs(600);
 /// Pause before the first restart; doubled for each further one, full jitter.
 const RESTART_BACKOFF: Duration = Duration::from_millis(200);
+
+/// What the sources of a region read.
+#[derive(Default)]
+struct SplitsOfRegion {
+    splits: BTreeMap<String, Vec<Split>>,
+    monitored: Vec<Monitored>,
+}
 
 /// A region with everything that outlives its attempts.
 pub(crate) struct Region<'a> {
@@ -134,7 +141,9 @@ impl<'a> Region<'a> {
             return Ok(Finish::Completed);
         }
         let logs = edges.start(&started, &restored.entries).await?;
-        let parts = Parts { logs, ..self.parts(&started, restored.epoch, models).await? };
+        let SplitsOfRegion { splits, monitored } = self.splits().await?;
+        let feeds = monitored.iter().map(|source| (source.uid.clone(), source.feed.clone())).collect();
+        let parts = Parts { logs, splits, feeds, ..self.parts(&started, restored.epoch, models).await? };
         let lowering = Lowering { graph, region: self.place, parts: &parts, sinks: &self.sinks, outside: *outside };
         let host = outside.subtasks();
         *self.host.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&host));
@@ -163,7 +172,13 @@ impl<'a> Region<'a> {
         if let Some(failed_at) = self.failed_at.lock().unwrap_or_else(PoisonError::into_inner).take() {
             watch.on_restarted(self.place, env.now().since(failed_at));
         }
-        attempt::run(spec, surroundings).await
+        let looks = join_all(monitored.into_iter().map(|source| source.run(Arc::clone(env))));
+        // What looks for files never ends the attempt: a failure comes by its readers.
+        let looking = looks.then(|_| pending());
+        match select(pin!(attempt::run(spec, surroundings)), pin!(looking)).await {
+            Either::Left((finish, _)) => finish,
+            Either::Right((never, _)) => never,
+        }
     }
 
     /// Loads the state of the restored checkpoint and rolls the sinks back to it.
@@ -205,35 +220,23 @@ impl<'a> Region<'a> {
             models: services,
             revisions,
             tables: read_tables(self.job.graph, self.place, self.job.outside).await?,
-            splits: self.splits().await?,
+            splits: BTreeMap::new(),
+            feeds: BTreeMap::new(),
             logs: BTreeMap::new(),
             state: self.job.state.clone(),
             components: self.job.prepared.components.clone(),
         })
     }
 
-    /// The splits of every source as they were listed when the job first started.
-    async fn splits(&self) -> Result<BTreeMap<String, Vec<Split>>> {
-        let mut splits = BTreeMap::new();
+    /// The lists of splits of every source, as far as they are written.
+    async fn splits(&self) -> Result<SplitsOfRegion> {
+        let mut found = SplitsOfRegion::default();
         for source in sources(self.job.graph, self.place) {
-            splits.insert(source.uid.clone(), self.splits_of(source).await?);
+            let list = SplitList::open(&self.folder, source, self.job.graph.key_groups, self.job.outside).await?;
+            found.splits.insert(source.uid.clone(), list.splits.clone());
+            found.monitored.extend(Monitored::of(source, list, self.job.outside)?);
         }
-        Ok(splits)
-    }
-
-    async fn splits_of(&self, source: &SourceSpec) -> Result<Vec<Split>> {
-        let name = format!("splits-{}.json", source.uid);
-        let kept = match self.folder.read_once(&name).await? {
-            Some(kept) => kept,
-            None => {
-                let listed =
-                    serde_json::to_vec(&list_splits(source, self.job.graph.key_groups, self.job.outside).await?)
-                        .map_err(|source| Error::new(Kind::Internal, "encode splits").source(source))?;
-                self.folder.write_once(&name, Bytes::from(listed)).await?
-            }
-        };
-        serde_json::from_slice(&kept)
-            .map_err(|source| Error::new(Kind::Corrupt, "read list of splits").with("file", name).source(source))
+        Ok(found)
     }
 
     fn checkpoints(&self, models: Option<&Models>, edges: RegionEdges) -> JobCheckpoints {

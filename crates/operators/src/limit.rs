@@ -7,8 +7,9 @@
 //! [`Full`] says to the outside that nothing more is wanted, so that whoever reads for this step alone may stop.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
 
 use bytes::{Buf, BufMut, Bytes};
 use forebay_core::element::Epoch;
@@ -23,7 +24,10 @@ const VERSION: u8 = 1;
 
 /// Whether a limit has let all its rows through; set once in an attempt, seen by every clone.
 #[derive(Debug, Clone, Default)]
-pub struct Full(Arc<AtomicBool>);
+pub struct Full {
+    set: Arc<AtomicBool>,
+    waiting: Arc<Mutex<Vec<Waker>>>,
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -50,11 +54,18 @@ pub enum LimitBug {
 impl Full {
     /// Whether the limit is reached.
     pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.set.load(Ordering::Acquire)
+    }
+
+    /// Wakes this one too when the limit is reached: a reader that waits for rows which nobody wants any more.
+    pub fn wakes(&self, waker: Waker) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(waker);
     }
 
     fn set(&self) {
-        self.0.store(true, Ordering::Release);
+        self.set.store(true, Ordering::Release);
+        let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        waiting.into_iter().for_each(Waker::wake);
     }
 }
 

@@ -72,9 +72,12 @@ fn write_task(out: &mut String, task: &Task) -> Result {
 }
 
 fn write_source(out: &mut String, source: &SourceSpec, schema: &Schema) -> Result {
-    let SourceSpec { uid, format, batch_rows, watermark, .. } = source;
+    let SourceSpec { uid, format, batch_rows, monitor_interval, watermark, .. } = source;
     let place = source.place();
     writeln!(out, "    {uid}: read {format} from {place}, batches of at most {batch_rows} rows")?;
+    if let Some(interval) = monitor_interval {
+        writeln!(out, "      looks for new files every {}, and never ends by itself", format_duration(*interval))?;
+    }
     if let Some(watermark) = watermark {
         write_watermark(out, watermark, source.nexmark.is_none())?;
     }

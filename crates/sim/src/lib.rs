@@ -15,6 +15,7 @@
 
 pub mod counts;
 mod disk;
+mod drops;
 mod env;
 mod host;
 pub mod invariants;

@@ -5,6 +5,7 @@
 
 use forebay_connectors::sinks::files::FileSinkBug;
 use forebay_engine::Planted;
+use forebay_engine::splits::MonitorBug;
 use forebay_inference::journal::PlantedBug as JournalBug;
 use forebay_operators::deduplicate::DeduplicateBug;
 use forebay_operators::feedback::FeedbackBug;
@@ -107,6 +108,9 @@ impl Mutant {
             Self::planted("join_forgets_partner", |planted| planted.timed_join = Some(TimedJoinBug::ForgetPartner)),
             Self::planted("version_does_not_wait", |planted| planted.as_of_join = Some(AsOfBug::DoNotWait)),
             Self::planted("latest_version_dropped", |planted| planted.as_of_join = Some(AsOfBug::DropTheLatest)),
+            Self::planted("found_not_written", |planted| planted.monitor = Some(MonitorBug::NotWritten)),
+            Self::planted("file_taken_at_once", |planted| planted.monitor = Some(MonitorBug::TakeAtOnce)),
+            Self::planted("update_ends_version", |planted| planted.as_of_join = Some(AsOfBug::UpdatesEnd)),
             Self::planted("timer_fires_early", |planted| planted.process = Some(ProcessBug::FireEarly)),
             Self::planted("timers_forgotten", |planted| planted.process = Some(ProcessBug::ForgetTimers)),
             Self::planted("process_forgets_clock", |planted| planted.process = Some(ProcessBug::ForgetClock)),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use forebay_engine::Stop;
 
 use crate::disk::{Trap, Weather};
+use crate::drops::Drops;
 use crate::oracle::{Expected, Row};
 use crate::random::Random;
 use crate::savepoints::{self, Keeping};
@@ -44,6 +45,8 @@ pub struct Scenario {
     pub(crate) shape: Shape,
     /// What of it has event time.
     pub(crate) timed: Option<Timed>,
+    /// Files that come while it runs.
+    pub(crate) drops: Option<Drops>,
     /// What happens to the first processes, one each.
     pub(crate) troubles: Vec<Trouble>,
     /// Steps after which the last process has no more faults.
@@ -168,6 +171,8 @@ impl Scenario {
         let mut timed = Timed::draw(seed);
         let far_max = timed.as_ref().map(|timed| timed.far_max).unwrap_or_default();
         files.extend(timed.iter().flat_map(Timed::files));
+        let drops = Drops::draw(seed);
+        files.extend(drops.iter().map(Drops::first));
         let stalls = random.chance(150);
         let mut shape = Shape::draw(seed);
         let mut troubles = troubles(&mut random, stalls);
@@ -182,6 +187,7 @@ impl Scenario {
             job,
             shape,
             timed,
+            drops,
             troubles,
             heal_after: random.below(3000),
             moods,
@@ -202,7 +208,8 @@ impl Scenario {
         let fallback = self.job.fallback.text();
         let second = if self.job.fallback.has_second() { "[model.second]\nhost = \"fake\"" } else { "" };
         let (sources, (steps, last)) = (self.shape.sources(*read_rows), self.shape.steps(*filter, *doubled));
-        let sinks = self.shape.sinks(&last, self.timed.is_some(), *file_bytes, layout.sink);
+        let sinks = self.shape.sinks(&last, self.timed.is_some() || self.drops.is_some(), *file_bytes, layout.sink);
+        let drops = self.drops.as_ref().map(|drops| drops.text(*read_rows, layout.sink)).unwrap_or_default();
         let timed = self.timed.as_ref();
         let timed_head = timed.map(Timed::head).unwrap_or_default();
         let timed_ends = timed.map(|timed| timed.sources(*read_rows) + &timed.steps(&self.job)).unwrap_or_default();
@@ -213,7 +220,7 @@ parallelism = {}
 key_groups = 16
 checkpoint_interval = "{interval_ms}ms"
 {timed_head}
-{sources}{steps}{timed_ends}[[step]]
+{sources}{steps}{timed_ends}{drops}[[step]]
 from = "{last}"
 [step.infer]
 uid = "ask"

@@ -15,6 +15,7 @@ use forebay_inference::request::{Outcome, RequestId};
 use futures::FutureExt;
 use serde_json::Value;
 
+use crate::drops::DROPS;
 use crate::shape::PLAIN;
 use crate::timed::{self, BEHIND, OPINION_MODEL};
 
@@ -186,7 +187,7 @@ impl View {
 /// The name below the folder of its sink.
 fn below_sink(name: &str) -> &str {
     let name = name.strip_prefix(BEHIND).unwrap_or(name);
-    let folders = timed::SINKS.iter().map(|(_, folder)| *folder).chain([SECOND_LETTERS, LETTERS, PLAIN]);
+    let folders = timed::SINKS.iter().map(|(_, folder)| *folder).chain([SECOND_LETTERS, LETTERS, PLAIN, DROPS.1]);
     folders.into_iter().find_map(|folder| name.strip_prefix(folder)).unwrap_or(name)
 }
 
@@ -195,6 +196,7 @@ fn folder_of(uid: &str) -> &'static str {
     match uid {
         "sink" => "",
         "plain" => PLAIN,
+        uid if uid == DROPS.0 => DROPS.1,
         uid => timed::SINKS.iter().find(|(known, _)| *known == uid).map_or(LETTERS, |(_, folder)| folder),
     }
 }

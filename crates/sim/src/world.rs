@@ -17,6 +17,7 @@ use forebay_plan::Plan;
 
 use crate::counts::Counts;
 use crate::disk::{Gate, Weather};
+use crate::drops::Arrivals;
 use crate::invariants::{Invariants, check_end, check_plain};
 use crate::model::Books;
 use crate::mutants::Mutant;
@@ -81,6 +82,7 @@ struct World {
     plans: BTreeMap<Layout, Plan>,
     processes: u32,
     journals: u32,
+    arrivals: Arrivals,
     stalled: Option<Stalled>,
     shelf: Shelf,
     crashes: u64,
@@ -128,6 +130,7 @@ impl World {
             processes: 0,
             journals: 0,
             stalled: None,
+            arrivals: Arrivals::default(),
             shelf: Shelf::default(),
             crashes: 0,
             steps: 0,
@@ -219,6 +222,9 @@ impl World {
         if self.scenario.shape.plain {
             check_plain(&view, expected, &self.books)?;
         }
+        if let Some(drops) = &self.scenario.drops {
+            drops.check(&view, &self.books)?;
+        }
         match &self.scenario.timed {
             Some(timed) => check_timed(&view, timed, &self.books, &self.opinions),
             None => Ok(()),
@@ -228,6 +234,9 @@ impl World {
     fn start(&mut self, layout: Layout, resume: ResumeJob, healed: bool) -> Result<Process, String> {
         self.processes += 1;
         self.story.push(format!("  process {} with {layout:?}, from {resume:?}, healed: {healed}", self.processes));
+        if let Some(drops) = &self.scenario.drops {
+            drops.begin(&mut self.arrivals, &self.disk);
+        }
         let plan = self.plan(layout)?;
         let weather = if healed { Weather::default() } else { self.scenario.weather.clone() };
         let outside = self.outside(weather);
@@ -289,6 +298,9 @@ impl World {
         }
         loop {
             self.step_stalled()?;
+            if let Some(drops) = &self.scenario.drops {
+                drops.arrive(&mut self.arrivals, &self.disk, process.now(), &self.books);
+            }
             let struck = self.step_keeper(process.steps, trouble.and_then(|trouble| trouble.keeping.as_ref()))?;
             if let Some(ended) = self.step(&mut process)? {
                 self.simulated += process.now().since(Instant(0));
@@ -337,7 +349,8 @@ impl World {
             }
         }
         if self.random.below(LOOK_EVERY) == 0 {
-            self.invariants.look(&self.disk, &self.books)?;
+            let view = self.invariants.look(&self.disk, &self.books)?;
+            self.scenario.drops.iter().try_for_each(|drops| drops.check_letters(&view))?;
         }
         if !self.books.lock().violations.is_empty() {
             return Err("see violations".to_string());

@@ -23,6 +23,8 @@ const REACHED: &[&str] = &[
     "I1: rows of lists compared with the oracle",
     "I1: sampled rows compared with another sample",
     "I1: limits compared with the oracle",
+    "I1: joins with a table's changes compared with the oracle",
+    "I1: rows of files that came later compared with the oracle",
     "I4, I6: a row ran twice",
     "I4: committed values held against the journal",
     "I5: durable results at crashes",

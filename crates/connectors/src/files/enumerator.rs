@@ -28,27 +28,36 @@ impl FilesEnumerator {
     pub fn new(source_uid: impl Into<String>, store: Arc<dyn Store>, pattern: FilePattern) -> Self {
         Self { source_uid: source_uid.into(), store, pattern }
     }
+
+    /// What is there now, sorted by path; nothing is no error.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub async fn list(&self) -> Result<Vec<Split>> {
+        let mut entries = self.store.list("").await?;
+        entries.retain(|entry| self.pattern.matches(&entry.path));
+        entries.sort_by(|left, right| left.path.cmp(&right.path));
+        let splits = entries.into_iter().map(|entry| {
+            let version = format!("{}@{}", entry.size_bytes, entry.version);
+            let id = SplitId::new(&self.source_uid, &entry.path, &version);
+            Split { id, name: entry.path, version, size_bytes: entry.size_bytes }
+        });
+        Ok(splits.collect())
+    }
 }
 
 impl Enumerator for FilesEnumerator {
     fn splits(&self) -> BoxFuture<'static, Result<Vec<Split>>> {
-        let Self { source_uid, store, pattern } = self.clone();
+        let files = self.clone();
         Box::pin(async move {
-            let mut entries = store.list("").await?;
-            entries.retain(|entry| pattern.matches(&entry.path));
-            entries.sort_by(|left, right| left.path.cmp(&right.path));
-            if entries.is_empty() {
+            let splits = files.list().await?;
+            if splits.is_empty() {
                 return Err(Error::new(Kind::Invalid, "find files")
-                    .with("pattern", pattern.pattern())
-                    .with("place", store.location())
+                    .with("pattern", files.pattern.pattern())
+                    .with("place", files.store.location())
                     .source("no file matches"));
             }
-            let splits = entries.into_iter().map(|entry| {
-                let version = format!("{}@{}", entry.size_bytes, entry.version);
-                let id = SplitId::new(&source_uid, &entry.path, &version);
-                Split { id, name: entry.path, version, size_bytes: entry.size_bytes }
-            });
-            Ok(splits.collect())
+            Ok(splits)
         })
     }
 }

@@ -4,7 +4,7 @@
 //! order, reads ahead, and keeps its position by key group. A [`format::Format`] only turns one file into a stream of
 //! rows with positions, so a new format is one small file. A file that changed since it was listed is a dead letter.
 //!
-//! Nothing here watches a folder for new files: the list of splits is fixed when the job first starts.
+//! The list of splits is fixed when the job first starts, but for what a [`Monitor`] finds later and announces in a [`Feed`].
 
 mod csv;
 mod enumerator;
@@ -13,6 +13,7 @@ mod gathered;
 mod glob;
 mod images;
 mod jsonl;
+mod monitor;
 mod parquet;
 mod position;
 mod reader;
@@ -32,6 +33,7 @@ use forebay_core::{Error, Kind, Result};
 pub use enumerator::FilesEnumerator;
 pub use glob::FilePattern;
 pub use images::schema as images_schema;
+pub use monitor::{Feed, Monitor};
 pub use reader::SplitReader;
 pub use schema::{infer_schema, read_table};
 

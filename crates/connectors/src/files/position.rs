@@ -1,6 +1,6 @@
 //! Positions of a reader by key group: how many of the group's splits are done, and where it stands in the next.
 //!
-//! The splits of a group are always read in list order, and the list never changes after the job's first start, so a
+//! The splits of a group are always read in list order, and the list only grows at its end after the job's first start, so a
 //! count says it all. The id of the current split is stored beside it: a state that meets another list is refused.
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -62,7 +62,9 @@ impl GroupPosition {
         };
         self.finished = usize::try_from(number(0)).unwrap_or(usize::MAX);
         self.current = Position { bytes: number(2), rows: number(3) };
-        if self.finished > self.splits.len() || self.current_split() != number(1) {
+        // Where all were done, others may have been found since.
+        let fits = number(1) == self.current_split() || number(1) == 0;
+        if self.finished > self.splits.len() || !fits {
             return Err(corrupt("the state belongs to another list of files").with("finished", number(0)));
         }
         Ok(())
@@ -91,6 +93,15 @@ mod tests {
         let mut back = GroupPosition { finished: 0, current: Position::default(), ..group() };
         back.restore(&group().encode()).unwrap();
         assert_eq!(back, group());
+    }
+
+    #[test]
+    fn a_list_may_be_longer_than_it_was_when_all_was_read() {
+        let done = GroupPosition { finished: 2, current: Position::default(), ..group() };
+        let longer = GroupPosition { splits: vec![SplitId(5), SplitId(6), SplitId(7)], ..GroupPosition::default() };
+        let mut back = longer.clone();
+        back.restore(&done.encode()).unwrap();
+        assert_eq!(back, GroupPosition { finished: 2, ..longer });
     }
 
     #[test]

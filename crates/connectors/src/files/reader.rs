@@ -1,8 +1,8 @@
 //! The reader of every file format: opens the splits of one subtask in order, reads ahead, gives out batches.
 //!
 //! Files are read and parsed in the background, several at once, within a limit of bytes; what arrives is given out in
-//! split order and gathered into batches whose bounds depend on content alone, never on timing. Positions move only when
-//! something is given out.
+//! split order and gathered into batches whose bounds depend on content and, of a monitored source, on which files are there,
+//! never on the timing of reads. Positions move only when something is given out.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use futures::StreamExt;
 use super::ReaderSettings;
 use super::format::{Chunk, Chunks, Format, Position};
 use super::gathered::{Gathered, Groups};
+use super::monitor::Feed;
 
 /// Reads files of one format; see [`super::reader`].
 pub struct SplitReader {
@@ -34,6 +35,12 @@ pub struct SplitReader {
     opened: u64,
     pulls: Completions<Pulled>,
     gathered: Gathered,
+    /// Where more splits come from, of a monitored source.
+    feed: Option<Feed>,
+    /// How many of the feed's splits were looked at.
+    fed: usize,
+    /// Own splits that came since somebody asked for them.
+    found: Vec<SplitId>,
 }
 
 /// A file being read ahead.
@@ -76,7 +83,33 @@ impl SplitReader {
             opened: 0,
             pulls: Completions::default(),
             gathered: Gathered::default(),
+            feed: None,
+            fed: 0,
+            found: Vec::new(),
         }
+    }
+
+    /// Goes on with what comes in `feed`: it never comes to its end by itself.
+    #[must_use]
+    pub fn following(mut self, feed: Feed) -> Self {
+        self.feed = Some(feed);
+        self
+    }
+
+    /// Takes its own of the splits that were found.
+    fn find(&mut self) -> Result<()> {
+        let (Some(feed), Some(context)) = (&self.feed, &self.context) else { return Ok(()) };
+        let (owned, groups) = (context.identity.key_groups(), context.identity.groups);
+        for split in feed.after(self.fed)? {
+            self.fed += 1;
+            let group = split.id.key_group(groups);
+            if owned.contains(&group.0) {
+                self.groups.entry(group).or_default().splits.push(split.id);
+                self.found.push(split.id);
+                self.waiting.push_back((split, Position::default()));
+            }
+        }
+        Ok(())
     }
 
     /// Takes what the background finished.
@@ -169,16 +202,20 @@ impl Reader for SplitReader {
             }
             *place += 1;
         }
+        if let Some(feed) = &self.feed {
+            feed.listen(context.waker.clone());
+        }
         self.context = Some(context);
         Ok(())
     }
 
     fn poll_next(&mut self) -> Result<Read> {
+        self.find()?;
         self.arrive();
         self.pull();
         let read = if self.gather()? {
             self.gathered.give_out(&mut self.groups)?
-        } else if self.open.is_empty() && self.waiting.is_empty() {
+        } else if self.feed.is_none() && self.open.is_empty() && self.waiting.is_empty() {
             Read::End
         } else {
             Read::Pending
@@ -195,6 +232,10 @@ impl Reader for SplitReader {
 
     fn take_ended(&mut self) -> Vec<SplitId> {
         self.gathered.take_ended()
+    }
+
+    fn take_found(&mut self) -> Vec<SplitId> {
+        std::mem::take(&mut self.found)
     }
 
     fn close(&mut self) {

@@ -96,6 +96,10 @@ impl Job {
     }
 
     fn open(&self, subtask: u16, parallelism: u16) -> SplitReader {
+        self.open_with(subtask, parallelism, None)
+    }
+
+    fn open_with(&self, subtask: u16, parallelism: u16, feed: Option<Feed>) -> SplitReader {
         let uid = "files".to_string();
         let identity = Identity { uid, subtask, parallelism, groups: GROUPS, attempt: 1 };
         let owned = identity.key_groups();
@@ -104,6 +108,9 @@ impl Job {
         let context = Context { identity, env: Arc::new(self.env.clone()), waker: std::task::Waker::noop().clone() };
         let store = Arc::new(self.store.clone());
         let mut reader = reader(self.format, store, Arc::clone(&self.schema), self.settings.clone()).unwrap();
+        if let Some(feed) = feed {
+            reader = reader.following(feed);
+        }
         let restored = Restored { epoch: Some(Epoch(1)), groups };
         Reader::open(&mut reader, context, splits.collect(), restored).unwrap();
         reader
@@ -242,6 +249,43 @@ fn one_then_three_then_two_subtasks_read_each_row_once() {
         assert!(!job.run(2, usize::MAX), "{format}");
         assert_eq!(job.seen.rows, straight.rows, "{format}");
     }
+}
+
+#[test]
+fn a_reader_that_follows_reads_what_is_announced_and_never_ends() {
+    let (store, pattern) = samples(FileFormat::JsonLines);
+    let straight = Job::new(&store, FileFormat::JsonLines, pattern).read_all();
+    let mut job = Job::new(&store, FileFormat::JsonLines, pattern);
+    let (feed, mut found) = (Feed::default(), job.splits.split_off(4));
+    let last = found.split_off(5);
+    feed.announce(found.clone());
+    let mut readers: Vec<SplitReader> = (0..2).map(|subtask| job.open_with(subtask, 2, Some(feed.clone()))).collect();
+    let mut read_on = |readers: &mut Vec<SplitReader>| {
+        let mut told = BTreeSet::new();
+        for reader in readers {
+            loop {
+                let read = reader.poll_next().unwrap();
+                told.extend(reader.take_found());
+                match read {
+                    Read::Pending if !job.env.step() => break,
+                    Read::Pending => {}
+                    Read::End => panic!("it never ends"),
+                    read => job.seen.take(read),
+                }
+            }
+        }
+        told
+    };
+    let ids = |splits: &[Split]| splits.iter().map(|split| split.id).collect::<BTreeSet<_>>();
+    assert_eq!(read_on(&mut readers), ids(&found), "each by one of them");
+    feed.announce(last.clone());
+    assert_eq!(read_on(&mut readers), ids(&last));
+    let positions: Vec<_> = readers.iter_mut().map(|reader| reader.snapshot(Epoch(1)).unwrap()).collect();
+    assert_eq!(job.seen.rows, straight.rows);
+    job.state = positions.into_iter().flat_map(|frozen| job.env.block_on(frozen).unwrap().groups).collect();
+    job.state.sort();
+    job.splits.extend(found.into_iter().chain(last));
+    assert!(!job.run(3, 1), "with the list as it is now nothing is left");
 }
 
 #[test]

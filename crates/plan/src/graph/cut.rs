@@ -50,7 +50,7 @@ impl Cutter<'_> {
         let task = match part.what {
             What::Source(source, schema) => {
                 let (uid, parallelism) = (source.uid.clone(), source.parallelism);
-                self.start(&uid, parallelism, Head::Source(source, schema), Vec::new())
+                self.start(&uid, parallelism, Head::Source(Box::new(source), schema), Vec::new())
             }
             What::Step(step) => match part.inputs.as_slice() {
                 [input] if !self.starts(&step, *input) => {

@@ -86,7 +86,7 @@ pub struct Task {
 #[derive(Debug, Clone)]
 pub enum Head {
     /// It reads them.
-    Source(SourceSpec, SchemaRef),
+    Source(Box<SourceSpec>, SchemaRef),
     /// Other tasks send them; the rows of each input port have these schemas, those of port 0 first.
     Edges(Vec<SchemaRef>),
 }

@@ -8,6 +8,7 @@ use std::fmt;
 use std::num::NonZeroU16;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use toml::Spanned;
 
@@ -17,7 +18,7 @@ use super::units::{DurationText, SizeText};
 use super::{
     JobFile, JobFileError, JobText, SinkDecl, SourceDecl, StepDecl, StreamRef, check_model, check_step, defaults, links,
 };
-use crate::spec::{SinkFormat, SinkSpec, SourceFormat, SourceSpec, WatermarkSpec};
+use crate::spec::{FileTimes, SinkFormat, SinkSpec, SourceFormat, SourceSpec, WatermarkSpec};
 
 /// Uid of the dead-letter output.
 pub(super) const DEAD_LETTERS_UID: &str = "dead-letters";
@@ -159,16 +160,51 @@ impl Checker {
         let batch_rows = table.batch_rows.map_or(defaults::source_batch_rows(table.format), |rows| rows.get() as usize);
         let watermark = table.watermark.map(|watermark| self.watermark(watermark.into_inner(), made)).transpose()?;
         let (watermark, time_span) = watermark.unzip();
+        let files = watermark.as_ref().map(|watermark| watermark.files);
+        let monitor_interval = table
+            .monitor_interval
+            .map(|interval| self.monitor_interval(interval, made, files, table.parallelism.as_ref()))
+            .transpose()?;
+        // Files follow each other in time: several readers would read some of them side by side.
+        let parallelism = match (monitor_interval, files) {
+            (Some(_), Some(_)) => 1,
+            _ => self.parallelism(table.parallelism.as_ref())?,
+        };
         let spec = SourceSpec {
             uid: self.name("uid", &uid)?,
             format: table.format,
             path,
             nexmark,
             batch_rows,
-            parallelism: self.parallelism(table.parallelism.as_ref())?,
+            monitor_interval,
+            parallelism,
             watermark,
         };
         Ok(SourceDecl { spec, span: uid.span(), time_span: time_span.unwrap_or_default() })
+    }
+
+    /// How often a source looks for new files; `files` says how its files lie in event time, if it has that.
+    fn monitor_interval(
+        &self,
+        interval: Spanned<DurationText>,
+        made: bool,
+        files: Option<FileTimes>,
+        readers: Option<&Spanned<NonZeroU16>>,
+    ) -> Result<Duration> {
+        if made {
+            return Err(self.error(interval.span(), "a source of format nexmark has no files to look for"));
+        }
+        if files == Some(FileTimes::AnyOrder) {
+            let error = self.error(interval.span(), "a new file may hold any time, so the watermark would never move");
+            return Err(error.with_help(
+                "say files = \"in_order\" in watermark, if no row is more than out_of_order earlier than those of files before",
+            ));
+        }
+        if let Some(readers) = readers.filter(|readers| files.is_some() && readers.get_ref().get() > 1) {
+            let error = self.error(readers.span(), "files that follow each other in time are read by one reader");
+            return Err(error.with_help("remove it: a source with monitor_interval and watermark has one"));
+        }
+        self.positive("monitor_interval", interval)
     }
 
     /// The path of the source or sink `uid` of `format`, empty of one that has none.

@@ -242,6 +242,24 @@ fn event_time() {
     insta::assert_snapshot!(said.0);
 }
 
+#[test]
+fn sources_that_look_for_new_files() {
+    let mut said = Said::default();
+    let clicks = |more: &str| {
+        let text = graph_job("[[step]]\nunion = [\"clicks\", \"views\"]", ONE);
+        text.replace("[source.clicks]\n", &format!("[source.clicks]\n{more}\n"))
+    };
+    for more in [
+        "monitor_interval = \"0s\"",
+        "monitor_interval = 5",
+        "monitor_interval = \"5s\"\nwatermark = { time = \"at\" }",
+        "monitor_interval = \"5s\"\nparallelism = 2\nwatermark = { time = \"at\", files = \"in_order\" }",
+    ] {
+        said.case(more, &clicks(more));
+    }
+    insta::assert_snapshot!(said.0);
+}
+
 /// The demo's job with its model at an address, and `more` in the model's table.
 fn remote(more: &str) -> String {
     DIGITS.replacen("host = \"onnx\"\npath = \"digits.onnx\"", &format!("host = \"open_inference\"\n{more}"), 1)

@@ -106,6 +106,16 @@ fn hash_sees_what_is_read() {
 }
 
 #[test]
+fn a_source_that_looks_for_new_files_says_so_and_may_begin_to() {
+    let monitored = MEETING.replacen("watermark =", "monitor_interval = \"10s\"\nwatermark =", 1);
+    let monitored = monitored.replacen("out_of_order = \"5s\"", "out_of_order = \"5s\", files = \"in_order\"", 1);
+    let graph = graph(&monitored);
+    let shown = forebay_plan::explain::explain(&graph);
+    assert!(shown.contains("looks for new files every 10s, and never ends by itself"), "{shown}");
+    assert_eq!(graph.plan_hash, self::graph(MEETING).plan_hash, "a checkpoint of the job without it goes on with it");
+}
+
+#[test]
 fn event_time_stays_with_its_column_and_not_with_expressions_over_it() {
     let marked = |select: &str| {
         let step = format!("[[step]]\nselect = [{select}]");

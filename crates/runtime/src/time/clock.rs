@@ -62,6 +62,14 @@ impl Clock {
         }
     }
 
+    /// A split is read after all those known so far.
+    pub fn add(&mut self, split: SplitId) {
+        let place = self.places.len();
+        if self.places.insert(split, place).is_none() {
+            self.unread.insert(place);
+        }
+    }
+
     /// Goes on from what another clock knew of `split`, which is one of its own. To be called before any row is seen.
     pub fn restore(&mut self, split: SplitId, latest: EventTime) {
         if self.splits != Splits::Merged {

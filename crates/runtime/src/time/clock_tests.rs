@@ -56,6 +56,26 @@ fn splits_in_order_promise_for_those_after_them_and_no_more() {
 }
 
 #[test]
+fn a_split_that_is_found_later_keeps_the_promise_of_those_before() {
+    let mut clock = Clock::new(Splits::InOrder, Duration::from_micros(10), [A]);
+    clock.see(A, EventTime(100));
+    clock.end(A);
+    assert_eq!(told(&mut clock), Some(89));
+    clock.add(B);
+    clock.add(C);
+    assert_eq!(told(&mut clock), None);
+    clock.see(B, EventTime(95));
+    assert_eq!(told(&mut clock), None, "never back");
+    clock.see(B, EventTime(130));
+    assert_eq!(told(&mut clock), Some(119));
+    clock.end(B);
+    clock.see(C, EventTime(125));
+    assert_eq!(told(&mut clock), None);
+    clock.end(C);
+    assert_eq!(told(&mut clock), None, "nothing is left, and nothing later was seen");
+}
+
+#[test]
 fn an_ended_split_is_forgotten_once_a_later_one_outdoes_it() {
     let mut clock = Clock::new(Splits::InOrder, Duration::ZERO, (0..100).map(SplitId));
     for number in 0..99 {

@@ -173,7 +173,9 @@ impl Reader for TimedReader {
         {
             return Ok(Read::Pending);
         }
-        let read = match self.inner.poll_next()? {
+        let read = self.inner.poll_next()?;
+        self.inner.take_found().into_iter().for_each(|split| self.clock.add(split));
+        let read = match read {
             Read::Batch(batch) => self.on_batch(batch)?,
             Read::Partly(batch, letters) => merged(self.on_batch(batch)?, letters),
             other => other,

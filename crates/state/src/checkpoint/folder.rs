@@ -298,6 +298,24 @@ impl CheckpointFolder {
         stored.map(|stored| unseal_bytes(&path, &stored)).transpose()
     }
 
+    /// Names of everything that [`CheckpointFolder::write_once`] wrote.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn once_names(&self) -> Result<Vec<String>> {
+        let folder = format!("{}/", self.records.layout.values());
+        let entries = self.records.store.list(&folder).await?;
+        Ok(entries.iter().filter_map(|entry| entry.path.strip_prefix(&folder).map(ToString::to_string)).collect())
+    }
+
+    /// Removes what was written under `name`, which nobody reads any more.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn remove_once(&self, name: &str) -> Result<()> {
+        self.records.store.delete(&self.records.layout.once(name)?).await
+    }
+
     fn manifest(&self, draft: ManifestDraft, running: &Running) -> Result<Manifest> {
         let epoch = running.next_epoch;
         Ok(Manifest {

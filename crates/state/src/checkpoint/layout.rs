@@ -153,13 +153,18 @@ impl Layout {
         number.parse().ok()
     }
 
+    /// Folder of values written once per job.
+    pub fn values(&self) -> String {
+        format!("{}/once", self.job)
+    }
+
     /// A value written once per job.
     ///
     /// # Errors
     /// `Invalid` if `name` cannot be a path.
     pub fn once(&self, name: &str) -> Result<String> {
         crate::path::check_path(name)?;
-        Ok(format!("{}/once/{name}", self.job))
+        Ok(format!("{}/{name}", self.values()))
     }
 }
 
