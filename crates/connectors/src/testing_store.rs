@@ -84,6 +84,15 @@ impl Store for MemoryStore {
         })
     }
 
+    fn list_levels(&self, prefix: &str, levels: usize) -> BoxFuture<'static, Result<Vec<StoreEntry>>> {
+        let (all, start) = (self.list(prefix), if prefix.is_empty() { 0 } else { prefix.len() + 1 });
+        Box::pin(async move {
+            let mut all = all.await?;
+            all.retain(|entry| entry.path[start..].split('/').count() <= levels);
+            Ok(all)
+        })
+    }
+
     fn list(&self, prefix: &str) -> BoxFuture<'static, Result<Vec<StoreEntry>>> {
         let (store, prefix) = (self.clone(), if prefix.is_empty() { String::new() } else { format!("{prefix}/") });
         later(move || {

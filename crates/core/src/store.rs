@@ -45,6 +45,10 @@ pub trait Store: Send + Sync + 'static {
     /// the store itself are not shown.
     fn list(&self, prefix: &str) -> BoxFuture<'static, Result<Vec<StoreEntry>>>;
 
+    /// As [`Store::list`], but only objects at most `levels` names below `prefix`: 1 is the folder itself. Folders further down are
+    /// not looked at.
+    fn list_levels(&self, prefix: &str, levels: usize) -> BoxFuture<'static, Result<Vec<StoreEntry>>>;
+
     /// Writes the object if there is none; of several writers exactly one gets [`Created::New`].
     fn create(&self, path: &str, bytes: Bytes) -> BoxFuture<'static, Result<Created>>;
 

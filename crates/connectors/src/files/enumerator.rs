@@ -34,7 +34,10 @@ impl FilesEnumerator {
     /// # Errors
     /// What the store answers.
     pub async fn list(&self) -> Result<Vec<Split>> {
-        let mut entries = self.store.list("").await?;
+        let mut entries = match self.pattern.levels() {
+            Some(levels) => self.store.list_levels("", levels).await?,
+            None => self.store.list("").await?,
+        };
         entries.retain(|entry| self.pattern.matches(&entry.path));
         entries.sort_by(|left, right| left.path.cmp(&right.path));
         let splits = entries.into_iter().map(|entry| {

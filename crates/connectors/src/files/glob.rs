@@ -72,6 +72,11 @@ impl FilePattern {
         &self.pattern
     }
 
+    /// How many names below the root files are at most; `None` for any number (`**`).
+    pub fn levels(&self) -> Option<usize> {
+        if self.pattern.contains("**") { None } else { Some(self.pattern.split('/').count()) }
+    }
+
     /// Whether the file at `path`, relative to the root, is meant.
     pub fn matches(&self, path: &str) -> bool {
         self.matchers.iter().any(|matcher| matcher.matches(path))
@@ -187,6 +192,15 @@ mod tests {
         case("s3://bucket/*.csv", "s3://bucket", "*.csv", &["a.csv"], &[]);
         case("file:///*.csv", "file:///", "*.csv", &["a.csv"], &[]);
         case("file:///a/b.csv", "file:///a", "b.csv", &["b.csv"], &[]);
+    }
+
+    #[test]
+    fn only_two_asterisks_look_at_all_that_is_below() {
+        let levels = |location: &str| FilePattern::parse(location).unwrap().levels();
+        assert_eq!(levels("labels.csv"), Some(1));
+        assert_eq!(levels("/data/*/{a,b/c}.csv"), Some(3));
+        assert_eq!(levels("/data/**/*.csv"), None);
+        assert_eq!(levels("out/"), None);
     }
 
     #[test]

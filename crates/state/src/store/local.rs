@@ -154,15 +154,17 @@ impl LocalStore {
         self.disk.remove(&second).await
     }
 
-    async fn list_objects(&self, folder: String) -> Result<Vec<StoreEntry>> {
+    /// Objects at most `levels` names below `folder`.
+    async fn list_objects(&self, folder: String, levels: usize) -> Result<Vec<StoreEntry>> {
         let mut found = Vec::new();
-        let mut folders = vec![folder];
-        while let Some(folder) = folders.pop() {
+        let mut folders = vec![(folder, levels)];
+        while let Some((folder, levels)) = folders.pop() {
             for entry in self.disk.list(&folder).await? {
                 let path = if folder.is_empty() { entry.name } else { format!("{folder}/{}", entry.name) };
                 match entry.is_folder {
                     true if path == STAGING => {}
-                    true => folders.push(path),
+                    true if levels > 1 => folders.push((path, levels - 1)),
+                    true => {}
                     false => {
                         let version = format!("{}-{:x}", entry.size_bytes, entry.version);
                         found.push(StoreEntry { path, size_bytes: entry.size_bytes, version });
@@ -204,7 +206,12 @@ impl Store for LocalStore {
 
     fn list(&self, prefix: &str) -> BoxFuture<'static, Result<Vec<StoreEntry>>> {
         let folder = check_folder(prefix).map(str::to_string);
-        self.run(&[], move |store| async move { store.list_objects(folder?).await })
+        self.run(&[], move |store| async move { store.list_objects(folder?, usize::MAX).await })
+    }
+
+    fn list_levels(&self, prefix: &str, levels: usize) -> BoxFuture<'static, Result<Vec<StoreEntry>>> {
+        let folder = check_folder(prefix).map(str::to_string);
+        self.run(&[], move |store| async move { store.list_objects(folder?, levels).await })
     }
 
     fn create(&self, path: &str, bytes: Bytes) -> BoxFuture<'static, Result<Created>> {

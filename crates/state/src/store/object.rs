@@ -133,6 +133,22 @@ impl ObjectStoreStore {
         Ok(entries)
     }
 
+    async fn list_some_objects(&self, folder: &str, levels: usize) -> Result<Vec<StoreEntry>> {
+        let folder = if folder.is_empty() { None } else { Some(object_path(folder)?) };
+        let (mut entries, mut folders) = (Vec::new(), vec![(folder, levels)]);
+        while let Some((folder, levels)) = folders.pop() {
+            let found = self.client.list_with_delimiter(folder.as_ref()).await;
+            let shown = folder.as_ref().map_or("", |folder| folder.as_ref());
+            let found = found.map_err(|e| self.failed("list objects", shown, e))?;
+            entries.extend(found.objects.into_iter().map(entry));
+            if levels > 1 {
+                folders.extend(found.common_prefixes.into_iter().map(|below| (Some(below), levels - 1)));
+            }
+        }
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(entries)
+    }
+
     async fn create_object(&self, path: &str, bytes: Bytes) -> Result<Created> {
         match self.client.put_opts(&object_path(path)?, bytes.into(), PutMode::Create.into()).await {
             Ok(_) => Ok(Created::New),
@@ -178,6 +194,11 @@ impl Store for ObjectStoreStore {
     fn list(&self, prefix: &str) -> BoxFuture<'static, Result<Vec<StoreEntry>>> {
         let folder = check_folder(prefix).map(str::to_string);
         self.run(|store| async move { store.list_objects(&folder?).await })
+    }
+
+    fn list_levels(&self, prefix: &str, levels: usize) -> BoxFuture<'static, Result<Vec<StoreEntry>>> {
+        let folder = check_folder(prefix).map(str::to_string);
+        self.run(move |store| async move { store.list_some_objects(&folder?, levels).await })
     }
 
     fn create(&self, path: &str, bytes: Bytes) -> BoxFuture<'static, Result<Created>> {

@@ -117,6 +117,15 @@ fn list_goes_deep_is_sorted_and_hides_what_is_staged() {
         assert_eq!(paths("b"), ["b/1/x", "b/2"], "{}", case.name);
         assert_eq!(paths("b/"), paths("b"));
         assert!(paths("none").is_empty());
+        let upto = |prefix: &str, levels: usize| -> Vec<String> {
+            block_on(store.list_levels(prefix, levels)).unwrap().into_iter().map(|entry| entry.path).collect()
+        };
+        assert_eq!(upto("", 1), ["a"], "{}", case.name);
+        assert_eq!(upto("", 2), ["a", "b/2", "bc/1"], "{}", case.name);
+        assert_eq!(upto("", 3), paths(""), "{}", case.name);
+        assert_eq!(upto("b/", 1), ["b/2"], "{}", case.name);
+        assert_eq!(upto("b", 2), paths("b"), "{}", case.name);
+        assert!(upto("none", 9).is_empty());
         let before = block_on(store.list("a")).unwrap();
         let entry = |entries: Vec<StoreEntry>| entries.into_iter().find(|entry| entry.path == "a");
         assert!(entry(before).is_none(), "a prefix is a folder, not a file: {}", case.name);

@@ -50,6 +50,9 @@ impl Store for StoppingStore {
     fn list(&self, prefix: &str) -> BoxFuture<'static, Result<Vec<StoreEntry>>> {
         self.call(self.inner.list(prefix))
     }
+    fn list_levels(&self, prefix: &str, levels: usize) -> BoxFuture<'static, Result<Vec<StoreEntry>>> {
+        self.call(self.inner.list_levels(prefix, levels))
+    }
     fn create(&self, path: &str, bytes: Bytes) -> BoxFuture<'static, Result<Created>> {
         self.call(self.inner.create(path, bytes))
     }
