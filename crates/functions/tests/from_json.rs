@@ -48,6 +48,19 @@ fn json_becomes_values_of_the_type() {
 }
 
 #[test]
+fn a_fraction_does_not_fit_whole_numbers() {
+    case("2.0", "Int64", "2");
+    case("2e3", "Int32", "2000");
+    case("{\"a\": 2, \"b\": 0.5}", "Struct(\"a\": Int64, \"b\": Float64)", "{a: 2, b: 0.5}");
+    for (text, kind) in [("2.5", "Int64"), ("[1, 2.5]", "List(UInt8)"), ("{\"a\": 25e-1}", "Struct(\"a\": Int64)")] {
+        let found = evaluate(&[Some("1"), Some(text), None], kind);
+        let (place, error) = found.errors.iter().find(|(place, _)| *place == 1).unwrap();
+        assert_eq!((*place, error.kind()), (1, Kind::Data), "{text} as {kind}");
+        assert!(error.chain().contains("has a fraction"), "{}", error.chain());
+    }
+}
+
+#[test]
 fn a_bad_row_is_its_own_error_and_leaves_its_neighbours_alone() {
     let bad = [
         "",

@@ -1,12 +1,14 @@
 //! JSON lines: one object per line. Columns that a line lacks are null; members that the schema lacks are ignored.
 //!
 //! The ordinal of a row is the byte position of its line. Numbers and truth values are taken for a text column as they are
-//! written, a text that spells a number for a number column; any other mismatch makes the line a dead letter.
+//! written, a text that spells a number for a number column; any other mismatch makes the line a dead letter, a fraction in a
+//! column of whole numbers too.
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::json::ReaderBuilder;
+use forebay_core::types::fractions::{lost_fraction, takes_whole_numbers};
 use forebay_core::{Error, Kind, Result};
 
 use super::format::Position;
@@ -16,13 +18,16 @@ use super::records::{Decode, RecordFormat};
 #[derive(Clone)]
 pub(super) struct JsonLines {
     schema: SchemaRef,
+    /// The type of a line, if whole numbers are in it.
+    whole: Option<DataType>,
 }
 
 // === impl JsonLines ===
 
 impl JsonLines {
     pub fn new(schema: SchemaRef) -> Result<Self> {
-        let format = Self { schema };
+        let line = DataType::Struct(schema.fields().clone());
+        let format = Self { schema, whole: Some(line).filter(takes_whole_numbers) };
         let tried = format.builder().build_decoder();
         tried.map_err(|source| Error::new(Kind::Invalid, "set up jsonl reader").source(source))?;
         Ok(format)
@@ -54,6 +59,9 @@ impl Decode for JsonLines {
     fn decode(&self, records: &[&[u8]]) -> std::result::Result<RecordBatch, ArrowError> {
         let mut decoder = self.builder().with_batch_size(records.len() + 1).build_decoder()?;
         for (place, record) in records.iter().enumerate() {
+            if let Some(number) = self.whole.as_ref().and_then(|line| lost_fraction(record, line)) {
+                return Err(ArrowError::JsonError(format!("{number} has a fraction, its column takes whole numbers")));
+            }
             decoder.decode(record)?;
             // A line that stops inside an object would otherwise swallow the next line, a line of two objects add a row.
             if decoder.has_partial_record() {

@@ -300,6 +300,19 @@ fn batches_depend_on_content_and_not_on_timing() {
 }
 
 #[test]
+fn a_fraction_under_whole_numbers_is_a_dead_letter_and_not_cut_off() {
+    let text = "{\"n\": 1, \"x\": 0.5}\n{\"n\": 2.0, \"x\": 1}\n{\"n\": 2.5, \"x\": 1.5}\n{\"n\": 3}\n";
+    let mut job = Job::new(&MemoryStore::new([("a.jsonl", text.into())]), FileFormat::JsonLines, "a.jsonl");
+    let fields = vec![Field::new("n", DataType::Int64, true), Field::new("x", DataType::Float64, true)];
+    job.schema = Arc::new(Schema::new(fields));
+    let seen = job.read_all();
+    assert_eq!(seen.values(), ["1|0.5", "2|1.0", "3|"]);
+    let [(_, reason, input)] = seen.letters.as_slice() else { panic!("{:?}", seen.letters) };
+    assert!(reason.contains("2.5 has a fraction"), "{reason}");
+    assert!(input.contains("\"record\":3"), "{input}");
+}
+
+#[test]
 fn truncated_and_garbled_lines_are_dead_letters_and_the_rest_goes_on() {
     let text =
         "{\"a\": 1}\n{\"a\": 2\n{\"a\": 3} {\"a\": 4}\n[5]\n{\"a\": \"x\"}\n\u{ff}\n\n  \r\n{\"a\": 6}\r\n{\"a\": 7";

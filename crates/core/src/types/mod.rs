@@ -10,6 +10,7 @@
 //! A decoded image is a tensor of shape `[height, width, channels]`.
 
 pub mod dtype;
+pub mod fractions;
 pub mod tensor;
 
 use std::collections::HashMap;
