@@ -85,9 +85,10 @@ pub async fn prepare_with(
 async fn facts(needs: &Needs, hosts: &BTreeMap<String, Arc<dyn Host>>, outside: &dyn Outside) -> Result<Facts> {
     let mut sources = BTreeMap::new();
     for (uid, source) in &needs.sources {
-        let schema = match &source.nexmark {
-            Some(made) => nexmark::settings(made).stream.schema(),
-            None => schema(outside, source_format(source.format)?, &source.path).await?,
+        let schema = match (&source.nexmark, &source.schema) {
+            (Some(made), _) => nexmark::settings(made).stream.schema(),
+            (None, Some(said)) => Arc::clone(said),
+            (None, None) => schema(outside, source_format(source.format)?, &source.path).await?,
         };
         sources.insert(uid.clone(), schema);
     }

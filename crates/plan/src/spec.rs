@@ -111,6 +111,8 @@ pub struct SourceSpec {
     pub nexmark: Option<NexmarkSpec>,
     /// Most rows in one batch.
     pub batch_rows: usize,
+    /// Its columns, if they are said and not looked for in its files.
+    pub schema: Option<SchemaRef>,
     /// How often its folder is looked at for new files; `None`: it reads what is there at the first start, and ends.
     pub monitor_interval: Option<Duration>,
     /// How many readers.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use toml::Spanned;
 
+use super::columns;
 use super::ends::{DeadLettersTable, SinkTable, SourceTable, WatermarkTable};
 use super::tables::JobTable;
 use super::units::{DurationText, SizeText};
@@ -160,6 +161,7 @@ impl Checker {
         let batch_rows = table.batch_rows.map_or(defaults::source_batch_rows(table.format), |rows| rows.get() as usize);
         let watermark = table.watermark.map(|watermark| self.watermark(watermark.into_inner(), made)).transpose()?;
         let (watermark, time_span) = watermark.unzip();
+        let schema = table.schema.map(|columns| columns::schema(self, table.format, &uid, &columns)).transpose()?;
         let files = watermark.as_ref().map(|watermark| watermark.files);
         let monitor_interval = table
             .monitor_interval
@@ -176,6 +178,7 @@ impl Checker {
             path,
             nexmark,
             batch_rows,
+            schema,
             monitor_interval,
             parallelism,
             watermark,

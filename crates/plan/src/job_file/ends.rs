@@ -35,6 +35,10 @@ pub struct SourceTable {
     pub nexmark: Option<Spanned<NexmarkTable>>,
     /// Most rows in one batch; default 32 for images, 4096 for nexmark, 1024 otherwise.
     pub batch_rows: Option<NonZeroU32>,
+    /// Names and types of the columns, `NAME TYPE`, types as `forebay plan` prints them; default those of the first file. Not for
+    /// images and nexmark.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub schema: Option<Vec<Spanned<String>>>,
     /// How often the path is looked at for new files, which are then read too: the source never ends by itself. Default: what is
     /// there at the job's first start is read. Not for nexmark.
     #[schemars(with = "Option<DurationText>")]

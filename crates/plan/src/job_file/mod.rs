@@ -12,6 +12,7 @@ mod check;
 mod check_infer;
 mod check_model;
 mod check_step;
+mod columns;
 mod defaults;
 mod durable;
 mod ends;

@@ -243,6 +243,26 @@ fn event_time() {
 }
 
 #[test]
+fn columns_of_a_source() {
+    let mut said = Said::default();
+    let clicks = |more: &str| {
+        let text = graph_job("[[step]]\nunion = [\"clicks\", \"views\"]", ONE);
+        text.replace("[source.clicks]\n", &format!("[source.clicks]\n{more}\n"))
+    };
+    for more in [
+        "schema = []",
+        "schema = [\"n\"]",
+        "schema = [\"n Int\"]",
+        "schema = [\"n Int64\", \"n Utf8\"]",
+        "schema = [\"\\\"two words\\\"\"]",
+    ] {
+        said.case(more, &clicks(more));
+    }
+    said.case("images", &DIGITS.replace("format = \"images\"", "format = \"images\"\nschema = [\"n Int64\"]"));
+    insta::assert_snapshot!(said.0);
+}
+
+#[test]
 fn sources_that_look_for_new_files() {
     let mut said = Said::default();
     let clicks = |more: &str| {

@@ -1,0 +1,86 @@
+"""Sources that look for new files, and columns that are said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import forebay as fb
+from forebay.errors import InvalidError
+
+
+def put(folder: Path, name: str, *numbers: object) -> None:
+    (folder / f"{name}.jsonl").write_text("".join(json.dumps({"n": number}) + "\n" for number in numbers))
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    folder = tmp_path / "inbox"
+    folder.mkdir()
+    return folder
+
+
+def test_what_comes_later_is_read_once_over_a_stop(inbox: Path, tmp_path: Path) -> None:
+    put(inbox, "b", 1)
+    frame = fb.read_jsonl(inbox / "*.jsonl", monitor_interval="50ms")
+    job = fb.Job(checkpoint_interval="50ms").jsonl(frame, tmp_path / "out")
+    for name, numbers in [("c", (2, 3)), ("a", (4,))]:
+        with job.run(checkpoints=tmp_path / "checkpoints") as run:
+            put(inbox, name, *numbers)
+            while run.status()["rows_out"] < len(numbers):
+                assert run.wait(0.02) is None, "it does not end by itself"
+            assert run.stop().outcome == "stopped"
+    assert sorted(fb.read_jsonl(tmp_path / "out/*.jsonl").collect().column("n")) == [1, 2, 3, 4]
+
+
+def test_rows_without_end_are_not_collected(inbox: Path) -> None:
+    put(inbox, "a", 1, 2, 3)
+    frame = fb.read_jsonl(inbox / "*.jsonl", monitor_interval="50ms")
+    for endless in [frame, frame.union(frame), frame.filter("n > 1")]:
+        with pytest.raises(InvalidError, match="never end"):
+            endless.collect()
+    assert [row["n"] for row in frame.take(2)] == [1, 2]
+    assert len(frame.limit(3).collect()) == 3
+    with frame.iter_rows() as rows:
+        assert next(rows)["n"] == 1
+
+
+def test_a_folder_may_be_empty_where_the_schema_is_said(inbox: Path, tmp_path: Path) -> None:
+    schema: dict[str, type | str] = {
+        "n": float,
+        "who": "string",
+        "two words": "int32",
+        "seen": "timestamp",
+        "all": "List(Utf8)",
+    }
+    frame = fb.read_jsonl(inbox / "*.jsonl", schema=schema, monitor_interval="50ms")
+    types = ["double", "string", "int32", "timestamp[us]", "list<item: string>"]
+    assert {field.name: str(field.type) for field in frame.schema} == dict(zip(schema, types, strict=True))
+    with fb.Job(checkpoint_interval="50ms").parquet(frame, tmp_path / "out").run() as run:
+        put(inbox, "a", 1, "no number", 2.5)
+        while run.status()["rows_out"] < 2:
+            assert run.wait(0.02) is None
+        report = run.stop()
+    assert report.dead_letters == 1
+    assert fb.read_parquet(tmp_path / "out/*.parquet").collect().column("n") == [1.0, 2.5]
+
+
+def test_a_schema_takes_the_place_of_the_first_file(inbox: Path) -> None:
+    put(inbox, "a", 1)
+    put(inbox, "b", 2.5)
+    assert "2.5 has a fraction" in fb.read_jsonl(inbox / "*.jsonl").collect().dead_letters[0]["reason"]
+    assert fb.read_jsonl(inbox / "*.jsonl", schema={"n": float}).collect().column("n") == [1.0, 2.5]
+    with pytest.raises(InvalidError, match="no type"):
+        fb.read_jsonl(inbox / "*.jsonl", schema={"n": "int31"}).collect()
+    with pytest.raises(InvalidError, match="not <class 'dict'>"):
+        fb.read_jsonl(inbox / "*.jsonl", schema={"n": dict})
+
+
+def test_only_as_deep_as_the_path_says_is_looked_at(inbox: Path) -> None:
+    put(inbox, "a", 1)
+    loop = inbox / "below"
+    loop.symlink_to(inbox)
+    assert fb.read_jsonl(inbox / "*.jsonl").collect().column("n") == [1]
+    assert fb.read_jsonl(inbox / "*" / "*.jsonl").collect().column("n") == [1]
