@@ -20,6 +20,9 @@ pub(crate) const DROPS: (&str, &str) = ("drops_out", "_drops/");
 /// Its uid, by which dead letters name it.
 const SOURCE: &str = "drops";
 
+/// Within this the rows of all files must be committed, once they are there.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// The files that a seed draws.
 #[derive(Debug, Clone)]
 pub(crate) struct Drops {
@@ -100,8 +103,8 @@ impl Drops {
         }
     }
 
-    /// Puts down what has come by `now`.
-    pub fn arrive(&self, arrivals: &mut Arrivals, disk: &MemoryDisk, now: Instant, books: &Books) {
+    /// Puts down what has come by `now`, in pieces only if nothing stops the second one: a file that nobody goes on with looks whole.
+    pub fn arrive(&self, arrivals: &mut Arrivals, disk: &MemoryDisk, now: Instant, in_pieces: bool, books: &Books) {
         let waited = now.since(arrivals.since);
         if arrivals.is_cut && waited >= Duration::from_millis(self.interval_ms / 2) {
             (arrivals.is_cut, arrivals.since) = (false, now);
@@ -110,22 +113,31 @@ impl Drops {
         }
         let next = arrivals.come + 1;
         let Some(file) = self.files.get(next).filter(|_| !arrivals.is_cut) else { return };
-        if waited >= Duration::from_millis(file.after_ms) {
-            (arrivals.come, arrivals.is_cut, arrivals.since) = (next, file.first_bytes.is_some(), now);
-            write(disk, &file.path, Bytes::copy_from_slice(file.first()));
+        if waited < Duration::from_millis(file.after_ms) {
+            return;
+        }
+        let first = if in_pieces { file.first() } else { file.text.as_bytes() };
+        // A full disk has no room for it yet.
+        if write(disk, &file.path, Bytes::copy_from_slice(first)) {
+            (arrivals.come, arrivals.is_cut, arrivals.since) = (next, first.len() < file.text.len(), now);
             books.count("files that came while the job ran");
         }
     }
 
-    /// Fails if a part of a file was read.
+    /// Fails if a part of a file was read, or if a process that runs at `now` does not come to the end of what has come: it
+    /// would never end, so this is said long before [`World`](crate::world) loses its patience.
     ///
     /// # Errors
     /// What is broken.
-    pub fn check_letters(&self, view: &View) -> Result<(), String> {
-        match view.letters_of(SOURCE)?.first() {
-            Some(letter) => Err(format!("I19: a row of a file that came later is a dead letter: {letter:?}")),
-            None => Ok(()),
+    pub fn check_progress(&self, view: &View, arrivals: &Arrivals, now: Instant) -> Result<(), String> {
+        if let Some(letter) = view.letters_of(SOURCE)?.first() {
+            return Err(format!("I19: a row of a file that came later is a dead letter: {letter:?}"));
         }
+        let has_all = arrivals.come + 1 == self.files.len() && !arrivals.is_cut;
+        if has_all && now.since(arrivals.since) > PATIENCE && (view.lines_of(DROPS.1)?.len() as u64) < self.rows {
+            return Err(format!("I24: files that came later were not read to their end within {PATIENCE:?}"));
+        }
+        Ok(())
     }
 
     /// Fails unless every row is there once.

@@ -76,12 +76,13 @@ pub(crate) fn read(disk: &MemoryDisk, path: &str) -> Option<Bytes> {
     disk.read(path).now_or_never()?.ok()?
 }
 
-/// Adds a file for good.
-pub(crate) fn write(disk: &MemoryDisk, path: &str, bytes: Bytes) {
+/// Adds to a file for good; false if there is no room.
+pub(crate) fn write(disk: &MemoryDisk, path: &str, bytes: Bytes) -> bool {
     let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-    let _ = disk.append(path, bytes).now_or_never();
+    let added = disk.append(path, bytes).now_or_never().is_some_and(|added| added.is_ok());
     let _ = disk.sync(path).now_or_never();
     let _ = disk.sync_folder(folder).now_or_never();
+    added
 }
 
 // === impl View ===

@@ -38,6 +38,8 @@ const FAILING_PROCESSES_MAX: u32 = 2;
 const PROCESSES_MAX: u32 = FAILING_PROCESSES_MAX + 2;
 /// Steps between two looks at the disk, on average.
 const LOOK_EVERY: u64 = 150;
+/// After so many steps a process is looked at a tenth as often: what is on its disk has grown, and little happens that is new.
+const OLD_STEPS: u64 = 50_000;
 /// How a job runs to its end that had no trouble.
 const LAST_LAYOUT: Layout = Layout { job: 2, sink: 1 };
 
@@ -299,7 +301,8 @@ impl World {
         loop {
             self.step_stalled()?;
             if let Some(drops) = &self.scenario.drops {
-                drops.arrive(&mut self.arrivals, &self.disk, process.now(), &self.books);
+                let in_pieces = trouble.is_none_or(|trouble| trouble.full_after.is_none());
+                drops.arrive(&mut self.arrivals, &self.disk, process.now(), in_pieces, &self.books);
             }
             let struck = self.step_keeper(process.steps, trouble.and_then(|trouble| trouble.keeping.as_ref()))?;
             if let Some(ended) = self.step(&mut process)? {
@@ -348,9 +351,12 @@ impl World {
                 return Ok(Some(end_of(result)));
             }
         }
-        if self.random.below(LOOK_EVERY) == 0 {
+        let is_due = self.random.below(LOOK_EVERY) == 0;
+        if is_due && (process.steps < OLD_STEPS || process.steps.is_multiple_of(10)) {
             let view = self.invariants.look(&self.disk, &self.books)?;
-            self.scenario.drops.iter().try_for_each(|drops| drops.check_letters(&view))?;
+            if let Some(drops) = &self.scenario.drops {
+                drops.check_progress(&view, &self.arrivals, process.now())?;
+            }
         }
         if !self.books.lock().violations.is_empty() {
             return Err("see violations".to_string());

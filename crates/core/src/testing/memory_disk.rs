@@ -5,6 +5,7 @@
 //! back. This is the model that ALICE (Pillai et al., OSDI 2014) gives for file systems that only promise what fsync says.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -145,19 +146,20 @@ impl State {
     }
 
     fn sync_folder(&mut self, folder: &str) {
-        let inside =
-            |name: &String| name.rsplit_once('/').map_or("", |(parent, _)| parent) == folder.trim_end_matches('/');
-        self.durable_names.retain(|name, _| !inside(name));
-        let current: Vec<(String, u64)> =
-            self.names.iter().filter(|(name, _)| inside(name)).map(|(name, number)| (name.clone(), *number)).collect();
+        let prefix = prefix_of(folder);
+        let gone: Vec<String> = children(&self.durable_names, &prefix).map(|(name, _)| name.clone()).collect();
+        for name in gone {
+            self.durable_names.remove(&name);
+        }
+        let current = children(&self.names, &prefix).map(|(name, number)| (name.clone(), *number));
         self.durable_names.extend(current);
     }
 
     fn list(&self, folder: &str) -> Vec<DiskEntry> {
-        let prefix = if folder.is_empty() { String::new() } else { format!("{}/", folder.trim_end_matches('/')) };
+        let prefix = prefix_of(folder);
         let mut entries: BTreeMap<String, DiskEntry> = BTreeMap::new();
-        for (name, number) in &self.names {
-            let Some(rest) = name.strip_prefix(&prefix) else { continue };
+        for (name, number) in below(&self.names, &prefix) {
+            let rest = &name[prefix.len()..];
             let entry = match rest.split_once('/') {
                 Some((sub, _)) => DiskEntry { name: sub.to_string(), size_bytes: 0, is_folder: true, version: 0 },
                 None => DiskEntry {
@@ -171,6 +173,26 @@ impl State {
         }
         entries.into_values().collect()
     }
+}
+
+/// What the names of everything below `folder` begin with.
+fn prefix_of(folder: &str) -> String {
+    match folder.trim_end_matches('/') {
+        "" => String::new(),
+        folder => format!("{folder}/"),
+    }
+}
+
+/// Everything whose name begins with `prefix`.
+fn below<'a>(names: &'a BTreeMap<String, u64>, prefix: &'a str) -> impl Iterator<Item = (&'a String, &'a u64)> {
+    names
+        .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
+        .take_while(move |(name, _)| name.starts_with(prefix))
+}
+
+/// The same, but nothing in folders further down.
+fn children<'a>(names: &'a BTreeMap<String, u64>, prefix: &'a str) -> impl Iterator<Item = (&'a String, &'a u64)> {
+    below(names, prefix).filter(move |(name, _)| !name[prefix.len()..].contains('/'))
 }
 
 impl Disk for MemoryDisk {
