@@ -355,7 +355,7 @@ impl World {
         if is_due && (process.steps < OLD_STEPS || process.steps.is_multiple_of(10)) {
             let view = self.invariants.look(&self.disk, &self.books)?;
             if let Some(drops) = &self.scenario.drops {
-                drops.check_progress(&view, &self.arrivals, process.now())?;
+                drops.check_letters(&view)?;
             }
         }
         if !self.books.lock().violations.is_empty() {

@@ -288,14 +288,17 @@ impl CheckpointFolder {
         unseal_bytes(&path, &stored.ok_or_else(gone)?)
     }
 
-    /// What [`CheckpointFolder::write_once`] wrote under `name`; `None` if nothing was.
+    /// What [`CheckpointFolder::write_once`] wrote under `name`; `None` if nothing was. It survives power loss from then on:
+    /// whoever wrote it may have ended before it was durable, and checkpoints hang on what is read here.
     ///
     /// # Errors
     /// As [`CheckpointFolder::write_once`].
     pub async fn read_once(&self, name: &str) -> Result<Option<Bytes>> {
         let path = self.records.layout.once(name)?;
-        let stored = self.records.store.read(&path).await?;
-        stored.map(|stored| unseal_bytes(&path, &stored)).transpose()
+        let Some(stored) = self.records.store.read(&path).await? else { return Ok(None) };
+        let value = unseal_bytes(&path, &stored)?;
+        self.records.store.create(&path, stored).await?;
+        Ok(Some(value))
     }
 
     /// Names of everything that [`CheckpointFolder::write_once`] wrote.

@@ -362,6 +362,24 @@ fn an_epoch_record_that_was_acted_on_survives_power_loss() {
 }
 
 #[test]
+fn a_value_that_was_read_survives_power_loss() {
+    let path = "job/once/splits.json";
+    let whole = MemoryDisk::new();
+    block_on(Process::new(&whole, 1).folder.write_once("splits.json", Bytes::from_static(b"[1]"))).unwrap();
+    let stored = block_on(whole.read(path)).unwrap().unwrap();
+    for seed in 0..30 {
+        // Whoever wrote it ended before the name was durable.
+        let disk = MemoryDisk::new();
+        block_on(disk.append(path, stored.clone())).unwrap();
+        block_on(disk.sync(path)).unwrap();
+        let read = |number| block_on(Process::new(&disk, number).folder.read_once("splits.json")).unwrap();
+        assert_eq!(read(1).unwrap(), "[1]");
+        disk.crash(seed);
+        assert_eq!(read(2).unwrap(), "[1]", "seed {seed}");
+    }
+}
+
+#[test]
 fn a_value_is_written_once() {
     let disk = MemoryDisk::new();
     let process = Process::new(&disk, 1);
