@@ -115,6 +115,8 @@ pub enum PlantedBug {
     TrimSavepoints,
     /// Removing old checkpoints does not look whether somebody has started meanwhile.
     TrimUnderNewerStart,
+    /// A savepoint that is removed is not marked incomplete before.
+    RemoveSavepointAtOnce,
     /// Logs of durable edges are trimmed under a savepoint that still copies them.
     TrimWhileCopied,
     /// Several regions go back without a decision that is written first.

@@ -7,7 +7,7 @@
 //! **Against retention.** Removal of old checkpoints reads the savepoints after it has seen the newest epoch, and a savepoint is
 //! written before it is checked that the epochs it names are still the newest: whichever comes first, the other sees it.
 //! **Against crashes.** The record is written as incomplete, checked, and then marked complete. One that a crash left
-//! incomplete keeps what it names, is shown as such, is refused by a restore, and can be removed.
+//! incomplete keeps what it names, is shown as such, is refused by a restore, and can be removed. Removal goes the same way back.
 //! **Several regions** go back together, and their logs with them, by one decision (`restore_decision.rs`).
 
 use std::collections::BTreeMap;
@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::folder::CheckpointFolder;
 use super::layout::Layout;
+use super::protocol::PlantedBug;
 use super::records::Records;
 use super::savepoint_logs::{LogFile, Logs};
 use super::sealed::{seal, unseal};
@@ -188,14 +189,23 @@ impl CheckpointFolder {
         Ok(found.clone())
     }
 
-    /// Removes the savepoint `name`; what only it kept goes with the job's next checkpoint.
+    /// Removes the savepoint `name`; what only it kept goes with the job's next checkpoint. Dropped half-way, or undone by power
+    /// loss, it leaves at most an incomplete one: the running job may have removed by then what it named.
     ///
     /// # Errors
     /// `Invalid` if there is none of that name.
     pub async fn remove_savepoint(&self, name: &str) -> Result<()> {
         let path = self.records.layout.savepoint(name)?;
-        if self.records.store.read(&path).await?.is_none() {
+        let Some(stored) = self.records.store.read(&path).await? else {
             return Err(failed("remove savepoint", Kind::Invalid, name).source("there is none of this name"));
+        };
+        let at_once = self.bug == Some(PlantedBug::RemoveSavepointAtOnce);
+        // A damaged record is removed as it is.
+        if let Ok(complete) = unseal::<Savepoint>(&path, &stored)
+            && complete.complete
+            && !at_once
+        {
+            self.records.store.put(&path, seal(&Savepoint { complete: false, ..complete })?).await?;
         }
         self.records.store.delete(&path).await?;
         self.remove_logs(name).await

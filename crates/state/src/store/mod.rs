@@ -66,6 +66,6 @@ fn without_credentials(url: &Url) -> String {
 }
 
 #[cfg(test)]
-mod power_loss_tests;
+pub(crate) mod power_loss_tests;
 #[cfg(test)]
 mod tests;

@@ -14,9 +14,9 @@ use super::*;
 const SEEDS: u64 = 100;
 
 /// A disk whose process stops for good after some calls: later calls never answer and do nothing.
-struct StoppingDisk {
-    inner: MemoryDisk,
-    calls_left: AtomicUsize,
+pub(crate) struct StoppingDisk {
+    pub inner: MemoryDisk,
+    pub calls_left: AtomicUsize,
 }
 
 // === impl StoppingDisk ===

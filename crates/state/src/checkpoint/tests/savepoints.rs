@@ -5,6 +5,7 @@ use futures::FutureExt;
 use super::crash::StoppingStore;
 use super::*;
 use crate::checkpoint::{PlantedBug, StillNeeded};
+use crate::store::power_loss_tests::StoppingDisk;
 
 /// A job that has published this many checkpoints, with no more than one kept, and a savepoint after the second.
 async fn with_savepoint(process: &Process, checkpoints: u64) -> Started {
@@ -127,6 +128,43 @@ fn removal_that_forgets_savepoints_is_noticed() {
         with_savepoint(&process, 10).await;
         assert_ne!(process.folder.verify(None).await.unwrap(), []);
     });
+}
+
+/// What is broken once a removal has stopped after `calls` calls of the disk, the job has gone on, and power is lost.
+fn broken_by_removal(bug: Option<PlantedBug>, calls: usize, seed: u64) -> Option<String> {
+    let disk = MemoryDisk::new();
+    let process = Process::new(&disk, 1);
+    let stopping = StoppingDisk { inner: disk.clone(), calls_left: calls.into() };
+    let env = ManualEnv::new(2);
+    let store = LocalStore::new(Arc::new(env.clone()), Arc::new(stopping), "disk");
+    let mut remover = Process::over(env, Arc::new(store));
+    remover.folder = remover.folder.clone().with_bug(bug);
+    block_on(async {
+        with_savepoint(&process, 10).await;
+        let _ = remover.folder.remove_savepoint("before-upgrade").now_or_never();
+        process.folder.retain(1).await.unwrap();
+        disk.crash(seed);
+        if let Err(error) = process.folder.retain(1).await {
+            return Some(error.chain());
+        }
+        for savepoint in process.folder.savepoints().await.unwrap().iter().filter(|savepoint| savepoint.complete) {
+            let problems = process.folder.verify(Some(savepoint.regions[&0])).await.unwrap();
+            if let Some(problem) = problems.into_iter().next() {
+                return Some(problem.what);
+            }
+        }
+        None
+    })
+}
+
+#[test]
+fn a_removal_that_power_loss_undoes_leaves_nothing_that_looks_whole() {
+    let cases = || (0..20).flat_map(|calls| (0..20).map(move |seed| (calls, seed)));
+    for (calls, seed) in cases() {
+        assert_eq!(broken_by_removal(None, calls, seed), None, "after {calls} calls, seed {seed}");
+    }
+    let bug = Some(PlantedBug::RemoveSavepointAtOnce);
+    assert!(cases().any(|(calls, seed)| broken_by_removal(bug, calls, seed).is_some()), "the planted bug is not seen");
 }
 
 #[test]
