@@ -12,7 +12,9 @@ from forebay.errors import InvalidError
 
 
 def put(folder: Path, name: str, *numbers: object) -> None:
-    (folder / f"{name}.jsonl").write_text("".join(json.dumps({"n": number}) + "\n" for number in numbers))
+    hidden = folder / f".{name}"
+    hidden.write_text("".join(json.dumps({"n": number}) + "\n" for number in numbers))
+    hidden.rename(folder / f"{name}.jsonl")
 
 
 @pytest.fixture
@@ -76,6 +78,23 @@ def test_a_schema_takes_the_place_of_the_first_file(inbox: Path) -> None:
         fb.read_jsonl(inbox / "*.jsonl", schema={"n": "int31"}).collect()
     with pytest.raises(InvalidError, match="not <class 'dict'>"):
         fb.read_jsonl(inbox / "*.jsonl", schema={"n": dict})
+
+
+def test_a_source_may_stop_to_look_for_new_files(inbox: Path, tmp_path: Path) -> None:
+    def counted(**options: str) -> int:
+        frame = fb.read_jsonl(inbox / "*.jsonl", schema={"n": int}, **options)  # type: ignore[arg-type]
+        with fb.Job(checkpoint_interval="50ms").jsonl(frame, tmp_path / "out").run(checkpoints=tmp_path / "cp") as run:
+            while "monitor_interval" in options and run.status()["rows_out"] < 2:
+                assert run.wait(0.02) is None
+            report = run.stop() if "monitor_interval" in options else run.wait()
+        assert report is not None
+        return report.rows_in
+
+    put(inbox, "a", 1)
+    put(inbox, "b", 2)
+    assert counted(monitor_interval="50ms") == 2
+    put(inbox, "c", 3)
+    assert counted() == 0, "what was found is read, and nothing else is looked for"
 
 
 def test_only_as_deep_as_the_path_says_is_looked_at(inbox: Path) -> None:

@@ -73,27 +73,34 @@ impl SplitList {
         outside: &dyn Outside,
     ) -> Result<Self> {
         let mut list = Self { folder: folder.clone(), uid: source.uid.clone(), number: 0, splits: Vec::new() };
-        if source.monitor_interval.is_some() {
-            list.number = list.newest_whole().await?;
-        }
-        let first = match list.read(list.number).await? {
-            Some(splits) => splits,
-            // What is there may still be written to: it is taken like what comes later.
-            None if list.number == 0 && source.monitor_interval.is_some() => list.write(0, &[]).await?,
-            None if list.number == 0 => list.write(0, &first_splits(source, key_groups, outside).await?).await?,
-            None => {
-                let file = list.file(list.number);
-                return Err(Error::new(Kind::Corrupt, "read list of splits").with("file", file).source("it vanished"));
-            }
-        };
-        list.splits = first;
-        while source.monitor_interval.is_some()
-            && let Some(found) = list.read(list.number + 1).await?
-        {
-            list.number += 1;
-            list.extend(found);
+        if !list.restore().await? {
+            // What is there now may still be written to: a monitored source takes it like what comes later.
+            let first = match source.monitor_interval {
+                Some(_) => Vec::new(),
+                None => first_splits(source, key_groups, outside).await?,
+            };
+            list.splits = list.write(0, &first).await?;
         }
         Ok(list)
+    }
+
+    /// Takes over what is written, whoever wrote it; false if nothing is.
+    async fn restore(&mut self) -> Result<bool> {
+        self.number = self.newest_whole().await?;
+        match self.read(self.number).await? {
+            Some(splits) => self.splits = splits,
+            None if self.number == 0 => return Ok(false),
+            None => {
+                return Err(Error::new(Kind::Corrupt, "read list of splits")
+                    .with("file", self.file(self.number))
+                    .source("another process removed it meanwhile: start the job again"));
+            }
+        }
+        while let Some(found) = self.read(self.number + 1).await? {
+            self.number += 1;
+            self.extend(found);
+        }
+        Ok(true)
     }
 
     /// Writes that `found` was found; answers what is new in the list then, which is what another attempt wrote if that was first.
@@ -113,7 +120,7 @@ impl SplitList {
         if number.is_multiple_of(WHOLE_EVERY) {
             self.clean_up().await;
         }
-        Ok(self.splits[known..].to_vec())
+        Ok(self.splits.get(known..).unwrap_or_default().to_vec())
     }
 
     /// Takes in what the file of the present number holds.
@@ -240,4 +247,68 @@ async fn first_splits(source: &SourceSpec, key_groups: u16, outside: &dyn Outsid
     }
     let (store, pattern) = files(outside, &source.path)?;
     FilesEnumerator::new(source.uid.clone(), store, pattern).splits().await
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_core::row::SplitId;
+    use forebay_core::testing::{ManualEnv, MemoryDisk};
+    use forebay_state::store::LocalStore;
+    use futures::executor::block_on;
+
+    use super::*;
+
+    fn folder(disk: &MemoryDisk) -> CheckpointFolder {
+        let env: Arc<dyn Env> = Arc::new(ManualEnv::new(1));
+        let store = Arc::new(LocalStore::new(Arc::clone(&env), Arc::new(disk.clone()), "disk"));
+        CheckpointFolder::new(env, store, "job").expect("the name is right")
+    }
+
+    /// The list of `uid` as a start finds it.
+    fn restored(folder: &CheckpointFolder, uid: &str) -> Option<SplitList> {
+        let mut list = SplitList { folder: folder.clone(), uid: uid.to_string(), number: 0, splits: Vec::new() };
+        block_on(list.restore()).expect("the list can be read").then_some(list)
+    }
+
+    fn split(number: u64) -> Split {
+        Split { id: SplitId(number), name: format!("{number}.jsonl"), version: "1".to_string(), size_bytes: 1 }
+    }
+
+    fn numbers(splits: &[Split]) -> Vec<u64> {
+        splits.iter().map(|split| split.id.0).collect()
+    }
+
+    #[test]
+    fn every_start_finds_what_was_found_and_old_files_go() {
+        let disk = MemoryDisk::new();
+        let folder = folder(&disk);
+        assert!(restored(&folder, "a").is_none());
+        let mut list = SplitList { folder: folder.clone(), uid: "a".to_string(), number: 0, splits: Vec::new() };
+        block_on(list.write(0, &[])).expect("there is room");
+        for number in 1..=200 {
+            let found = block_on(list.append(&[split(number)])).expect("there is room");
+            assert_eq!(numbers(&found), [number]);
+            let again = restored(&folder, "a").expect("it was written");
+            assert_eq!((again.number, numbers(&again.splits)), (number, (1..=number).collect()));
+        }
+        let names = block_on(folder.once_names()).expect("it can be listed");
+        assert_eq!(names.len() as u64, 1 + 200 - 127, "the first, and all from the whole list before the last one");
+        assert!(restored(&folder, "b").is_none(), "of another source nothing is known");
+    }
+
+    #[test]
+    fn of_two_attempts_the_second_takes_what_the_first_one_found() {
+        let disk = MemoryDisk::new();
+        let folder = folder(&disk);
+        for count in [1, WHOLE_EVERY - 1] {
+            let uid = format!("after-{count}");
+            let mut stale = SplitList { folder: folder.clone(), uid: uid.clone(), number: 0, splits: Vec::new() };
+            block_on(stale.write(0, &[])).expect("there is room");
+            (1..=count).for_each(|number| drop(block_on(stale.append(&[split(number)])).expect("there is room")));
+            let mut newer = restored(&folder, &uid).expect("it was written");
+            assert_eq!(numbers(&block_on(newer.append(&[split(100), split(101)])).expect("there is room")), [100, 101]);
+            assert_eq!(numbers(&block_on(stale.append(&[split(101)])).expect("there is room")), [100, 101]);
+            assert_eq!(numbers(&stale.splits), numbers(&newer.splits));
+        }
+    }
 }

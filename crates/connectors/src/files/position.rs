@@ -63,7 +63,8 @@ impl GroupPosition {
         self.finished = usize::try_from(number(0)).unwrap_or(usize::MAX);
         self.current = Position { bytes: number(2), rows: number(3) };
         // Where all were done, others may have been found since.
-        let fits = number(1) == self.current_split() || number(1) == 0;
+        let all_done = number(1) == 0 && self.current == Position::default();
+        let fits = number(1) == self.current_split() || all_done;
         if self.finished > self.splits.len() || !fits {
             return Err(corrupt("the state belongs to another list of files").with("finished", number(0)));
         }
@@ -114,5 +115,7 @@ mod tests {
         }
         let mut other = GroupPosition { splits: vec![SplitId(5), SplitId(7)], ..group() };
         assert_eq!(other.restore(&stored).unwrap_err().kind(), Kind::Corrupt);
+        let nowhere = GroupPosition { splits: vec![SplitId(5)], ..group() };
+        assert_eq!(group().restore(&nowhere.encode()).unwrap_err().kind(), Kind::Corrupt);
     }
 }
