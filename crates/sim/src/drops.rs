@@ -24,13 +24,13 @@ const SOURCE: &str = "drops";
 #[derive(Debug, Clone)]
 pub(crate) struct Drops {
     interval_ms: u64,
-    files: Vec<Drop>,
+    files: Vec<DropFile>,
     rows: u64,
 }
 
 /// A file, in the order in which they come.
 #[derive(Debug, Clone)]
-struct Drop {
+struct DropFile {
     path: String,
     text: String,
     /// After the one before, or after the process began.
@@ -51,8 +51,9 @@ pub(crate) struct Arrivals {
 // === impl Drops ===
 
 impl Drops {
-    /// What `seed` draws, if it draws any.
-    pub fn draw(seed: u64) -> Option<Self> {
+    /// What `seed` draws, if it draws any; in pieces only if no process stalls, because the looks of one whose clock stood still
+    /// may fall between them.
+    pub fn draw(seed: u64, stalls: bool) -> Option<Self> {
         let mut random = Random::new(seed, "drops");
         if !random.chance(250) {
             return None;
@@ -63,11 +64,12 @@ impl Drops {
             let lines = random.within(1, 6);
             let text: String = (rows..rows + lines).map(|id| format!("{{\"id\": {id}}}\n")).collect();
             rows += lines;
-            Drop {
+            DropFile {
                 // Not in the order of their names.
                 path: format!("drops/{:02}-{:02}.jsonl", random.below(100), rows),
                 after_ms: random.below(300),
-                first_bytes: random.chance(400).then(|| random.within(1, text.len() as u64 - 1) as usize),
+                first_bytes: Some(random.within(1, text.len() as u64 - 1) as usize)
+                    .filter(|_| random.chance(400) && !stalls),
                 text,
             }
         };
@@ -152,9 +154,9 @@ impl Drops {
     }
 }
 
-// === impl Drop ===
+// === impl DropFile ===
 
-impl Drop {
+impl DropFile {
     fn first(&self) -> &[u8] {
         &self.text.as_bytes()[..self.first_bytes.unwrap_or(self.text.len())]
     }

@@ -171,9 +171,9 @@ impl Scenario {
         let mut timed = Timed::draw(seed);
         let far_max = timed.as_ref().map(|timed| timed.far_max).unwrap_or_default();
         files.extend(timed.iter().flat_map(Timed::files));
-        let drops = Drops::draw(seed);
-        files.extend(drops.iter().map(Drops::first));
         let stalls = random.chance(150);
+        let drops = Drops::draw(seed, stalls);
+        files.extend(drops.iter().map(Drops::first));
         let mut shape = Shape::draw(seed);
         let mut troubles = troubles(&mut random, stalls);
         // Two processes may not share the log of an edge.

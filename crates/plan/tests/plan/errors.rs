@@ -242,13 +242,15 @@ fn event_time() {
     insta::assert_snapshot!(said.0);
 }
 
+/// A job whose source of clicks also says `more`.
+fn clicks(more: &str) -> String {
+    let text = graph_job("[[step]]\nunion = [\"clicks\", \"views\"]", ONE);
+    text.replace("[source.clicks]\n", &format!("[source.clicks]\n{more}\n"))
+}
+
 #[test]
 fn columns_of_a_source() {
     let mut said = Said::default();
-    let clicks = |more: &str| {
-        let text = graph_job("[[step]]\nunion = [\"clicks\", \"views\"]", ONE);
-        text.replace("[source.clicks]\n", &format!("[source.clicks]\n{more}\n"))
-    };
     for more in [
         "schema = []",
         "schema = [\"n\"]",
@@ -265,10 +267,6 @@ fn columns_of_a_source() {
 #[test]
 fn sources_that_look_for_new_files() {
     let mut said = Said::default();
-    let clicks = |more: &str| {
-        let text = graph_job("[[step]]\nunion = [\"clicks\", \"views\"]", ONE);
-        text.replace("[source.clicks]\n", &format!("[source.clicks]\n{more}\n"))
-    };
     for more in [
         "monitor_interval = \"0s\"",
         "monitor_interval = 5",
