@@ -73,6 +73,7 @@ impl Mutant {
             ("trim_may_build_on", CheckpointBug::TrimMayBuildOn),
             ("trim_savepoints", CheckpointBug::TrimSavepoints),
             ("trim_while_copied", CheckpointBug::TrimWhileCopied),
+            ("remove_savepoint_at_once", CheckpointBug::RemoveSavepointAtOnce),
             ("go_back_undecided", CheckpointBug::GoBackUndecided),
             ("logs_stay", CheckpointBug::LogsStay),
         ];
