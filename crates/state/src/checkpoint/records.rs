@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use forebay_core::element::Epoch;
-use forebay_core::store::Store;
+use forebay_core::store::{Created, Store};
 use forebay_core::{Error, Kind, Result};
 
 use super::layout::{Layout, number_in};
@@ -84,14 +84,20 @@ impl Records {
         Ok(Some(record))
     }
 
-    /// Makes sure that the record of `epoch`, if there is one, survives power loss. Whoever created it may have ended before
-    /// it was durable, and nobody may act on a record that can still vanish.
+    /// Makes sure that the record of `epoch`, if there is one, survives power loss.
     pub(super) async fn make_durable(&self, epoch: Epoch) -> Result<()> {
-        let path = self.layout.epoch(epoch);
-        if let Some(bytes) = self.store.read(&path).await? {
-            self.store.create(&path, bytes).await?;
+        self.read_durable(&self.layout.epoch(epoch)).await.map(|_| ())
+    }
+
+    /// Reads the record at `path` and makes sure that it survives power loss. Whoever wrote it may have ended before it was
+    /// durable, and nobody may act on a record that can still vanish. One that is removed meanwhile stays removed: `None`.
+    pub(super) async fn read_durable(&self, path: &str) -> Result<Option<Bytes>> {
+        let Some(bytes) = self.store.read(path).await? else { return Ok(None) };
+        if self.store.create(path, bytes.clone()).await? == Created::AlreadyThere {
+            return Ok(Some(bytes));
         }
-        Ok(())
+        self.store.delete(path).await?;
+        Ok(None)
     }
 
     /// The manifest that `record` names.

@@ -68,20 +68,25 @@ impl CheckpointFolder {
     }
 
     /// Decides that the regions go on from these epochs, by number of the region, of `savepoint` if they are those of one. Before any of
-    /// them restarts; dropped half-way, the decision is there or it is not.
+    /// them restarts; dropped half-way, the decision is there or it is not. What it hangs on survives power loss from then on.
     ///
     /// # Errors
-    /// `Fenced` if somebody else decided at the same time; `Invalid` for a region without an epoch.
+    /// `Fenced` if somebody else decided at the same time; `Invalid` for a region without an epoch, or if there is no such savepoint.
     pub async fn decide_restore(&self, epochs: &BTreeMap<u32, Epoch>, savepoint: Option<&str>) -> Result<()> {
         if self.bug == Some(PlantedBug::GoBackUndecided) {
             return Ok(());
         }
+        let invalid = |reason: &'static str| Error::new(Kind::Invalid, "decide restore").source(reason);
         let mut regions = BTreeMap::new();
         for (region, from) in epochs {
-            let newest = self.newest_of(*region).await?.ok_or_else(|| {
-                Error::new(Kind::Invalid, "decide restore").with("region", region).source("it has no epoch")
-            })?;
+            let newest = self.newest_of(*region).await?;
+            let newest = newest.ok_or_else(|| invalid("it has no epoch").with("region", region))?;
+            self.clone().of_region(*region).records.make_durable(newest).await?;
             regions.insert(*region, GoBack { newest, from: *from });
+        }
+        if let Some(name) = savepoint {
+            let found = self.records.read_durable(&self.records.layout.savepoint(name)?).await?;
+            found.ok_or_else(|| invalid("it was removed meanwhile").with("savepoint", name))?;
         }
         let number = self.records.newest_decision().await?.map_or(1, |(number, _)| number + 1);
         let savepoint = savepoint.map(ToString::to_string);
@@ -101,6 +106,10 @@ impl CheckpointFolder {
     /// `Corrupt`, naming the file, if the decision cannot be read; `Invalid` if a newer release wrote it.
     pub async fn undone_restore(&self) -> Result<Undone> {
         let mut undone = Undone::default();
+        if let Some((_, path)) = self.records.newest_decision().await? {
+            // What one region carries out may survive a power loss that takes the decision away from the others.
+            self.records.read_durable(&path).await?;
+        }
         let Some(decision) = self.records.decision().await? else { return Ok(undone) };
         for (region, GoBack { newest, from }) in decision.regions {
             if self.newest_of(region).await? == Some(newest) {

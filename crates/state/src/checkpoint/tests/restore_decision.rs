@@ -7,7 +7,8 @@ use futures::FutureExt;
 
 use super::crash::StoppingStore;
 use super::*;
-use crate::checkpoint::Undone;
+use crate::checkpoint::{Logs, Undone};
+use crate::store::power_loss_tests::StoppingDisk;
 
 const REGIONS: u32 = 2;
 
@@ -72,6 +73,95 @@ fn a_stop_after_any_store_call_leaves_no_region_behind() {
 }
 
 #[test]
+fn what_is_decided_upon_survives_power_loss() {
+    for (calls, seed) in cases() {
+        let disk = two_regions();
+        let publishing = stopping(&disk, calls);
+        let _ = publish_on(&region(&publishing, 0)).now_or_never();
+        let decider = Process::new(&disk, 3);
+        let back = (0..REGIONS).map(|region| (region, Epoch(2))).collect();
+        block_on(decider.folder.decide_restore(&back, None)).unwrap();
+        disk.crash(seed);
+        let found = block_on(start_latest(&Process::new(&disk, 4)));
+        assert_eq!(found, [2, 2], "after {calls} calls, seed {seed}");
+    }
+}
+
+#[test]
+fn a_decision_that_is_carried_out_survives_power_loss() {
+    for (calls, seed) in cases() {
+        let disk = two_regions();
+        let _ = go_back(&stopping(&disk, calls)).now_or_never();
+        // The next one goes on with the first region alone, and power is lost.
+        let next = Process::new(&disk, 3);
+        block_on(async {
+            let undone = next.folder.undone_restore().await.unwrap();
+            let resume = undone.regions.get(&0).map_or(Resume::Latest, |epoch| Resume::Epoch(*epoch));
+            region(&next, 0).restart(resume, &Committers::new()).await.unwrap();
+        });
+        disk.crash(seed);
+        let found = block_on(start_latest(&Process::new(&disk, 4)));
+        assert!(found == [5, 5] || found == [2, 2], "after {calls} calls, seed {seed}: {found:?}");
+    }
+}
+
+#[test]
+fn a_savepoint_that_is_decided_upon_survives_power_loss() {
+    let mut told = 0;
+    for (calls, seed) in cases() {
+        let disk = two_regions();
+        let made = stopping(&disk, calls).folder.create_savepoint("before", Some(&logs())).now_or_never();
+        told += usize::from(made.is_some());
+        let decider = Process::new(&disk, 3);
+        let decided = block_on(async {
+            let savepoint = decider.folder.savepoint("before").await.ok()?;
+            decider.folder.decide_restore(&savepoint.regions, Some("before")).await.ok()
+        });
+        disk.crash(seed);
+        let found = block_on(Process::new(&disk, 4).folder.savepoint("before"));
+        assert!(decided.is_none() || found.is_ok(), "after {calls} calls, seed {seed}: {found:?}");
+    }
+    assert!(told > 0, "none was made to its end");
+}
+
+/// After how many calls of the disk a process ends, with a seed of what power loss leaves.
+fn cases() -> impl Iterator<Item = (usize, u64)> {
+    (0..150).flat_map(|calls| (0..4).map(move |seed| (calls, seed)))
+}
+
+/// Two regions with four checkpoints each.
+fn two_regions() -> MemoryDisk {
+    let disk = MemoryDisk::new();
+    block_on(async {
+        let first = Process::new(&disk, 1);
+        publish(&region(&first, 0), 4).await;
+        publish(&region(&first, 1), 4).await;
+    });
+    disk
+}
+
+/// The logs of one edge to which nothing was written yet.
+fn logs() -> Logs {
+    let disk = MemoryDisk::new();
+    block_on(disk.append("edges/cut/other", Bytes::from_static(b"no file of a log"))).unwrap();
+    Logs { disk: Arc::new(disk), folder: "edges".to_string() }
+}
+
+/// Goes on with the newest checkpoint, and publishes one more.
+async fn publish_on(folder: &CheckpointFolder) {
+    let started = folder.restart(Resume::Latest, &Committers::new()).await.unwrap();
+    folder.publish(ManifestDraft::new(started.next_epoch), &Committers::new()).await.unwrap();
+}
+
+/// A process that ends after `calls` calls of the disk.
+fn stopping(disk: &MemoryDisk, calls: usize) -> Process {
+    let env = ManualEnv::new(2);
+    let inner = StoppingDisk { inner: disk.clone(), calls_left: calls.into() };
+    let store = LocalStore::new(Arc::new(env.clone()), Arc::new(inner), "disk");
+    Process::over(env, Arc::new(store))
+}
+
+#[test]
 fn a_decision_counts_until_the_regions_went_on() {
     let process = Process::new(&MemoryDisk::new(), 1);
     block_on(async {
@@ -87,11 +177,15 @@ fn a_decision_counts_until_the_regions_went_on() {
 
 #[test]
 fn a_decision_for_a_savepoint_names_it_until_all_regions_went_on() {
-    let process = Process::new(&MemoryDisk::new(), 1);
+    let (process, logs) = (Process::new(&MemoryDisk::new(), 1), logs());
     block_on(async {
         publish(&region(&process, 0), 3).await;
         publish(&region(&process, 1), 3).await;
-        process.folder.decide_restore(&[(0, Epoch(2)), (1, Epoch(3))].into(), Some("before")).await.unwrap();
+        let decided = [(0, Epoch(2)), (1, Epoch(3))].into();
+        let error = process.folder.decide_restore(&decided, Some("before")).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid, "there is no such savepoint");
+        process.folder.create_savepoint("before", Some(&logs)).await.unwrap();
+        process.folder.decide_restore(&decided, Some("before")).await.unwrap();
         let undone = |regions: &[(u32, u64)], savepoint: Option<&str>| Undone {
             regions: regions.iter().map(|(region, epoch)| (*region, Epoch(*epoch))).collect(),
             savepoint: savepoint.map(ToString::to_string),
@@ -99,7 +193,7 @@ fn a_decision_for_a_savepoint_names_it_until_all_regions_went_on() {
         assert_eq!(process.folder.undone_restore().await.unwrap(), undone(&[(0, 2), (1, 3)], Some("before")));
         let error = process.folder.create_savepoint("between", None).await.unwrap_err();
         assert!(error.chain().contains("on its way back"), "{}", error.chain());
-        assert_eq!(process.folder.savepoints().await.unwrap(), [], "what was begun is removed");
+        assert_eq!(process.folder.savepoints().await.unwrap().len(), 1, "what was begun is removed");
         region(&process, 0).restart(Resume::Epoch(Epoch(2)), &Committers::new()).await.unwrap();
         assert_eq!(process.folder.undone_restore().await.unwrap(), undone(&[(1, 3)], Some("before")));
         region(&process, 1).restart(Resume::Epoch(Epoch(3)), &Committers::new()).await.unwrap();
