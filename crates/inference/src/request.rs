@@ -45,6 +45,9 @@ pub enum Outcome {
         retry_after: Option<Duration>,
         /// The model forbids another try. Not kept in the journal either.
         final_: bool,
+        /// Other rows were in the call that failed, and the fault may be theirs. A call for several of those who ask has more rows than
+        /// any of them gave. Nor kept in the journal, which has no such failures.
+        together: bool,
     },
     /// Those who asked do not ask for it again, and took another answer: whoever asks later gets this and nothing runs.
     GivenUp {

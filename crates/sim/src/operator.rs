@@ -232,9 +232,13 @@ impl Bench {
         let answer: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row * 10)));
         let answers = RecordBatch::try_from_iter([("y", answer)]).expect("one column");
         let outcome = |place| match fails(place) {
-            true => {
-                Outcome::Failed { kind: Kind::Unavailable, reason: "drawn".into(), retry_after: None, final_: false }
-            }
+            true => Outcome::Failed {
+                kind: Kind::Unavailable,
+                reason: "drawn".into(),
+                retry_after: None,
+                final_: false,
+                together: false,
+            },
             false => Outcome::Answered { rows: answers.clone(), place },
         };
         self.failed.extend(rows.iter().enumerate().filter(|(place, _)| fails(*place)).map(|(_, row)| row));

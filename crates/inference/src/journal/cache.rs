@@ -55,9 +55,13 @@ impl Decoded {
     pub fn outcome(&self, row: u32) -> Outcome {
         match self {
             Self::Answers(rows) => Outcome::Answered { rows: rows.clone(), place: row as usize },
-            Self::Failed(kind, reason) => {
-                Outcome::Failed { kind: *kind, reason: reason.clone(), retry_after: None, final_: true }
-            }
+            Self::Failed(kind, reason) => Outcome::Failed {
+                kind: *kind,
+                reason: reason.clone(),
+                retry_after: None,
+                final_: true,
+                together: false,
+            },
             Self::GivenUp(kind, reason) => Outcome::GivenUp { kind: *kind, reason: reason.clone() },
         }
     }

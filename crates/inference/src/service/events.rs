@@ -38,10 +38,10 @@ pub struct Failure {
 // === impl Failure ===
 
 impl Failure {
-    /// What a row that failed so is told.
-    pub(super) fn outcome(&self) -> Outcome {
+    /// What a row is told that failed so in a call of `rows` rows.
+    pub(super) fn outcome(&self, rows: usize) -> Outcome {
         let Self { kind, reason, retry_after, final_, .. } = self.clone();
-        Outcome::Failed { kind, reason, retry_after, final_ }
+        Outcome::Failed { kind, reason, retry_after, final_, together: rows > 1 }
     }
 }
 

@@ -131,8 +131,13 @@ impl Inference {
             late.push(number);
         }
         let reason = "no answer by its deadline";
-        let failed =
-            || Outcome::Failed { kind: Kind::Timeout, reason: reason.to_string(), retry_after: None, final_: false };
+        let failed = || Outcome::Failed {
+            kind: Kind::Timeout,
+            reason: reason.to_string(),
+            retry_after: None,
+            final_: false,
+            together: false,
+        };
         self.end(late.into_iter().map(|number| (number, failed())));
     }
 
@@ -146,8 +151,13 @@ impl Inference {
     pub(super) fn refuse_all(&mut self, rung: usize, rows: Vec<Queued<u64>>) {
         let patience = self.settings.patience.unwrap_or(Duration::ZERO);
         let reason = format!("the model was down or full for {patience:?}");
-        let failed =
-            || Outcome::Failed { kind: Kind::Unavailable, reason: reason.clone(), retry_after: None, final_: false };
+        let failed = || Outcome::Failed {
+            kind: Kind::Unavailable,
+            reason: reason.clone(),
+            retry_after: None,
+            final_: false,
+            together: false,
+        };
         let rows = self.still_asked(rung, rows);
         self.end(rows.into_iter().map(|row| (row.item, failed())));
     }

@@ -56,15 +56,16 @@ pub(super) struct Later {
     down: Option<(Instant, Instant)>,
 }
 
-/// What follows from `outcome` of a row; `alone` if no other row was in its call.
+/// What follows from `outcome` of a row; `alone` if it was asked for with no other row.
 pub(super) fn verdict(outcome: &Outcome, site: Site, alone: bool) -> Verdict {
-    let Outcome::Failed { kind, retry_after, final_, .. } = outcome else { return Verdict::Final };
-    let remote = site != Site::Here;
+    let Outcome::Failed { kind, retry_after, final_, together, .. } = outcome else { return Verdict::Final };
+    // Who asks for one row may be told what became of the call of somebody else, who asked for it with others.
+    let (remote, together) = (site != Site::Here, *together || !alone);
     match kind {
         // Asked to be left alone with these rows for good. A call that can be cut is cut all the same: smaller is another.
         kind if *final_ && kind.is_retryable() && *kind != Kind::Exhausted => Verdict::Final,
         Kind::Overload | Kind::Unavailable if site == Site::Server => Verdict::Refused { retry_after: *retry_after },
-        Kind::Data | Kind::Exhausted if remote && !alone => Verdict::Halve,
+        Kind::Data | Kind::Exhausted if remote && together => Verdict::Halve,
         // A wrong address or credential, or a model that cannot be loaded, is nobody's row: as dead letters they would all be
         // lost.
         Kind::Invalid => Verdict::Stop,
@@ -175,7 +176,7 @@ mod tests {
     use super::*;
 
     fn failed(kind: Kind) -> Outcome {
-        Outcome::Failed { kind, reason: String::new(), retry_after: None, final_: false }
+        Outcome::Failed { kind, reason: String::new(), retry_after: None, final_: false, together: false }
     }
 
     #[test]
@@ -188,15 +189,25 @@ mod tests {
             (Kind::Data, Verdict::Halve),
             (Kind::Invalid, Verdict::Stop),
         ] {
-            let outcome = Outcome::Failed { kind, reason: String::new(), retry_after: None, final_: true };
+            let outcome =
+                Outcome::Failed { kind, reason: String::new(), retry_after: None, final_: true, together: false };
             assert_eq!(verdict(&outcome, Site::Server, false), expected, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_said_of_a_call_with_others_is_not_said_of_this_row() {
+        for kind in [Kind::Data, Kind::Exhausted] {
+            let reason = String::new();
+            let outcome = Outcome::Failed { kind, reason, retry_after: None, final_: true, together: true };
+            assert_eq!(verdict(&outcome, Site::Server, true), Verdict::Halve, "{kind:?}");
         }
     }
 
     #[test]
     fn a_row_that_a_local_model_refused_by_itself_is_not_asked_again() {
         let reason = String::new();
-        let outcome = Outcome::Failed { kind: Kind::Data, reason, retry_after: None, final_: true };
+        let outcome = Outcome::Failed { kind: Kind::Data, reason, retry_after: None, final_: true, together: false };
         assert_eq!(verdict(&outcome, Site::Here, false), Verdict::Final);
     }
 

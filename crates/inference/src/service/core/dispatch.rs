@@ -138,7 +138,7 @@ impl Core {
             }
             return;
         }
-        let outcome = failure.outcome();
+        let outcome = failure.outcome(1);
         let storing = Storing { ids: work.batch.ids, outcomes: vec![outcome] };
         let append = Action::AppendFailure { dispatch, ids: storing.ids.clone(), failure };
         self.store(dispatch, work.submission, storing, append, now);
@@ -169,7 +169,7 @@ impl Core {
     /// Gives rows up without a record: another attempt of the job may try them again.
     fn fail(&mut self, work: Work, failure: &Failure, now: Instant) {
         self.model_done(work.submission, work.batch.len());
-        let outcome = failure.outcome();
+        let outcome = failure.outcome(work.batch.len());
         for id in work.batch.ids {
             self.settle(id, &outcome, now);
         }

@@ -163,8 +163,13 @@ impl World {
                 self.pending.push(Pending::Append(dispatch, outcomes));
             }
             Action::AppendFailure { dispatch, ids, failure } => {
-                let outcome =
-                    Outcome::Failed { kind: failure.kind, reason: failure.reason, retry_after: None, final_: false };
+                let outcome = Outcome::Failed {
+                    kind: failure.kind,
+                    reason: failure.reason,
+                    retry_after: None,
+                    final_: false,
+                    together: false,
+                };
                 let outcomes = ids.into_iter().map(|id| (id, outcome.clone())).collect();
                 self.pending.push(Pending::Append(dispatch, outcomes));
             }

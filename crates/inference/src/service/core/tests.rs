@@ -87,6 +87,7 @@ fn failure(kind: Kind) -> Failure {
 fn outcome(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Answered { place, .. } => format!("@{place}"),
+        Outcome::Failed { kind, together: true, .. } => format!("{} together", kind.name()),
         Outcome::Failed { kind, .. } | Outcome::GivenUp { kind, .. } => kind.name().to_string(),
     }
 }
@@ -149,7 +150,13 @@ fn a_journalled_row_is_told_and_never_run() {
 fn a_submission_known_in_full_needs_no_replica() {
     let mut script = Script::with_journal();
     script.submit(&[7]);
-    let known = vec![Some(Outcome::Failed { kind: Kind::Data, reason: "bad".into(), retry_after: None, final_: true })];
+    let known = vec![Some(Outcome::Failed {
+        kind: Kind::Data,
+        reason: "bad".into(),
+        retry_after: None,
+        final_: true,
+        together: false,
+    })];
     let actions = script.step(Event::Known { submission: SubmissionId(1), known });
     assert_eq!(actions, ["release 1", "tell 1 data"]);
 }
@@ -269,6 +276,24 @@ fn an_answer_of_another_length_fails_only_rows_that_get_it_alone() {
 }
 
 #[test]
+fn who_asked_for_one_row_hears_that_a_call_for_more_failed() {
+    let planted = Planted::default();
+    let settings =
+        CoreSettings { replicas: 1, calls_max: 1, remote: true, ahead: false, attempts_max: 3, journal: true, planted };
+    let mut script = Script::of(settings);
+    script.submit(&[7, 8]);
+    script.unknown(1, 2);
+    script.ready();
+    assert_eq!(script.submit(&[8]), ["release 2"], "running rows are attached to");
+    let told = ["release 1", "tell 1 data together data together", "tell 2 data together"];
+    assert_eq!(script.answer(1, 1), told, "of a remote model those who ask cut the call up");
+    script.submit(&[8]);
+    script.unknown(3, 1);
+    assert_eq!(script.error(2, Kind::Data), ["release 3", "append failure 2 [8] data"]);
+    assert_eq!(script.durable(2), ["tell 3 data"]);
+}
+
+#[test]
 fn refused_rows_fail_alone_and_nothing_of_their_request_batch_runs_again() {
     let mut script = Script::with_journal();
     script.submit(&[7, 8, 9]);
@@ -309,7 +334,7 @@ fn wrong_types_fail_at_once_and_leave_no_record() {
     script.submit(&[7, 8]);
     script.unknown(1, 2);
     script.ready();
-    assert_eq!(script.error(1, Kind::Invalid), ["release 1", "tell 1 invalid invalid"]);
+    assert_eq!(script.error(1, Kind::Invalid), ["release 1", "tell 1 invalid together invalid together"]);
 }
 
 #[test]

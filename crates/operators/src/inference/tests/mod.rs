@@ -76,7 +76,9 @@ impl Scripted {
         let answer: ArrayRef = Arc::new(Int64Array::from_iter_values(input.values().iter().map(|n| n * 10)));
         let rows = RecordBatch::try_from_iter([("y", answer)]).unwrap();
         let outcome = |place| match failure {
-            Some(kind) => Outcome::Failed { kind, reason: "scripted".into(), retry_after: None, final_: false },
+            Some(kind) => {
+                Outcome::Failed { kind, reason: "scripted".into(), retry_after: None, final_: false, together: false }
+            }
             None => Outcome::Answered { rows: rows.clone(), place },
         };
         let _ = sender.send((0..batch.len()).map(outcome).collect());
