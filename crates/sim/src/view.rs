@@ -103,7 +103,7 @@ impl View {
             } else if let Some(name) = path.strip_prefix("out/") {
                 let inner = below_sink(name);
                 view.staged += usize::from(inner.starts_with("_staging"));
-                if !inner.starts_with('_') && !inner.starts_with("tmp/") {
+                if !inner.starts_with('_') {
                     let second = [PLAIN, BEHIND, SECOND_LETTERS].iter().any(|folder| name.starts_with(folder));
                     let files = if apart && second { &mut view.apart } else { &mut view.files };
                     files.extend(read(disk, &path).map(|bytes| (name.to_string(), bytes)));

@@ -3,6 +3,8 @@
 use forebay_core::element::Epoch;
 use forebay_core::{Error, Kind, Result};
 
+use crate::store::STAGING;
+
 /// The first region, the only one of most jobs.
 pub const REGION: u32 = 0;
 
@@ -28,7 +30,7 @@ impl Layout {
     /// `Invalid` if the name cannot be a folder's.
     pub fn new(job: &str) -> Result<Self> {
         crate::path::check_path(job)?;
-        if job.contains('/') || job == "tmp" {
+        if job.contains('/') || job == STAGING {
             return Err(Error::new(Kind::Invalid, "name job folder").with("job", job).source("not usable as a folder"));
         }
         Ok(Self { job: job.to_string(), region: REGION })
@@ -204,7 +206,7 @@ mod tests {
 
     #[test]
     fn names_that_leave_the_job_are_refused() {
-        for bad in ["", "..", "a/b", "tmp"] {
+        for bad in ["", "..", "a/b", STAGING] {
             assert!(Layout::new(bad).is_err(), "{bad}");
         }
         assert!(Layout::new("job").unwrap().once("../x").is_err());

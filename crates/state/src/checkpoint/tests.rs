@@ -351,9 +351,9 @@ fn an_epoch_record_that_was_acted_on_survives_power_loss() {
             let bytes = disk.read(record).await.unwrap().unwrap();
             disk.remove(record).await.unwrap();
             disk.sync_folder("job/region-0/epoch").await.unwrap();
-            disk.append("tmp/x", bytes).await.unwrap();
-            disk.sync("tmp/x").await.unwrap();
-            disk.link("tmp/x", record).await.unwrap();
+            disk.append("_unfinished/x", bytes).await.unwrap();
+            disk.sync("_unfinished/x").await.unwrap();
+            disk.link("_unfinished/x", record).await.unwrap();
             process.folder.records.make_durable(Epoch(2)).await.unwrap();
             disk.crash(seed);
             assert!(process.folder.records.record(Epoch(2)).await.unwrap().is_some());

@@ -1,9 +1,9 @@
 //! Objects as files of a disk, each visible only once it is whole and durable.
 //!
-//! An object is written under `tmp/`, synced, and only then given its name: by `link` where it must not exist, by
+//! An object is written under `_unfinished/`, synced, and only then given its name: by `link` where it must not exist, by
 //! `rename` where it may. The folder is synced before the answer, also when the answer is "already there": what this
-//! process saw must not vanish in a power loss after it acted on it. A file left under `tmp/` by a dead process is garbage
-//! that no name refers to.
+//! process saw must not vanish in a power loss after it acted on it. A file left under `_unfinished/` by a dead process is garbage
+//! that no name refers to (`abandoned.rs`).
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,8 +17,9 @@ use futures::future::BoxFuture;
 
 use crate::path::{check_folder, check_path, parent};
 
-/// Where unfinished objects lie; hidden from `list` and refused as a path.
-const STAGING: &str = "tmp";
+/// Where unfinished objects lie; hidden from `list` and refused as a path. Nobody's own folder should be called so: a store may be
+/// opened over files that others wrote.
+pub(crate) const STAGING: &str = "_unfinished";
 
 /// A [`Store`] in a local folder; clones share it.
 #[derive(Clone)]
@@ -27,20 +28,6 @@ pub struct LocalStore {
     disk: Arc<dyn Disk>,
     label: String,
     bug: Option<PlantedStoreBug>,
-}
-
-/// Removes what dead processes left unfinished on `disk`; answers how many files.
-///
-/// Only for the holder of the folder's lock: it would also remove what a living process is writing.
-///
-/// # Errors
-/// Whatever the disk fails with.
-pub async fn remove_staged(disk: &dyn Disk) -> Result<usize> {
-    let entries = disk.list(STAGING).await?;
-    for entry in &entries {
-        disk.remove(&format!("{STAGING}/{}", entry.name)).await?;
-    }
-    Ok(entries.len())
 }
 
 /// Mistakes that the simulation plants to see that its checks find them. Never set in production.
@@ -245,7 +232,9 @@ impl Store for LocalStore {
 fn check_object(path: &str) -> Result<()> {
     check_path(path)?;
     if path == STAGING || path.strip_prefix(STAGING).is_some_and(|rest| rest.starts_with('/')) {
-        return Err(Error::new(Kind::Invalid, "check path").with("path", path).source("`tmp` is the store's own"));
+        return Err(Error::new(Kind::Invalid, "check path")
+            .with("path", path)
+            .source(format!("`{STAGING}` is the store's own")));
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 //!
 //! One conformance suite (`tests.rs`) holds for all of them. Which one a location means is decided here and nowhere else.
 
+mod abandoned;
 mod local;
 mod object;
 
@@ -15,11 +16,13 @@ use url::Url;
 
 use crate::disk::OsDisk;
 
-pub use local::{LocalStore, PlantedStoreBug, remove_staged};
+pub(crate) use local::STAGING;
+pub use local::{LocalStore, PlantedStoreBug};
 pub use object::ObjectStoreStore;
 
 /// Opens the store at `location`: a path or `file://` URL for a local folder (created if missing), `s3://bucket/prefix`
 /// with credentials and region from the `AWS_*` environment variables, `memory://` for one that is empty at each opening.
+/// What dead processes left unfinished in a local folder goes after a day.
 ///
 /// Must be called inside a tokio runtime for `s3://`.
 ///
@@ -51,6 +54,7 @@ fn local(path: &Path, env: &Arc<dyn Env>) -> Result<Arc<dyn Store>> {
         return Err(Error::new(Kind::Invalid, "open store").source("the location is empty"));
     }
     let disk = OsDisk::open(path)?;
+    abandoned::remove_abandoned(disk.root(), env.wall_micros());
     let label = disk.root().display().to_string();
     Ok(Arc::new(LocalStore::new(Arc::clone(env), Arc::new(disk), label)))
 }

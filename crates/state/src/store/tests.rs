@@ -189,11 +189,12 @@ fn a_full_disk_loses_nothing_and_leaves_nothing() {
 }
 
 #[test]
-fn what_a_dead_process_left_unfinished_can_be_removed() {
+fn a_folder_of_the_user_is_seen_whatever_it_is_called() {
     let disk = MemoryDisk::new();
     let store = LocalStore::new(Arc::new(ManualEnv::new(1)), Arc::new(disk.clone()), "disk");
-    block_on(store.put("kept", bytes("kept"))).unwrap();
-    block_on(forebay_core::disk::Disk::append(&disk, "tmp/left", bytes("half"))).unwrap();
-    assert_eq!(block_on(remove_staged(&disk)).unwrap(), 1);
-    assert_eq!(disk.paths(), ["kept"]);
+    for path in ["tmp/rows.jsonl", "temp/tmp/rows.jsonl", "staging/rows.jsonl"] {
+        block_on(forebay_core::disk::Disk::append(&disk, path, bytes("{}"))).unwrap();
+    }
+    assert_eq!(block_on(store.list("")).unwrap().len(), 3);
+    assert_eq!(block_on(store.read("tmp/rows.jsonl")).unwrap().unwrap(), "{}");
 }
