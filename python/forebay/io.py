@@ -121,7 +121,7 @@ def _read(
     parallelism: int | None,
 ) -> DataFrame:
     interval = None if monitor_interval is None else duration(monitor_interval)
-    columns = None if schema is None else [f'"{name}" {_type_name(to)}' for name, to in schema.items()]
+    columns = None if schema is None else [f"{_quoted(name)} {_type_name(to)}" for name, to in schema.items()]
     given = {
         "path": str(path),
         "schema": columns,
@@ -130,6 +130,12 @@ def _read(
         "parallelism": parallelism,
     }
     return DataFrame(Node("source", (), {"format": kind} | without_none(given), uid))
+
+
+def _quoted(name: str) -> str:
+    """A column's name as the engine takes it whatever is in it."""
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'
 
 
 def _type_name(to: type | str) -> str:

@@ -53,7 +53,7 @@ def test_a_folder_may_be_empty_where_the_schema_is_said(inbox: Path, tmp_path: P
     schema: dict[str, type | str] = {
         "n": float,
         "who": "string",
-        "two words": "int32",
+        'two "words"': "int32",
         "seen": "timestamp",
         "all": "List(Utf8)",
     }

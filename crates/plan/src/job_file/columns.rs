@@ -37,12 +37,12 @@ pub(super) fn schema(
     Ok(Arc::new(Schema::new(fields)))
 }
 
-/// A name, in quotes if it has a space, and a type.
+/// A name, in double quotes if it has a space or such a quote, which is doubled then, and a type.
 fn field(checker: &Checker, column: &Spanned<String>) -> Result<Field> {
     let text = column.get_ref().trim();
     let parts = match text.strip_prefix('"') {
-        Some(quoted) => quoted.split_once('"'),
-        None => text.split_once(char::is_whitespace),
+        Some(rest) => quoted(rest),
+        None => text.split_once(char::is_whitespace).map(|(name, kind)| (name.to_string(), kind)),
     };
     let Some((name, kind)) = parts.filter(|(name, kind)| !name.is_empty() && !kind.trim().is_empty()) else {
         let error = checker.error(column.span(), format!("\"{text}\" is no column"));
@@ -58,4 +58,35 @@ fn field(checker: &Checker, column: &Spanned<String>) -> Result<Field> {
         )
     })?;
     Ok(Field::new(name, kind, true))
+}
+
+/// The name up to the quote that ends it, and what is behind that.
+fn quoted(text: &str) -> Option<(String, &str)> {
+    let mut from = 0;
+    loop {
+        let end = from + text[from..].find('"')?;
+        match text[end + 1..].strip_prefix('"') {
+            Some(_) => from = end + 2,
+            None => return Some((text[..end].replace("\"\"", "\""), &text[end + 1..])),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quoted_name_ends_at_the_first_single_quote() {
+        for (text, expected) in [
+            ("a b\" Utf8", Some(("a b", " Utf8"))),
+            ("a \"\"b\"\"\" Utf8", Some(("a \"b\"", " Utf8"))),
+            ("\"\"\" Utf8", Some(("\"", " Utf8"))),
+            ("a\"\" Utf8", None),
+            ("a", None),
+        ] {
+            let expected = expected.map(|(name, rest): (&str, &str)| (name.to_string(), rest));
+            assert_eq!(quoted(text), expected, "{text}");
+        }
+    }
 }
