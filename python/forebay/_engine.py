@@ -57,10 +57,17 @@ def sql(query: str, frames: list[str]) -> list[dict[str, Any]]:
 
 
 def start(
-    job: dict[str, Any], *, checkpoints: str, journal: str | None, resume: str | None, keep: int, python: str
+    job: dict[str, Any],
+    *,
+    checkpoints: str,
+    journal: str | None,
+    resume: str | None,
+    keep: int,
+    python: str,
+    clock: _native.Clock | None = None,
 ) -> _native.Run:
     """Plans and starts a job."""
+    text = json.dumps(job)
+    options: dict[str, Any] = {"checkpoints": checkpoints, "journal": journal, "resume": resume, "keep": keep}
     with raised():
-        return native().run(  # type: ignore[no-any-return]
-            json.dumps(job), checkpoints=checkpoints, journal=journal, resume=resume, keep=keep, python=python
-        )
+        return native().run(text, python=python, clock=clock, **options)  # type: ignore[no-any-return]

@@ -31,6 +31,15 @@ class Run:
     def cancel(self) -> None:
         """Drops what is in flight."""
 
+class Clock:
+    """A clock that can be moved ahead."""
+
+    def __init__(self) -> None:
+        """One that was not moved yet."""
+
+    def advance(self, duration: str) -> None:
+        """Moves it ahead."""
+
 class Calls:
     """The calls of one thread that runs a function in this interpreter."""
 
@@ -72,5 +81,6 @@ def run(
     resume: str | None = None,
     keep: int = 3,
     python: str | None = None,
+    clock: Clock | None = None,
 ) -> Run:
     """Plans a job and starts it."""

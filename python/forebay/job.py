@@ -18,6 +18,7 @@ from forebay.run import Run
 
 if TYPE_CHECKING:
     from forebay.dataflow import DataFrame
+    from forebay.testing import Clock
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ class Job:
         resume: str | None = "latest",
         keep: int = 3,
         progress: bool | None = None,
+        clock: Clock | None = None,
     ) -> Run:
         """Starts the job and returns at once.
 
@@ -107,6 +109,7 @@ class Job:
         beginning each time. `resume` says from where: "latest" is the newest checkpoint, and the beginning if there is
         none; "savepoint:NAME" a savepoint; "7" a checkpoint by its number; None is the beginning. `keep` says how many
         checkpoints stay. `progress` shows a line on the terminal while it is waited for; by default if there is one.
+        `clock` is for tests: a `testing.Clock` to run under.
 
         Raises: InvalidError, before anything is read, if the job is not right.
         """
@@ -119,6 +122,7 @@ class Job:
                 resume=None if checkpoints is None else resume,
                 keep=keep,
                 python=sys.executable,
+                clock=None if clock is None else clock.native,
             )
         except BaseException:
             folder.cleanup()

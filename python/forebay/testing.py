@@ -1,4 +1,4 @@
-"""For tests of jobs: rows in memory, crashes between them, a scripted model, values that make their worker crash once.
+"""For tests of jobs: rows in memory, crashes between them, a clock, a scripted model, values that crash a worker once.
 
 The real engine runs the job, with real worker processes; only what is outside of it is replaced.
 """
@@ -15,7 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from forebay._options import Options, checked
+from forebay import _engine
+from forebay._options import Duration, Options, checked, duration
 from forebay.ending import batches_of, committed
 from forebay.errors import InvalidError
 from forebay.io import read_jsonl, read_parquet
@@ -30,7 +31,38 @@ if TYPE_CHECKING:
     from forebay._running import JobSettings
     from forebay.dataflow import DataFrame
 
-__all__ = ["Crash", "CrashOnce", "collect", "crash", "rows", "scripted", "write_files"]
+__all__ = ["Clock", "Crash", "CrashOnce", "collect", "crash", "rows", "scripted", "write_files"]
+
+
+class Clock:
+    """A clock that can be moved ahead: tests wait for no deadline, timeout, pause or interval.
+
+    By itself it runs as any other. Event time is in the rows and follows no clock. Functions and models have clocks of
+    their own: one that takes an hour still does, and its caller can give it up at once.
+
+    >>> import tempfile
+    >>> from forebay import Job, col
+    >>> clock = Clock()
+    >>> slow = scripted(service_time="1h", deadline="30s", timeout="45s")
+    >>> asked = rows([{"text": "late"}]).with_columns(slow.predict(text=col("text")))
+    >>> with tempfile.TemporaryDirectory() as out, Job().jsonl(asked, out).run(clock=clock) as run:
+    ...     while (report := run.wait(0.01)) is None:
+    ...         clock.advance("1s")
+    >>> report.dead_letters
+    1
+    """
+
+    def __init__(self) -> None:
+        """A clock that was not moved yet; several runs may share it."""
+        self.native = _engine.native().Clock()
+
+    def advance(self, by: Duration) -> None:
+        """Moves it ahead: what was to happen within this time happens now.
+
+        Raises: InvalidError for what is no duration.
+        """
+        with _engine.raised():
+            self.native.advance(duration(by))
 
 
 class Crash:

@@ -41,6 +41,7 @@ SECTIONS: Final[dict[str, list[Any]]] = {
         fb.testing.CrashOnce,
         fb.testing.crash,
         fb.testing.collect,
+        fb.testing.Clock,
     ],
 }
 

@@ -7,13 +7,14 @@
 //! - [`mod@resume`]: where a job begins.
 //! - [`mod@run`]: starts, restores and restarts attempts until the job is done.
 //! - [`mod@checkpoints`]: what a published checkpoint involves: state, sinks, journal.
-//! - [`mod@env`]: clock, randomness and background work of this process.
+//! - [`mod@env`]: clock, randomness and background work of this process; [`mod@clock`]: a clock for tests.
 //! - [`mod@watch`] and [`mod@progress`]: what a running job shows.
 //!
 //! This is the one crate that names every built-in. It decides nothing about data: protocols and policies are in the
 //! crates it assembles.
 
 pub mod checkpoints;
+pub mod clock;
 pub mod components;
 mod edges;
 pub mod env;

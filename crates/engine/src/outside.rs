@@ -37,6 +37,7 @@ use forebay_state::keyed::{SpillStore, StateBug};
 use forebay_state::store::open_store;
 use tokio::runtime::Handle;
 
+use crate::clock::MovableClock;
 use crate::env::TokioEnv;
 use crate::remote::Remotes;
 use crate::spill::LazySpill;
@@ -181,6 +182,7 @@ pub struct Local {
     worker: WorkerCommand,
     python: WorkerCommand,
     threads: Option<PythonThreads>,
+    clock: Option<MovableClock>,
     remotes: Remotes,
     gpus: Arc<Gpus>,
 }
@@ -196,7 +198,7 @@ impl Local {
         let gpus = Arc::new(Gpus::of_this_machine());
         let env: Arc<dyn Env> = Arc::new(TokioEnv::new(handle.clone(), disk(Path::new("."))?));
         let python = WorkerCommand::python(PYTHON);
-        Ok(Self { handle, env, worker, python, threads: None, remotes: Remotes::new(), gpus })
+        Ok(Self { handle, env, worker, python, threads: None, clock: None, remotes: Remotes::new(), gpus })
     }
 
     /// The same machine, on which `worker` starts the processes of Python models that name no interpreter.
@@ -209,6 +211,12 @@ impl Local {
     #[must_use]
     pub fn with_python_threads(self, threads: PythonThreads) -> Self {
         Self { threads: Some(threads), ..self }
+    }
+
+    /// The same machine, under a clock that can be moved ahead.
+    #[must_use]
+    pub fn with_clock(self, clock: MovableClock) -> Self {
+        Self { env: clock.over(self.env), clock: Some(clock), ..self }
     }
 
     fn python(&self, model: &ModelSpec, spec: &PythonSpec, log: Option<PathBuf>) -> Result<Arc<dyn Host>> {
@@ -252,7 +260,8 @@ impl Outside for Local {
     }
 
     fn journal_env(&self, folder: &str) -> Result<Arc<dyn Env>> {
-        Ok(Arc::new(TokioEnv::new(self.handle.clone(), disk(Path::new(folder))?)))
+        let env: Arc<dyn Env> = Arc::new(TokioEnv::new(self.handle.clone(), disk(Path::new(folder))?));
+        Ok(self.clock.as_ref().map_or_else(|| Arc::clone(&env), |clock| clock.over(Arc::clone(&env))))
     }
 
     fn spill(&self, folder: &str) -> Result<Option<Arc<dyn SpillStore>>> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use forebay_inference::service::Service;
+use forebay_plan::graph::JobGraph;
 use serde::Serialize;
 
 use crate::watch::{CheckpointReport, ModelReport, Status, Watch};
@@ -23,12 +24,12 @@ pub struct Progress {
     pub epoch: u64,
     /// Times of its checkpoints.
     pub checkpoints: CheckpointReport,
-    /// By name.
+    /// By name; of models that have not started yet nothing was counted.
     pub models: BTreeMap<String, ModelProgress>,
 }
 
 /// Counts of one model of a running job.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct ModelProgress {
     /// Calls that it has not answered yet.
     pub in_flight: usize,
@@ -42,16 +43,24 @@ pub struct ModelProgress {
 // === impl Watch ===
 
 impl Watch {
+    /// The job is planned: its models are shown from now on.
+    pub fn planned(&self, graph: &JobGraph) {
+        let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
+        models.extend(graph.models.keys().cloned());
+    }
+
     /// Counts now, by model.
     pub fn progress(&self) -> Progress {
         let Status { rows_in, rows_out, dead_letters, attempt, epoch, .. } = self.status();
         let services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
-        let models = services.iter().map(|(name, service)| {
+        let planned = self.models.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut models: BTreeMap<String, ModelProgress> =
+            planned.iter().map(|name| (name.clone(), ModelProgress::default())).collect();
+        models.extend(services.iter().map(|(name, service)| {
             let report = self.model(name, service);
             let progress = ModelProgress { in_flight: self.in_flight(name), open_rows: service.open_rows(), report };
             (name.clone(), progress)
-        });
-        let models = models.collect();
+        }));
         Progress { rows_in, rows_out, dead_letters, attempt, epoch, checkpoints: self.checkpoints(), models }
     }
 

@@ -1,6 +1,6 @@
 //! What a running job shows: counts while it runs, a report at its end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub struct Watch {
     regions: Mutex<BTreeMap<usize, RegionReport>>,
     /// By place: when the last checkpoint was published, or the first attempt began, of regions that are not at their end.
     published: Mutex<BTreeMap<usize, Instant>>,
+    /// The models of the plan, whether their services have started or not.
+    pub(crate) models: Mutex<BTreeSet<String>>,
     pub(crate) services: Mutex<BTreeMap<String, Service>>,
     pub(crate) gates: Mutex<BTreeMap<String, Arc<ModelGate>>>,
     checkpoints: Mutex<CheckpointLatencies>,
@@ -65,7 +67,7 @@ pub struct RegionReport {
 }
 
 /// Counts of one model.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct ModelReport {
     /// Calls of its replicas.
     pub calls: u64,

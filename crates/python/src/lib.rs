@@ -5,6 +5,7 @@
 //! through; no panic leaves this crate as anything but an error.
 
 mod background;
+mod clock;
 mod errors;
 mod order;
 mod running;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use clock::Clock;
 use errors::NativeError;
 use forebay_core::{Error, Kind};
 use order::{Order, Places};
@@ -57,7 +59,8 @@ fn sql(py: Python<'_>, query: String, frames: Vec<String>) -> PyResult<String> {
 
 /// Plans a job and starts it; returns when it is planned.
 #[pyfunction]
-#[pyo3(signature = (job_json, *, checkpoints, journal = None, resume = None, keep = 3, python = None))]
+#[pyo3(signature = (job_json, *, checkpoints, journal = None, resume = None, keep = 3, python = None, clock = None))]
+#[expect(clippy::too_many_arguments, reason = "in Python they are named")]
 fn run(
     py: Python<'_>,
     job_json: String,
@@ -66,8 +69,10 @@ fn run(
     resume: Option<String>,
     keep: usize,
     python: Option<PathBuf>,
+    clock: Option<PyRef<'_, Clock>>,
 ) -> PyResult<Run> {
-    Run::start(py, Order::new(py, job_json, python), Places { checkpoints, journal, resume, keep })
+    let clock = clock.map(|clock| clock.movable());
+    Run::start(py, Order::new(py, job_json, python).with_clock(clock), Places { checkpoints, journal, resume, keep })
 }
 
 /// Runs a model's worker process to its end, as `forebay worker` does; returns its exit status.
@@ -81,6 +86,7 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("NativeError", module.py().get_type::<NativeError>())?;
     module.add_class::<Run>()?;
     module.add_class::<Calls>()?;
+    module.add_class::<Clock>()?;
     module.add_function(wrap_pyfunction!(version, module)?)?;
     module.add_function(wrap_pyfunction!(explain, module)?)?;
     module.add_function(wrap_pyfunction!(schema, module)?)?;

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::writer::StreamWriter;
 use forebay_core::{Error, Kind};
+use forebay_engine::clock::MovableClock;
 use forebay_engine::{Local, Outside, Prepared, ResumeJob, RunOptions, prepare};
 use forebay_inference::hosts::process::WorkerCommand;
 use forebay_plan::graph::{JobGraph, StepAction};
@@ -30,6 +31,7 @@ pub struct Order {
     /// The workers' interpreter is not the one that runs this.
     foreign: bool,
     package: Option<PathBuf>,
+    clock: Option<MovableClock>,
 }
 
 /// Where a run keeps what it has to remember.
@@ -64,7 +66,13 @@ impl Order {
     pub fn new(py: Python<'_>, job: String, python: Option<PathBuf>) -> Self {
         let own = interpreter(py);
         let foreign = python.as_ref().is_some_and(|python| *python != own);
-        Self { job, interpreter: python.unwrap_or(own), foreign, package: package_path(py) }
+        Self { job, interpreter: python.unwrap_or(own), foreign, package: package_path(py), clock: None }
+    }
+
+    /// The same job under a clock that can be moved ahead.
+    #[must_use]
+    pub fn with_clock(self, clock: Option<MovableClock>) -> Self {
+        Self { clock, ..self }
     }
 
     /// What `forebay plan` prints.
@@ -94,6 +102,10 @@ impl Order {
         });
         let python = self.command(WorkerCommand::python(&self.interpreter));
         let machine = Local::new(runtime()?.handle().clone(), own)?.with_python(python);
+        let machine = match &self.clock {
+            Some(clock) => machine.with_clock(clock.clone()),
+            None => machine,
+        };
         // Another interpreter was asked for: this one must not run its functions.
         Ok(if self.foreign { machine } else { machine.with_python_threads(Arc::new(threads::host)) })
     }

@@ -171,6 +171,7 @@ impl Shared {
         let machine = order.machine()?;
         let prepared = order.plan(&machine).await?;
         let options = places.options(&prepared.plan.graph.job)?;
+        self.watch.planned(&prepared.plan.graph);
         self.planned.set(Ok(prepared.plan.graph.job.clone()));
         let stop = told(stopped).boxed();
         Ok(forebay_engine::run(&prepared, &options, &machine, stop, &self.watch).await?)

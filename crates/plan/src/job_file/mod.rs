@@ -55,6 +55,7 @@ pub use json::parse_json;
 pub use keyed::{DeduplicateDecl, TopDecl};
 pub use process::ProcessDecl;
 pub use rows::ExplodeDecl;
+pub use units::DurationText;
 pub use window::WindowDecl;
 
 /// A job file that was read and checked on its own, before any fact about the outside is known.
