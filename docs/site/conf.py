@@ -31,6 +31,7 @@ PAGES: Final[dict[str, list[str]]] = {
         "docs/guide/python-api",
         "docs/reference/job-file",
         "docs/reference/run",
+        "docs/reference/metrics",
         "docs/reference/errors",
         "GLOSSARY",
     ],

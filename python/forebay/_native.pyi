@@ -19,6 +19,9 @@ class Run:
     def status(self) -> str:
         """What it has done so far, as JSON."""
 
+    def metrics(self) -> str:
+        """What it has done so far, as OpenMetrics text."""
+
     def drain(self) -> None:
         """Takes nothing new."""
 

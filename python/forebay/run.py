@@ -56,6 +56,14 @@ class Run:
         """What it has done so far, and of each model how much is in flight and what its limit is."""
         return json.loads(self._native.status())  # type: ignore[no-any-return]
 
+    def metrics(self) -> str:
+        """What it has done so far as OpenMetrics text, for Prometheus and its relatives.
+
+        Write it to a file that a collector reads, or serve it; docs/reference/metrics.md lists the names.
+        """
+        with _engine.raised():
+            return str(self._native.metrics())
+
     def drain(self) -> None:
         """Lets it take nothing new, finish what is in flight, and leave a last checkpoint; returns at once."""
         self._native.drain()

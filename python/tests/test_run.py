@@ -206,3 +206,24 @@ def test_a_forked_process_is_told_to_be_spawned_and_does_not_hang() -> None:
     with os.fdopen(reading) as said:
         assert 'use multiprocessing\'s "spawn"' in said.read()
     os.waitpid(child, 0)
+
+
+def test_metrics_are_those_of_the_reference() -> None:
+    model = testing.scripted(name="echo")
+    frame = testing.rows([{"text": "a"}, {"text": "b"}]).with_columns(model.predict(text=fb.col("text")))
+    with fb.Job(name="counted").blackhole(frame).run() as run:
+        report = run.wait()
+        text = run.metrics()
+    assert report is not None
+    assert text.endswith("# EOF\n")
+    samples = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert samples['forebay_rows_out_total{job="counted"}'] == "2"
+    assert samples['forebay_model_rows_total{job="counted",model="echo"}'] == "2"
+    assert float(samples['forebay_model_call_seconds{job="counted",model="echo",quantile="0.99"}']) > 0
+    page = (PACKAGE.parent / "docs" / "reference" / "metrics.md").read_text()
+    described = {line.split("`")[1]: line.split("|")[2].strip() for line in page.splitlines() if "| `forebay_" in line}
+    typed = dict(line.removeprefix("# TYPE ").split() for line in text.splitlines() if line.startswith("# TYPE"))
+    typed = {name + "_total" * (kind == "counter"): kind for name, kind in typed.items()}
+    assert typed.items() <= described.items()
+    unknown = {f"forebay_model_{what}" for what in ("limit", "requests_left", "tokens_left", "utilization_ratio")}
+    assert described.keys() - typed.keys() == unknown

@@ -8,7 +8,7 @@
 //! - [`mod@run`]: starts, restores and restarts attempts until the job is done.
 //! - [`mod@checkpoints`]: what a published checkpoint involves: state, sinks, journal.
 //! - [`mod@env`]: clock, randomness and background work of this process; [`mod@clock`]: a clock for tests.
-//! - [`mod@watch`] and [`mod@progress`]: what a running job shows.
+//! - [`mod@watch`], [`mod@progress`] and [`mod@metrics`]: what a running job shows.
 //!
 //! This is the one crate that names every built-in. It decides nothing about data: protocols and policies are in the
 //! crates it assembles.
@@ -24,6 +24,7 @@ mod infer;
 pub mod keyed;
 mod limits;
 mod lower;
+pub mod metrics;
 pub mod model;
 pub mod models;
 mod nexmark;

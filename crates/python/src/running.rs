@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use forebay_core::{Error, Kind};
+use forebay_engine::metrics::open_metrics;
 use forebay_engine::progress::Progress;
 use forebay_engine::{Report, Stop, Watch};
 use futures::FutureExt;
@@ -88,6 +89,18 @@ impl Run {
             None => serde_json::to_string(&self.shared.watch.progress()),
         });
         text.map_err(|error| Failure::from(Error::new(Kind::Internal, "encode status").source(error)).raise(py))
+    }
+
+    /// Counts now, as OpenMetrics text.
+    fn metrics(&self, py: Python<'_>) -> PyResult<String> {
+        let Some(Ok(job)) = self.shared.planned.wait(py, None)? else {
+            return Err(Failure::from(Error::new(Kind::Invalid, "write metrics")).raise(py));
+        };
+        let text = py.detach(|| match self.shared.last.get() {
+            Some(last) => open_metrics(&job, last),
+            None => open_metrics(&job, &self.shared.watch.progress()),
+        });
+        text.map_err(|error| Failure::from(error).raise(py))
     }
 
     /// Takes nothing new, finishes what is in flight, and ends with a checkpoint.
