@@ -65,6 +65,8 @@ pub(super) struct Slot<V> {
 #[derive(Debug)]
 pub(super) struct Changes<A> {
     addresses: HashSet<A, BuildHasherDefault<KeyHasher>>,
+    /// Nothing is noted before the next barrier: no checkpoint holds anything yet that it would be a change of.
+    paused: bool,
 }
 
 /// The values of one key, in order of space.
@@ -111,14 +113,19 @@ impl Hasher for KeyHasher {
 
 impl<A> Default for Changes<A> {
     fn default() -> Self {
-        Self { addresses: HashSet::default() }
+        Self { addresses: HashSet::default(), paused: false }
     }
 }
 
 impl<A: Ord + Hash> Changes<A> {
+    /// Notes nothing until the next [`Changes::take`].
+    pub fn pause(&mut self) {
+        self.paused = true;
+    }
+
     /// Notes a change; false if it was noted before.
-    pub fn push(&mut self, address: A) -> bool {
-        self.addresses.insert(address)
+    pub fn push(&mut self, address: impl FnOnce() -> A) -> bool {
+        self.paused || self.addresses.insert(address())
     }
 
     /// Forgets a change; false if there was none.
@@ -133,6 +140,7 @@ impl<A: Ord + Hash> Changes<A> {
 
     /// Each changed address, in order; none is noted afterwards.
     pub fn take(&mut self) -> Vec<A> {
+        self.paused = false;
         let mut list: Vec<A> = std::mem::take(&mut self.addresses).into_iter().collect();
         list.sort_unstable();
         list

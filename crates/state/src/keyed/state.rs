@@ -106,7 +106,7 @@ impl KeyedState {
             read.map_err(|reason| self.corrupt(&section, reason))?;
             watermarks.extend(section.watermark.map(|watermark| (section.group, watermark)));
         }
-        table.restored(&watermarks);
+        table.restored(&watermarks, self.chains.completed());
         Ok(table)
     }
 

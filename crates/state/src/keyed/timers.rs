@@ -78,7 +78,7 @@ impl Timers {
             self.count += 1;
             let change = (time, key.clone(), space.clone());
             if !self.changed.contains(&change) {
-                self.made.push(change);
+                self.made.push(|| change);
             }
         }
         Ok(is_new)
@@ -114,7 +114,7 @@ impl Timers {
     fn note_end(&mut self, change: Change) {
         self.count -= 1;
         if !self.made.cancel(&change) {
-            self.changed.push(change);
+            self.changed.push(|| change);
         }
     }
 

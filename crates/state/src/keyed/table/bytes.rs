@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 
 use forebay_core::Result;
+use forebay_core::element::Epoch;
 use forebay_core::key_group::KeyGroup;
 use forebay_core::time::EventTime;
 
@@ -168,14 +169,20 @@ impl<V: StateValue> StateTable<V> {
         Ok(Ok(()))
     }
 
-    /// Ends a restore: nothing counts as changed, and what had expired for this group has.
-    pub(in super::super) fn restored(&mut self, watermarks: &BTreeMap<KeyGroup, EventTime>) {
+    /// Ends a restore: nothing counts as changed, and what had expired for this group has. Unless there is a checkpoint to build on,
+    /// changes are noted from the next barrier on.
+    pub(in super::super) fn restored(&mut self, watermarks: &BTreeMap<KeyGroup, EventTime>, builds_on: Option<Epoch>) {
         for (group, watermark) in watermarks {
             if let Some(place) = self.place_of(*group) {
                 self.slots[place].restored_watermark = watermark.0;
             }
         }
-        self.slots.iter_mut().for_each(|group| drop(group.changed.take()));
+        for group in &mut self.slots {
+            group.changed.take();
+            if builds_on.is_none() {
+                group.changed.pause();
+            }
+        }
     }
 
     fn put_back(&mut self, key: &Key, space: &Space, value: V, written: Option<EventTime>) -> Result<()> {

@@ -4,7 +4,6 @@
 //! hand last passed, a whole key group at a time, so that what goes does not depend on the order of a hash map. An entry
 //! that comes back keeps its copy on disk until it changes; going again unchanged then costs nothing.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -63,12 +62,11 @@ impl Cold {
     fn change(&mut self, before: u32, after: u32) {
         let (before, after) = (before as usize, after as usize);
         self.bytes = self.bytes + after - before;
-        // An entry that keeps its size is the usual case, and costs no write that other threads see.
-        match after.cmp(&before) {
-            Ordering::Greater => self.budget.used.fetch_add(after - before, Relaxed),
-            Ordering::Less => self.budget.used.fetch_sub(before - after, Relaxed),
-            Ordering::Equal => 0,
-        };
+        if after != before {
+            // The tables of a subtask's operator are driven by one thread: nobody else writes in between.
+            let used = self.budget.used.load(Relaxed);
+            self.budget.used.store(used + after - before, Relaxed);
+        }
     }
 
     /// Forgets an entry that was removed.

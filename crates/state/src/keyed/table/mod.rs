@@ -90,7 +90,7 @@ impl<V: StateValue> StateTable<V> {
         let Some(slot) = group.keys.get_mut(key).and_then(|spaces| spaces.get_mut(space)) else { return Ok(None) };
         if slot.listed_in != interval {
             slot.listed_in = interval;
-            group.changed.push((key.clone(), space.clone()));
+            group.changed.push(|| (key.clone(), space.clone()));
         }
         slot.touch(now);
         if let Some(cold) = cold {
@@ -253,13 +253,13 @@ impl<V: StateValue> StateTable<V> {
                 slot.value = value;
                 if slot.listed_in != interval {
                     slot.listed_in = interval;
-                    changed.push((key.clone(), space.clone()));
+                    changed.push(|| (key.clone(), space.clone()));
                 }
                 end(slot);
                 return None;
             }
             // What was removed since the last barrier is noted already: a snapshot may know it.
-            let made_in = if changed.push((key.clone(), space.clone())) { interval } else { 0 };
+            let made_in = if changed.push(|| (key.clone(), space.clone())) { interval } else { 0 };
             let mut slot = Slot::new(value, interval, made_in);
             end(&mut slot);
             Some(slot)
@@ -281,7 +281,7 @@ impl<V: StateValue> StateTable<V> {
         if slot.made_in == interval {
             changed.cancel(&(key.clone(), space.clone()));
         } else if slot.listed_in != interval {
-            changed.push((key.clone(), space.clone()));
+            changed.push(|| (key.clone(), space.clone()));
         }
         if let Some(cold) = &mut self.cold {
             let group = KeyGroup(self.owned.start + place as u16);
