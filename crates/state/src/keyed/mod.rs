@@ -42,6 +42,7 @@
 
 mod bytes;
 mod chain;
+mod changes;
 mod fjall_spill;
 mod part;
 mod sections;

@@ -4,12 +4,13 @@
 //! order is visible (scans, iteration, snapshots) it is made: spaces are kept in order, keys are sorted when a group is walked.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::{Bound, RangeBounds};
 
 use forebay_core::hash::hash64;
 
+use super::changes::{Changes, Mark};
 use super::space::Space;
 use forebay_core::keys::Key;
 
@@ -52,21 +53,11 @@ pub(super) struct Slot<V> {
     pub written: i64,
     /// What the accounts hold for it.
     pub size: u32,
-    /// The interval between barriers in which it was last put on the list of changes.
-    pub listed_in: u32,
-    /// The interval in which it was made, if no snapshot can know of it: removed in the same, it never was.
-    pub made_in: u32,
+    /// Its place on the list of changes.
+    pub mark: Mark,
     /// Used since the clock's hand last passed.
     pub referenced: bool,
     pub spilled: Spilled,
-}
-
-/// What changed since the last barrier.
-#[derive(Debug)]
-pub(super) struct Changes<A> {
-    addresses: HashSet<A, BuildHasherDefault<KeyHasher>>,
-    /// Nothing is noted before the next barrier: no checkpoint holds anything yet that it would be a change of.
-    paused: bool,
 }
 
 /// The values of one key, in order of space.
@@ -106,44 +97,6 @@ impl Hasher for KeyHasher {
     fn finish(&self) -> u64 {
         let wide = u128::from(self.0) * 0x9e37_79b9_7f4a_7c15;
         (wide >> 64) as u64 ^ wide as u64
-    }
-}
-
-// === impl Changes ===
-
-impl<A> Default for Changes<A> {
-    fn default() -> Self {
-        Self { addresses: HashSet::default(), paused: false }
-    }
-}
-
-impl<A: Ord + Hash> Changes<A> {
-    /// Notes nothing until the next [`Changes::take`].
-    pub fn pause(&mut self) {
-        self.paused = true;
-    }
-
-    /// Notes a change; false if it was noted before.
-    pub fn push(&mut self, address: impl FnOnce() -> A) -> bool {
-        self.paused || self.addresses.insert(address())
-    }
-
-    /// Forgets a change; false if there was none.
-    pub fn cancel(&mut self, address: &A) -> bool {
-        self.addresses.remove(address)
-    }
-
-    /// Whether a change is noted.
-    pub fn contains(&self, address: &A) -> bool {
-        self.addresses.contains(address)
-    }
-
-    /// Each changed address, in order; none is noted afterwards.
-    pub fn take(&mut self) -> Vec<A> {
-        self.paused = false;
-        let mut list: Vec<A> = std::mem::take(&mut self.addresses).into_iter().collect();
-        list.sort_unstable();
-        list
     }
 }
 

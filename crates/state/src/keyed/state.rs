@@ -4,6 +4,7 @@
 //! snapshot: one that was never published may be missing. The changes of a snapshot are therefore kept until its epoch, or a
 //! later one, is complete. A group whose deltas outgrew what they build on is written whole again.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use forebay_core::time::EventTime;
 use forebay_core::{Error, Kind, Result};
 
 use super::chain::{Chains, Written};
-use super::part::{Changed, Head, PartKind, StatePart};
+use super::part::{Change, Changed, Head, PartKind, StatePart};
 use super::sections::{Section, begin, put_section, read_group};
 use super::settings::{StateBug, StateSettings};
 use super::table::cold::{Budget, Cold};
@@ -123,7 +124,7 @@ impl KeyedState {
             }
             timers.read_records(section.group, &section.body)?.map_err(|reason| self.corrupt(&section, reason))?;
         }
-        timers.restored();
+        timers.restored(self.chains.completed());
         Ok(timers)
     }
 
@@ -161,7 +162,10 @@ impl KeyedState {
         }
         let changed = self.pending.entry(epoch).or_insert_with(|| vec![Changed::new(); parts.len()]);
         for (known, part) in changed.iter_mut().zip(parts.iter_mut()) {
-            part.take_changed().into_iter().for_each(|(group, more)| known.entry(group).or_default().extend(more));
+            for (group, more) in part.take_changed() {
+                let list = known.entry(group).or_default();
+                *list = if list.is_empty() { more } else { one_list([&*list, &more].into_iter()).into_owned() };
+            }
         }
         let full = self.chains.due_in_full();
         let deltas: BTreeSet<KeyGroup> =
@@ -196,10 +200,7 @@ impl KeyedState {
         for (place, part) in parts.iter_mut().enumerate() {
             let head = part.head();
             for group in deltas {
-                let changed = self.pending.values().filter_map(|parts| parts[place].get(group)).flatten();
-                let mut changed: Vec<_> = changed.cloned().collect();
-                changed.sort_unstable();
-                changed.dedup();
+                let changed = one_list(self.pending.values().filter_map(|parts| parts[place].get(group)));
                 if changed.is_empty() && !part.keeps_time(*group) {
                     continue;
                 }
@@ -245,6 +246,18 @@ impl KeyedState {
     fn corrupt(&self, section: &Section, reason: String) -> Error {
         self.refusal_of(Kind::Corrupt, &section.name).with("key_group", section.group.0).source(reason)
     }
+}
+
+/// Each change of `lists` once, in order. Nearly always there is one list, which is both.
+fn one_list<'a>(lists: impl Iterator<Item = &'a Vec<Change>>) -> Cow<'a, [Change]> {
+    let mut lists: Vec<&Vec<Change>> = lists.collect();
+    if let [_, _, ..] = lists[..] {
+        let mut all: Vec<Change> = lists.into_iter().flatten().cloned().collect();
+        all.sort_unstable();
+        all.dedup();
+        return Cow::Owned(all);
+    }
+    lists.pop().map_or_else(Cow::default, |only| Cow::Borrowed(&only[..]))
 }
 
 /// All of `full`.

@@ -3,16 +3,18 @@
 //! A timer is unique by (time, key, space): setting it twice sets it once. Timers lie in memory, ordered by time, whatever
 //! the budget of tables; in snapshots they are cut by key group like everything else.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use forebay_core::element::Epoch;
 use forebay_core::key_group::KeyGroup;
 use forebay_core::time::EventTime;
 use forebay_core::{Error, Kind, Result};
 
 use super::bytes::{Read, put_bytes, put_time, take_byte, take_bytes, take_time};
+use super::changes::{Changes, Mark};
 use super::part::{Change, Changed, Head, Part, PartKind};
-use super::slots::Changes;
 use super::space::Space;
 use forebay_core::keys::Key;
 
@@ -38,11 +40,8 @@ pub struct Timers {
     name: &'static str,
     groups: u16,
     owned: Range<u16>,
-    by_time: BTreeMap<EventTime, BTreeSet<(Key, Space)>>,
-    /// Timers of snapshots that were set or removed since.
+    by_time: BTreeMap<EventTime, BTreeMap<(Key, Space), Mark>>,
     changed: Changes<Change>,
-    /// Timers that no snapshot knows: one that is due before there is one never was.
-    made: Changes<Change>,
     count: usize,
 }
 
@@ -57,7 +56,6 @@ impl Timers {
             owned,
             by_time: BTreeMap::new(),
             changed: Changes::default(),
-            made: Changes::default(),
             count: 0,
         }
     }
@@ -73,28 +71,26 @@ impl Timers {
                 .with("state", self.name)
                 .source("a row went to the wrong subtask"));
         }
-        let is_new = self.by_time.entry(time).or_default().insert((key.clone(), space.clone()));
-        if is_new {
-            self.count += 1;
-            let change = (time, key.clone(), space.clone());
-            if !self.changed.contains(&change) {
-                self.made.push(|| change);
+        match self.by_time.entry(time).or_default().entry((key.clone(), space.clone())) {
+            Entry::Occupied(_) => Ok(false),
+            Entry::Vacant(place) => {
+                place.insert(self.changed.made(|| (time, key.clone(), space.clone())));
+                self.count += 1;
+                Ok(true)
             }
         }
-        Ok(is_new)
     }
 
     /// Takes a timer back; false if it was not set.
     pub fn remove(&mut self, time: EventTime, key: &Key, space: &Space) -> bool {
         let Some(timers) = self.by_time.get_mut(&time) else { return false };
         let address = (key.clone(), space.clone());
-        if !timers.remove(&address) {
-            return false;
-        }
+        let Some(mark) = timers.remove(&address) else { return false };
         if timers.is_empty() {
             self.by_time.remove(&time);
         }
-        self.note_end((time, address.0, address.1));
+        self.count -= 1;
+        self.changed.ended(mark, || (time, address.0, address.1));
         true
     }
 
@@ -103,19 +99,13 @@ impl Timers {
     pub fn due(&mut self, watermark: EventTime) -> Option<Timer> {
         let mut first = self.by_time.first_entry().filter(|first| *first.key() <= watermark)?;
         let time = *first.key();
-        let (key, space) = first.get_mut().pop_first()?;
+        let ((key, space), mark) = first.get_mut().pop_first()?;
         if first.get().is_empty() {
             first.remove();
         }
-        self.note_end((time, key.clone(), space.clone()));
-        Some(Timer { time, key, space })
-    }
-
-    fn note_end(&mut self, change: Change) {
         self.count -= 1;
-        if !self.made.cancel(&change) {
-            self.changed.push(|| change);
-        }
+        self.changed.ended(mark, || (time, key.clone(), space.clone()));
+        Some(Timer { time, key, space })
     }
 
     /// The time of the first timer.
@@ -134,7 +124,7 @@ impl Timers {
     }
 
     fn is_set(&self, (time, key, space): &Change) -> bool {
-        self.by_time.get(time).is_some_and(|timers| timers.contains(&(key.clone(), space.clone())))
+        self.by_time.get(time).is_some_and(|timers| timers.contains_key(&(key.clone(), space.clone())))
     }
 
     /// Takes back what `put_all` or `put_changed` appended, in the order of epochs.
@@ -156,9 +146,13 @@ impl Timers {
         Ok(Ok(()))
     }
 
-    /// Ends a restore: nothing counts as changed.
-    pub(super) fn restored(&mut self) {
-        (self.changed, self.made) = (Changes::default(), Changes::default());
+    /// Ends a restore: nothing counts as changed. Unless there is a checkpoint to build on, changes are noted from the next
+    /// barrier on.
+    pub(super) fn restored(&mut self, builds_on: Option<Epoch>) {
+        self.changed.take();
+        if builds_on.is_none() {
+            self.changed.pause();
+        }
     }
 }
 
@@ -183,11 +177,8 @@ impl Part for Timers {
 
     fn take_changed(&mut self) -> Changed {
         let mut changed = Changed::new();
-        let mut all = self.changed.take();
-        all.extend(self.made.take());
-        // The sections of a group are in order.
-        all.sort_unstable();
-        for change in all {
+        // In order, so that the sections of a group are.
+        for change in self.changed.take() {
             changed.entry(change.1.group(self.groups)).or_default().push(change);
         }
         changed
@@ -204,7 +195,7 @@ impl Part for Timers {
     fn put_all(&mut self, groups: &BTreeSet<KeyGroup>) -> Result<BTreeMap<KeyGroup, Vec<u8>>> {
         let mut records: BTreeMap<KeyGroup, Vec<u8>> = BTreeMap::new();
         for (time, timers) in &self.by_time {
-            for (key, space) in timers {
+            for (key, space) in timers.keys() {
                 let group = key.group(self.groups);
                 if groups.contains(&group) {
                     put_record(records.entry(group).or_default(), SET, *time, key, space);

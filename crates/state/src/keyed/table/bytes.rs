@@ -18,6 +18,7 @@ use forebay_core::key_group::KeyGroup;
 use forebay_core::time::EventTime;
 
 use super::super::bytes::{Read, put_bytes, put_sized, put_time, take_byte, take_bytes, take_time};
+use super::super::changes::Mark;
 use super::super::part::Change;
 use super::super::settings::StateBug;
 use super::super::slots::{Slot, Spilled};
@@ -191,8 +192,7 @@ impl<V: StateValue> StateTable<V> {
         let old = self.slots[place].get(key, space).map_or((0, Spilled::No), |slot| (slot.size, slot.spilled));
         let spilled = if old.1 == Spilled::No { Spilled::No } else { Spilled::Stale };
         let stamp = written.map_or(i64::MIN, |time| time.0);
-        let mut slot =
-            Slot { value, written: stamp, size: old.0, listed_in: 0, made_in: 0, referenced: false, spilled };
+        let mut slot = Slot { value, written: stamp, size: old.0, mark: Mark::default(), referenced: false, spilled };
         if let Some(cold) = &mut self.cold {
             cold.account(&mut slot, key, space);
         }

@@ -12,6 +12,7 @@ use forebay_core::key_group::KeyGroup;
 use forebay_core::{Error, Kind, Result};
 
 use super::super::bytes::put_time;
+use super::super::changes::Mark;
 use super::super::settings::StateBug;
 use super::super::slots::{Slot, SpaceRange, Spilled};
 use super::super::space::Space;
@@ -150,7 +151,7 @@ impl<V: StateValue> StateTable<V> {
         let (written, value) = read_cold(bytes).map_err(|reason| self.lost(reason))?;
         let value = V::decode(value)?;
         let mut slot =
-            Slot { value, written, size: 0, listed_in: 0, made_in: 0, referenced: true, spilled: Spilled::Same };
+            Slot { value, written, size: 0, mark: Mark::default(), referenced: true, spilled: Spilled::Same };
         if let Some(cold) = &mut self.cold {
             cold.account(&mut slot, key, space);
         }
@@ -199,6 +200,7 @@ impl<V: StateValue> StateTable<V> {
             if let Some(slot) = self.slots[place].remove(&key, &space) {
                 cold.change(slot.size, 0);
                 self.slots[place].disk += 1;
+                self.slots[place].changed.left(slot.mark);
             }
         }
         self.slots[place].unmark();

@@ -20,6 +20,7 @@ use forebay_core::operator::Identity;
 use forebay_core::time::EventTime;
 use forebay_core::{Error, Kind, Result};
 
+use super::changes::Mark;
 use super::settings::StateBug;
 use super::slots::{GroupSlots, Slot, Spilled, space_range};
 use super::space::Space;
@@ -39,8 +40,6 @@ pub struct StateTable<V> {
     groups: u16,
     owned: Range<u16>,
     slots: Vec<GroupSlots<V>>,
-    /// Counts barriers, from 1.
-    interval: u32,
     ttl: Option<Ttl>,
     cold: Option<Cold>,
     bug: Option<StateBug>,
@@ -53,7 +52,7 @@ impl<V: StateValue> StateTable<V> {
         let (operator, groups, owned) = (identity.uid.clone(), identity.groups, identity.key_groups());
         let ttl = spec.ttl.map(|ttl| Ttl::new(ttl, bug));
         let slots = owned.clone().map(|_| GroupSlots::new()).collect();
-        Self { operator, spec, groups, owned, slots, interval: 1, ttl, cold, bug }
+        Self { operator, spec, groups, owned, slots, ttl, cold, bug }
     }
 
     /// The value, if there is one that has not expired.
@@ -85,15 +84,11 @@ impl<V: StateValue> StateTable<V> {
     pub fn get_mut_at(&mut self, key: &Key, space: &Space, time: Option<EventTime>) -> Result<Option<&mut V>> {
         let place = self.reach(key, space)?;
         let now = self.write_time(time);
-        let (interval, cold) = (self.interval, &mut self.cold);
         let group = &mut self.slots[place];
         let Some(slot) = group.keys.get_mut(key).and_then(|spaces| spaces.get_mut(space)) else { return Ok(None) };
-        if slot.listed_in != interval {
-            slot.listed_in = interval;
-            group.changed.push(|| (key.clone(), space.clone()));
-        }
+        group.changed.changed(&mut slot.mark, || (key.clone(), space.clone()));
         slot.touch(now);
-        if let Some(cold) = cold {
+        if let Some(cold) = &mut self.cold {
             cold.account(slot, key, space);
         }
         Ok(Some(&mut slot.value))
@@ -235,7 +230,7 @@ impl<V: StateValue> StateTable<V> {
 
     fn write(&mut self, key: &Key, space: &Space, value: V, time: Option<EventTime>) -> Result<()> {
         let place = self.reach(key, space)?;
-        let (now, interval) = (self.write_time(time), self.interval);
+        let now = self.write_time(time);
         let (cold, ttl) = (&mut self.cold, &mut self.ttl);
         self.slots[place].write(key, space, |changed, old| {
             let mut end = |slot: &mut Slot<V>| {
@@ -251,16 +246,11 @@ impl<V: StateValue> StateTable<V> {
             };
             if let Some(slot) = old {
                 slot.value = value;
-                if slot.listed_in != interval {
-                    slot.listed_in = interval;
-                    changed.push(|| (key.clone(), space.clone()));
-                }
+                changed.changed(&mut slot.mark, || (key.clone(), space.clone()));
                 end(slot);
                 return None;
             }
-            // What was removed since the last barrier is noted already: a snapshot may know it.
-            let made_in = if changed.push(|| (key.clone(), space.clone())) { interval } else { 0 };
-            let mut slot = Slot::new(value, interval, made_in);
+            let mut slot = Slot::new(value, changed.made(|| (key.clone(), space.clone())));
             end(&mut slot);
             Some(slot)
         });
@@ -276,13 +266,7 @@ impl<V: StateValue> StateTable<V> {
 
     /// Notes that an entry was taken out of memory, and takes it from disk too.
     fn taken(&mut self, place: usize, key: &Key, space: &Space, slot: &Slot<V>) -> Result<()> {
-        let interval = self.interval;
-        let changed = &mut self.slots[place].changed;
-        if slot.made_in == interval {
-            changed.cancel(&(key.clone(), space.clone()));
-        } else if slot.listed_in != interval {
-            changed.push(|| (key.clone(), space.clone()));
-        }
+        self.slots[place].changed.ended(slot.mark, || (key.clone(), space.clone()));
         if let Some(cold) = &mut self.cold {
             let group = KeyGroup(self.owned.start + place as u16);
             cold.forget(group, key, space, slot, self.bug == Some(StateBug::ForgetDiskCopy))?;
@@ -317,8 +301,8 @@ impl<V: StateValue> StateTable<V> {
 
 impl<V> Slot<V> {
     /// A value that was never written to disk and has no time yet.
-    fn new(value: V, listed_in: u32, made_in: u32) -> Self {
-        Self { value, written: i64::MIN, size: 0, listed_in, made_in, referenced: true, spilled: Spilled::No }
+    fn new(value: V, mark: Mark) -> Self {
+        Self { value, written: i64::MIN, size: 0, mark, referenced: true, spilled: Spilled::No }
     }
 
     /// Notes a write at `now`.

@@ -16,7 +16,6 @@ impl<V: StateValue> Part for StateTable<V> {
     }
 
     fn take_changed(&mut self) -> Changed {
-        self.interval += 1;
         let groups = self.owned.clone().map(KeyGroup).zip(&mut self.slots);
         let changed = groups.map(|(group, slots)| (group, slots.changed.take()));
         let changed = changed.filter(|(_, changed)| !changed.is_empty());
