@@ -39,6 +39,15 @@ pub trait Disk: Send + Sync + 'static {
     /// Makes all appended bytes durable. After an error the state of the file is unknown: stop using it.
     fn sync(&self, path: &str) -> BoxFuture<'static, Result<()>>;
 
+    /// [`Disk::append`] and [`Disk::sync`] in one: where the two run on another thread, it is woken once.
+    fn append_durably(&self, path: &str, bytes: Bytes) -> BoxFuture<'static, Result<()>> {
+        let (append, sync) = (self.append(path, bytes), self.sync(path));
+        Box::pin(async move {
+            append.await?;
+            sync.await
+        })
+    }
+
     /// Makes the names in `folder` durable: files created, linked, renamed or removed.
     fn sync_folder(&self, folder: &str) -> BoxFuture<'static, Result<()>>;
 

@@ -5,8 +5,10 @@
 //! back. This is the model that ALICE (Pillai et al., OSDI 2014) gives for file systems that only promise what fsync says.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::poll_fn;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, ready};
@@ -216,6 +218,21 @@ impl Disk for MemoryDisk {
 
     fn sync(&self, path: &str) -> BoxFuture<'static, Result<()>> {
         Box::pin(ready(self.lock().sync(path)))
+    }
+
+    /// In two polls, so that a crash comes between the two.
+    fn append_durably(&self, path: &str, bytes: Bytes) -> BoxFuture<'static, Result<()>> {
+        let (disk, path) = (self.clone(), path.to_string());
+        Box::pin(async move {
+            disk.append(&path, bytes).await?;
+            let mut is_next_poll = false;
+            poll_fn(|context| {
+                context.waker().wake_by_ref();
+                if std::mem::replace(&mut is_next_poll, true) { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+            disk.sync(&path).await
+        })
     }
 
     fn sync_folder(&self, folder: &str) -> BoxFuture<'static, Result<()>> {

@@ -83,11 +83,8 @@ impl Core {
             Event::Close { ticket, epoch, ids } => self.close(ticket, epoch, ids, &mut actions),
             Event::Trim { ticket, oldest_retained } => self.trim(ticket, oldest_retained, &mut actions),
             Event::Wrote(Ok(())) => self.wrote(&mut actions),
-            Event::Synced(Ok(())) => self.synced(&mut actions),
             Event::FolderSynced(Ok(())) => self.finish(&mut actions),
-            Event::Wrote(Err(failure)) | Event::Synced(Err(failure)) | Event::FolderSynced(Err(failure)) => {
-                self.poison(failure, &mut actions);
-            }
+            Event::Wrote(Err(failure)) | Event::FolderSynced(Err(failure)) => self.poison(failure, &mut actions),
             Event::Removed { ticket, report, result } => {
                 actions.push(Action::Tell { ticket, result: result.map(|()| Told::Trimmed(report)) });
             }
@@ -244,14 +241,6 @@ impl Core {
     }
 
     fn wrote(&mut self, actions: &mut Vec<Action>) {
-        let Some(segment) = self.in_flight.as_ref().map(|group| group.segment) else { return };
-        if self.settings.planted == Some(PlantedBug::TellBeforeSync) {
-            self.tell(actions);
-        }
-        actions.push(Action::Sync { file: self.file(segment) });
-    }
-
-    fn synced(&mut self, actions: &mut Vec<Action>) {
         let fresh = self.in_flight.as_ref().is_some_and(|group| group.fresh);
         if fresh && self.settings.planted != Some(PlantedBug::SkipFolderSync) {
             actions.push(Action::SyncFolder);

@@ -20,10 +20,8 @@ pub(super) enum Event {
     Append { ticket: Ticket, ids: Vec<RequestId>, failed: bool, bytes: Bytes },
     /// Rows were emitted in epochs up to this published one.
     Close { ticket: Ticket, epoch: Epoch, ids: Vec<RequestId> },
-    /// A write ended.
+    /// A write ended; without an error what it wrote is durable.
     Wrote(Result<(), Failure>),
-    /// A sync ended.
-    Synced(Result<(), Failure>),
     /// The sync of the folder ended.
     FolderSynced(Result<(), Failure>),
     /// The wait of this group for company is over.
@@ -39,10 +37,8 @@ pub(super) enum Event {
 /// What to do, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Append to the file, then report [`Event::Wrote`].
+    /// Append to the file and sync it, then report [`Event::Wrote`].
     Write { file: String, bytes: Bytes },
-    /// Sync the file, then report [`Event::Synced`].
-    Sync { file: String },
     /// Sync the journal's folder, then report [`Event::FolderSynced`].
     SyncFolder,
     /// Report [`Event::Timer`] after this long.

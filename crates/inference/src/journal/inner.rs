@@ -93,8 +93,10 @@ impl Inner {
     async fn do_io(self: Arc<Self>, action: Action) {
         let failure = |result: Result<()>| result.map_err(|error| Failure::of(&error));
         let event = match action {
-            Action::Write { file, bytes } => Event::Wrote(failure(self.disk.append(&file, bytes).await)),
-            Action::Sync { file } => Event::Synced(failure(self.disk.sync(&file).await)),
+            Action::Write { file, bytes } if self.settings.planted == Some(PlantedBug::TellBeforeSync) => {
+                Event::Wrote(failure(self.disk.append(&file, bytes).await))
+            }
+            Action::Write { file, bytes } => Event::Wrote(failure(self.disk.append_durably(&file, bytes).await)),
             Action::SyncFolder => Event::FolderSynced(failure(self.disk.sync_folder(&self.folder).await)),
             Action::SetTimer { group, after } => {
                 self.env.sleep(after).await;

@@ -114,6 +114,15 @@ impl Disk for OsDisk {
         self.run(move |files| files.sync(&files.file_path(&path)?))
     }
 
+    fn append_durably(&self, path: &str, bytes: Bytes) -> BoxFuture<'static, Result<()>> {
+        let path = path.to_string();
+        self.run(move |files| {
+            let path = files.file_path(&path)?;
+            files.append(&path, &bytes)?;
+            files.sync(&path)
+        })
+    }
+
     fn sync_folder(&self, folder: &str) -> BoxFuture<'static, Result<()>> {
         let folder = folder.to_string();
         self.run(move |files| files::sync_folder(&files.root().join(check_folder(&folder)?)))

@@ -270,16 +270,21 @@ impl World {
         self.emitted = restored.map(|(_, emitted)| emitted).unwrap_or_default();
     }
 
-    fn carry_out(&mut self, action: Action) -> Option<Event> {
+    fn carry_out(&mut self, action: Action, bug: Option<Bug>) -> Option<Event> {
         match action {
-            Action::Write { file, bytes } => {
-                self.files.entry(file).or_default().bytes.extend_from_slice(&bytes);
-                Some(Event::Wrote(Ok(())))
+            // In two steps, so that a crash comes between them: what is left of a write that wrote is its sync.
+            Action::Write { file, bytes } if !bytes.is_empty() => {
+                self.files.entry(file.clone()).or_default().bytes.extend_from_slice(&bytes);
+                if bug == Some(Bug::Journal(PlantedBug::TellBeforeSync)) {
+                    return Some(Event::Wrote(Ok(())));
+                }
+                self.io.push(Action::Write { file, bytes: Bytes::new() });
+                None
             }
-            Action::Sync { file } => {
+            Action::Write { file, .. } => {
                 let file = self.files.entry(file).or_default();
                 file.synced = file.bytes.len();
-                Some(Event::Synced(Ok(())))
+                Some(Event::Wrote(Ok(())))
             }
             Action::SyncFolder => {
                 self.files.values_mut().for_each(|file| file.named = true);
@@ -379,8 +384,9 @@ impl Model for Inference {
             Step::Answer(request, number) => world.answer(request, number),
             Step::Disk(place) => {
                 let action = world.io.remove(place);
-                let event = world.carry_out(action)?;
-                world.feed(event);
+                if let Some(event) = world.carry_out(action, self.bug) {
+                    world.feed(event);
+                }
             }
             Step::Emit(request) => world.emit(request),
             Step::Checkpoint => world.checkpoint(),
