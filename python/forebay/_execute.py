@@ -47,7 +47,12 @@ class Executor:
     def __init__(self, bound: Bound) -> None:
         """Makes the object that the function is a method of."""
         self._bound = bound
+        self._parameters = bound.parameters
         self._outputs = bound.function.outputs
+        self._schema: pa.Schema | None = None
+        self._places: list[int] = []
+        # Whether the answers that were last given may lie in memory that the function goes on using.
+        self.lent = False
         self.layout = Layout(pa.schema([_convert.field(slot) for slot in self._outputs]))
         self._call = bound.function.load()
         self._loop = _loop() if bound.function.asynchronous else None
@@ -57,7 +62,11 @@ class Executor:
 
         Raises: whatever fails all rows.
         """
-        columns = [self._column(rows, parameter) for parameter in self._bound.parameters]
+        if self._schema is None or not rows.schema.equals(self._schema):
+            self._places = [self._place(rows.schema, parameter) for parameter in self._parameters]
+            self._schema = rows.schema
+        given = zip(self._places, self._parameters, strict=True)
+        columns = [_formed(rows.column(place), parameter.form) for place, parameter in given]
         if self._bound.function.batch:
             return self._batch(columns, rows.num_rows), []
         return self._rows(columns, rows.num_rows)
@@ -67,23 +76,24 @@ class Executor:
         if self._loop is not None:
             self._loop.close()
 
-    def _column(self, rows: pa.RecordBatch, parameter: Parameter) -> Any:
-        index = rows.schema.get_field_index(parameter.name)
+    def _place(self, schema: pa.Schema, parameter: Parameter) -> int:
+        index: int = schema.get_field_index(parameter.name)
         if index < 0:
             raise InvalidError(f"function {self._bound.label}: nothing is given to parameter {parameter.name}")
-        column = rows.column(index)
-        if not parameter.shape and not _convert.fits(parameter.value, column.type):
+        given = schema.field(index).type
+        if not parameter.shape and not _convert.fits(parameter.value, given):
             raise InvalidError(
                 f"function {self._bound.label}: parameter {parameter.name} takes {parameter.value}, but its column is "
-                f"{column.type}; change the hint, or cast the column: .cast(..)"
+                f"{given}; change the hint, or cast the column: .cast(..)"
             )
-        return _formed(column, parameter.form)
+        return index
 
     def _batch(self, columns: list[Any], rows: int) -> pa.RecordBatch:
         result = self._call(**self._named(columns))
         if self._loop is not None:
             result = self._loop.run(result)
         parts = _fields(result, self._outputs) if self._bound.function.several else [result]
+        self.lent = not all(isinstance(part, list | tuple) for part in parts)
         made = [
             self._fitted(_convert.column_of_batch, part, slot, rows)
             for part, slot in zip(parts, self._outputs, strict=True)
@@ -137,7 +147,7 @@ class Executor:
             return parts
         except _MISFITS as error:
             what = f"function {self._bound.label} returned {_SHOWN.repr(result)}: {error}"
-            failures[row] = RowFailure(row, "Data", f"{what}\n{_shown(arguments)}")
+            failures[row] = RowFailure(row, "Data", speakable(f"{what}\n{_shown(arguments)}"))
             return [None] * len(self._outputs)
 
     def _columns(self, parts: list[Sequence[Any]]) -> pa.RecordBatch:
@@ -152,11 +162,11 @@ class Executor:
         return _fields(result, self._outputs)
 
     def _named(self, values: Sequence[Any]) -> dict[str, Any]:
-        return {each.name: value for each, value in zip(self._bound.parameters, values, strict=True)}
+        return {each.name: value for each, value in zip(self._parameters, values, strict=True)}
 
     def _reason(self, error: BaseException, arguments: dict[str, Any]) -> str:
         head = f"function {self._bound.label} raised {type(error).__name__}: {error}"
-        return f"{head}\n{_shown(arguments)}\n{trace(error)}"
+        return speakable(f"{head}\n{_shown(arguments)}\n{trace(error)}")
 
 
 def trace(error: BaseException) -> str:
@@ -167,6 +177,11 @@ def trace(error: BaseException) -> str:
     text = "".join(traceback.format_exception(type(error), error, frames)).rstrip()
     half = _REASON_CHARACTERS // 2
     return text if len(text) <= 2 * half else f"{text[:half]}\n...\n{text[-half:]}"
+
+
+def speakable(text: str) -> str:
+    """The text without halves of characters, which file names and broken input bring along and UTF-8 has none of."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _ours(frame: TracebackType) -> bool:
@@ -209,13 +224,13 @@ def _formed(column: pa.Array, form: str) -> Any:
 
             return torch.from_numpy(_convert.ndarray(column))
         case "pandas":
-            return column.to_pandas()
+            return column.to_pandas(integer_object_nulls=True)
         case "polars":
             import polars
 
             return polars.from_arrow(column)
         case "list":
-            return list(_convert.values(column))
+            return _convert.values(column)
     return column
 
 

@@ -47,7 +47,7 @@ def _answer(calls: _native.Calls, executor: Executor, bound: Bound, rows: pa.Rec
         in_torch = any(parameter.form == "torch" for parameter in bound.parameters)
         answers, failures = executor.answer(_copied(rows) if in_torch else rows)
         # A batch function may fill the same array again at its next call.
-        answers = _copied(answers) if bound.function.batch else answers
+        answers = _copied(answers) if executor.lent else answers
         calls.answer(answers, [(each.row, each.reason) for each in failures])
     except BaseException as error:
         calls.fail(**failure(error, loading=False))
