@@ -7,6 +7,7 @@ allows. Values are never changed to fit: a type or shape that differs is an erro
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -79,7 +80,7 @@ def ndarray(column: pa.Array) -> np.ndarray[Any, Any]:
     """The column as one array, rows first; a view where the column has no nulls, no text and no booleans."""
     array: np.ndarray[Any, Any]
     if not is_tensor(column.type):
-        array = column.to_numpy(zero_copy_only=False)
+        array = _with_none(column) if pa.types.is_integer(column.type) and column.null_count else _numpy(column)
         return array
     storage = column.storage if isinstance(column, pa.FixedShapeTensorArray) else column
     shape = column.type.shape if isinstance(column, pa.FixedShapeTensorArray) else [storage.type.list_size]
@@ -92,6 +93,18 @@ def ndarray(column: pa.Array) -> np.ndarray[Any, Any]:
     return array
 
 
+def _numpy(column: pa.Array) -> np.ndarray[Any, Any]:
+    array: np.ndarray[Any, Any] = column.to_numpy(zero_copy_only=False)
+    return array
+
+
+def _with_none(column: pa.Array) -> np.ndarray[Any, Any]:
+    """Whole numbers and nulls as objects: as floats they would lose digits."""
+    import numpy as np
+
+    return np.array(column.to_pylist(), dtype=object)
+
+
 def _with_nulls(storage: pa.Array, shape: Sequence[int]) -> np.ndarray[Any, Any]:
     import numpy as np
 
@@ -102,7 +115,7 @@ def _with_nulls(storage: pa.Array, shape: Sequence[int]) -> np.ndarray[Any, Any]
     return boxed
 
 
-def values(column: pa.Array) -> Sequence[Any]:
+def values(column: pa.Array) -> list[Any]:
     """The column as one Python value a row; tensors are NumPy arrays, nulls are `None`."""
     return list(ndarray(column)) if is_tensor(column.type) else column.to_pylist()
 
@@ -112,21 +125,40 @@ def column_of_rows(results: Sequence[Any], slot: Slot) -> pa.Array:
 
     Raises: pa.ArrowInvalid, TypeError or ShapeError if one of them does not fit the slot.
     """
+    if slot.shape:
+        return _tensor_of_rows(results, slot)
     target = field(slot).type
-    if not slot.shape:
-        return pa.array([_plain(each, target) for each in results], type=target)
-    return _tensor_of_rows(results, slot)
+    refused = _refused(target)
+    if any(issubclass(kind, refused) for kind in set(map(type, results))):
+        for each in results:
+            _check(each, refused, target)
+    return pa.array(results, type=target)
 
 
-def _plain(value: Any, target: pa.DataType) -> Any:
-    """The value, unless Arrow would take it though it is of another type."""
-    if isinstance(value, bool) and not pa.types.is_boolean(target):
+@lru_cache(maxsize=64)
+def _refused(target: pa.DataType) -> tuple[type, ...]:
+    """Whose values Arrow may take for `target` though they are of another type, or do not fit it."""
+    numbers: tuple[type, ...] = () if pa.types.is_boolean(target) else (bool,)
+    if pa.types.is_integer(target) or target in (pa.float16(), pa.float32()):
+        numbers = (bool, float)
+    text = (str,) if is_bytes(target) else ()
+    return (*numbers, *text, *((bytes, bytearray) if is_text(target) else ()))
+
+
+def _check(value: Any, refused: tuple[type, ...], target: pa.DataType) -> None:
+    """Raises: TypeError for a value that is refused; a float that is a whole number is one."""
+    if not isinstance(value, refused):
+        return
+    if isinstance(value, bool):
         raise TypeError(f"{value} is a bool, not a {target}")
-    if isinstance(value, str) and is_bytes(target):
-        raise TypeError(f"{value!r:.100} is text, not bytes")
-    if isinstance(value, bytes | bytearray) and is_text(target):
-        raise TypeError(f"{value!r:.100} are bytes, not text")
-    return value
+    if isinstance(value, float):
+        if pa.types.is_integer(target) and not value.is_integer():
+            raise TypeError(f"{value} is no whole number, and {target} holds only those")
+        if pa.types.is_floating(target) and math.isinf(pa.scalar(value, target).as_py()) > math.isinf(value):
+            raise TypeError(f"{value} does not fit {target}")
+        return
+    is_what = "is text, not bytes" if isinstance(value, str) else "are bytes, not text"
+    raise TypeError(f"{value!r:.100} {is_what}")
 
 
 def _tensor_of_rows(results: Sequence[Any], slot: Slot) -> pa.Array:
@@ -149,7 +181,7 @@ def column_of_batch(result: Any, slot: Slot, rows: int) -> pa.Array:
         result = result.combine_chunks()
     elif not isinstance(result, pa.Array):
         result = _unwrapped(result)
-    if not hasattr(result, "__len__"):
+    if not hasattr(result, "__len__") or isinstance(result, set | frozenset | dict):
         raise TypeError(f"{type(result).__name__} is no column; return an array or a list with a value for each row")
     if len(result) != rows:
         raise ShapeError(f"returned {len(result)} rows for {rows}")

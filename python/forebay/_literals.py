@@ -52,6 +52,8 @@ def _whole(value: int) -> str:
 
 
 def _float(value: float) -> str:
+    # NumPy's doubles are floats that show themselves in another way.
+    value = float(value)
     if math.isfinite(value):
         return f"CAST('{value!r}' AS DOUBLE)" if value < 0 or "e" in repr(value) else repr(value)
     return f"CAST('{value}' AS DOUBLE)"
@@ -72,9 +74,10 @@ def _decimal(value: decimal.Decimal) -> str:
 
 def _time(value: object) -> str:
     if isinstance(value, datetime.datetime):
-        if value.tzinfo is not None:
-            value = value.astimezone(datetime.UTC).replace(tzinfo=None)
-        return f"TIMESTAMP '{value.isoformat(sep=' ')}'"
+        if value.tzinfo is None:
+            return f"arrow_cast('{value.isoformat()}', 'Timestamp(Microsecond, None)')"
+        text = value.astimezone(datetime.UTC).replace(tzinfo=None).isoformat()
+        return f"arrow_cast('{text}Z', 'Timestamp(Microsecond, Some(\"UTC\"))')"
     if isinstance(value, datetime.date):
         return f"DATE '{value.isoformat()}'"
     if isinstance(value, datetime.timedelta):

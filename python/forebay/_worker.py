@@ -34,7 +34,7 @@ except ImportError as error:
     )
 
 from forebay import _frames, _shared
-from forebay._execute import Executor, trace
+from forebay._execute import Executor, speakable, trace
 from forebay._function import Bound, Function, Instance
 from forebay._hints import function_of
 from forebay.errors import CorruptError, Error, InvalidError
@@ -202,6 +202,10 @@ def _bound(found: Any, name: str) -> Bound:
 
 def failure(error: BaseException, *, loading: bool) -> dict[str, str]:
     """What fails all rows of a call, or the start."""
+    return {name: speakable(text) for name, text in _failure(error, loading=loading).items()}
+
+
+def _failure(error: BaseException, *, loading: bool) -> dict[str, str]:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return {"kind": "Exhausted", "reason": f"out of memory\n{trace(error)}"}
     if isinstance(error, _frames.FrameTooLongError):

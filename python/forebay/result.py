@@ -135,7 +135,8 @@ class Result:
 def dead_letters_in(folder: Path) -> list[dict[str, Any]]:
     """The dead letters that a job left in a folder, in the order of their files."""
     files = sorted(folder.rglob("part-*.jsonl"))
-    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    # Not `splitlines`, which also splits at characters that JSON leaves as they are.
+    return [json.loads(line) for file in files for line in file.read_text("utf-8").split("\n") if line]
 
 
 def plain_schema(schema: pa.Schema) -> pa.Schema:

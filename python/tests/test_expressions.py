@@ -64,7 +64,7 @@ def test_python_becomes_sql(expression: Expression, sql: str) -> None:
         (datetime.date(2026, 1, 31), "DATE '2026-01-31'"),
         (
             datetime.datetime(2026, 1, 31, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=1))),
-            "TIMESTAMP '2026-01-31 00:00:00'",
+            """arrow_cast('2026-01-31T00:00:00Z', 'Timestamp(Microsecond, Some("UTC"))')""",
         ),
         (datetime.timedelta(seconds=1.5), "INTERVAL '1500000 microseconds'"),
     ],

@@ -14,6 +14,9 @@ use crate::row::RowId;
 /// Longest input shown in a dead letter, in bytes; the rest is cut. Payloads stay at their source, which `row` names.
 pub const INPUT_BYTES_MAX: usize = 4096;
 
+/// A cell of a row that is too long keeps at least so many bytes.
+const CELL_BYTES_MIN: usize = 64;
+
 /// One row that cannot be processed.
 #[derive(Debug, Clone)]
 pub struct DeadLetter {
@@ -27,7 +30,7 @@ pub struct DeadLetter {
     pub reason: String,
     /// How often it was tried.
     pub attempts: u32,
-    /// The row as JSON, at most [`INPUT_BYTES_MAX`] bytes; binary cells as their length.
+    /// The row as JSON, at most [`INPUT_BYTES_MAX`] bytes; see [`describe_row`].
     pub input: String,
 }
 
@@ -64,22 +67,43 @@ pub fn to_batch(letters: &[DeadLetter]) -> Result<Batch> {
     Batch::new(rows, letters.iter().map(|letter| letter.row).collect::<Vec<_>>())
 }
 
-/// Row `place` of `batch` as a short JSON object for a dead letter: text and numbers as they are, binary and nested cells
-/// as their type, everything cut at [`INPUT_BYTES_MAX`].
+/// Row `place` of `batch` as a JSON object for a dead letter: numbers and booleans as they are, bytes and tensors as their
+/// type, all else as text. Where that is longer than [`INPUT_BYTES_MAX`], long cells are cut, and the whole if that is not
+/// enough; what is cut ends in `...`.
 pub fn describe_row(batch: &Batch, place: usize) -> String {
-    let mut parts = Vec::new();
-    for (field, column) in batch.schema().fields().iter().zip(batch.rows().columns()) {
-        let value = match field.data_type() {
-            _ if column.is_null(place) => "null".to_string(),
-            kind if kind.is_numeric() || *kind == DataType::Boolean => shown(column, place),
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => quoted(&shown(column, place)),
-            other => quoted(&format!("<{other}>")),
-        };
-        parts.push(format!("{}: {value}", quoted(field.name())));
+    let whole = row_text(batch, place, usize::MAX);
+    if whole.len() <= INPUT_BYTES_MAX {
+        return whole;
     }
-    let mut text = format!("{{{}}}", parts.join(", "));
-    if text.len() > INPUT_BYTES_MAX {
-        let end = (0..=INPUT_BYTES_MAX - 3).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    let share = INPUT_BYTES_MAX / 2 / batch.rows().num_columns().max(1);
+    cut(row_text(batch, place, share.max(CELL_BYTES_MIN)), INPUT_BYTES_MAX)
+}
+
+fn row_text(batch: &Batch, place: usize, cell_bytes_max: usize) -> String {
+    let cells = batch.rows().schema_ref().fields().iter().zip(batch.rows().columns());
+    let cell = |(field, column): (&Arc<Field>, &ArrayRef)| {
+        let value = cell_text(field.data_type(), column, place, cell_bytes_max);
+        format!("{}: {value}", quoted(field.name()))
+    };
+    format!("{{{}}}", cells.map(cell).collect::<Vec<_>>().join(", "))
+}
+
+fn cell_text(kind: &DataType, column: &ArrayRef, place: usize, bytes_max: usize) -> String {
+    use DataType::{Binary, BinaryView, FixedSizeBinary, FixedSizeList, LargeBinary};
+    if column.is_null(place) {
+        return "null".to_string();
+    }
+    let is_long = matches!(kind, Binary | LargeBinary | BinaryView | FixedSizeBinary(_) | FixedSizeList(..));
+    let text = if is_long { format!("<{kind}>") } else { shown(column, place) };
+    // JSON has no infinity, and none that is no number.
+    let is_bare = kind.is_numeric() && text.ends_with(|last: char| last.is_ascii_digit()) || *kind == DataType::Boolean;
+    if is_bare { text } else { quoted(&cut(text, bytes_max)) }
+}
+
+/// The text in at most `bytes_max` bytes.
+fn cut(mut text: String, bytes_max: usize) -> String {
+    if text.len() > bytes_max {
+        let end = (0..=bytes_max - 3).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
         text.truncate(end);
         text.push_str("...");
     }
@@ -107,6 +131,9 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::{Date32Array, Float64Array, ListArray};
+    use arrow::datatypes::Int32Type;
+
     use super::*;
     use crate::row::SplitId;
 
@@ -117,6 +144,19 @@ mod tests {
         let batch = Batch::new(rows, vec![RowId::new(SplitId(1), 0)]).unwrap();
         let shown = describe_row(&batch, 0);
         assert!(shown.starts_with(r#"{"text": "a\"\u000a"#), "{shown}");
-        assert!(shown.len() <= INPUT_BYTES_MAX && shown.ends_with("..."));
+        assert!(shown.len() <= INPUT_BYTES_MAX && shown.ends_with("...\"}"), "{shown}");
+    }
+
+    #[test]
+    fn a_long_cell_does_not_push_out_what_is_behind_it() {
+        let columns: [(&str, ArrayRef); 4] = [
+            ("text", Arc::new(StringArray::from(vec!["x".repeat(9000)]))),
+            ("day", Arc::new(Date32Array::from(vec![19723]))),
+            ("tags", Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>([Some([Some(1), None])]))),
+            ("nan", Arc::new(Float64Array::from(vec![f64::NAN]))),
+        ];
+        let batch = Batch::new(RecordBatch::try_from_iter(columns).unwrap(), vec![RowId::new(SplitId(1), 0)]).unwrap();
+        let shown = describe_row(&batch, 0);
+        assert!(shown.ends_with(r#"xx...", "day": "2024-01-01", "tags": "[1, ]", "nan": "NaN"}"#), "{shown}");
     }
 }

@@ -136,6 +136,9 @@ impl<'a> Region<'a> {
         watch.set_epoch(self.place, restored.epoch.map_or(0, |epoch| epoch.0));
         let edges = RegionEdges::new(&self.job.edges, self.place);
         if started.restored.as_ref().is_some_and(|manifest| manifest.ended) {
+            for source in sources(self.job.graph, self.place) {
+                SplitList::check(&self.folder, source).await?;
+            }
             tracing::info!("region {} has completed before; nothing is left to do in it", region_name(self.place));
             edges.ended(&started).await?;
             return Ok(Finish::Completed);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use forebay_connectors::files::{Feed, FilesEnumerator, Monitor};
+use forebay_connectors::files::{Feed, FilePattern, FilesEnumerator, Monitor};
 use forebay_core::env::Env;
 use forebay_core::source::{Enumerator, Split};
 use forebay_core::{Error, Kind, Result};
@@ -65,7 +65,8 @@ impl SplitList {
     /// The list as far as it is written; if it is not, what is there now.
     ///
     /// # Errors
-    /// `Invalid` if nothing matches, `Corrupt` for a list that cannot be read; those of the store.
+    /// `Invalid` if nothing matches or what is written is of other files, `Corrupt` for a list that cannot be read; those of
+    /// the store.
     pub async fn open(
         folder: &CheckpointFolder,
         source: &SourceSpec,
@@ -80,8 +81,36 @@ impl SplitList {
                 None => first_splits(source, key_groups, outside).await?,
             };
             list.splits = list.write(0, &first).await?;
+        } else {
+            list.check_is_of(source)?;
         }
         Ok(list)
+    }
+
+    /// Whether what is written, if anything is, can be what `source` says.
+    ///
+    /// # Errors
+    /// `Invalid` if it is of other files; those of the store.
+    pub async fn check(folder: &CheckpointFolder, source: &SourceSpec) -> Result<()> {
+        let mut list = Self { folder: folder.clone(), uid: source.uid.clone(), number: 0, splits: Vec::new() };
+        if list.restore().await? { list.check_is_of(source) } else { Ok(()) }
+    }
+
+    /// A folder may have moved, but other files would never be read. Those of a monitored source come later than its list.
+    fn check_is_of(&self, source: &SourceSpec) -> Result<()> {
+        if source.monitor_interval.is_some() || source.nexmark.is_some() {
+            return Ok(());
+        }
+        let pattern = FilePattern::parse(&source.path)?;
+        let Some(other) = self.splits.iter().find(|split| !pattern.matches(&split.name)) else { return Ok(()) };
+        Err(Error::new(Kind::Invalid, "go on with source")
+            .with("source", &self.uid)
+            .with("path", &source.path)
+            .with("listed", &other.name)
+            .source(
+                "the checkpoints are of other files, and a job that goes on reads those that it began with: give this \
+                 one other checkpoints",
+            ))
     }
 
     /// Takes over what is written, whoever wrote it; false if nothing is.

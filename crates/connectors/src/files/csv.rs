@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::compute::{CastOptions, cast_with_options};
 use arrow::csv::ReaderBuilder;
 use arrow::csv::reader::Format;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -13,6 +14,9 @@ use arrow::error::ArrowError;
 
 use super::format::Position;
 use super::records::{Decode, RecordFormat};
+
+/// The length of `2024-01-31`.
+const DATE_CHARACTERS: usize = 10;
 
 /// The format `csv` with the columns to read.
 #[derive(Clone)]
@@ -89,12 +93,15 @@ impl RecordFormat for Csv {
         }
         let field = |(place, name): (usize, &String)| {
             let found = wanted.iter().position(|wanted| *wanted == place);
-            found.map_or_else(
-                || Arc::new(Field::new(name, DataType::Utf8, true)),
-                |found| Arc::clone(&self.schema.fields()[found]),
-            )
+            let kept = found.map(|found| &self.schema.fields()[found]);
+            // Dates are parsed later: Arrow's reader takes a time of day after one and drops it.
+            let kept = kept.filter(|field| *field.data_type() != DataType::Date32);
+            kept.map_or_else(|| Arc::new(Field::new(name, DataType::Utf8, true)), Arc::clone)
         };
         let fields: Vec<Arc<Field>> = names.iter().enumerate().map(field).collect();
+        if let Some(twice) = self.schema.fields().iter().find(|field| count(&names, field.name()) > 1) {
+            return Err(format!("the header has two columns `{}`: rename one", twice.name()));
+        }
         Ok(Box::new(Decoder { file: Arc::new(Schema::new(fields)), wanted, schema: Arc::clone(&self.schema) }))
     }
 }
@@ -121,6 +128,24 @@ impl Decode for Decoder {
         if rows.num_rows() != records.len() {
             return Err(ArrowError::CsvError(format!("{} rows in {} records", rows.num_rows(), records.len())));
         }
-        RecordBatch::try_new(Arc::clone(&self.schema), rows.columns().to_vec())
+        let fields = self.schema.fields().iter();
+        let columns = fields.zip(rows.columns()).map(|(field, column)| match field.data_type() {
+            DataType::Date32 => dates(column),
+            _ => Ok(Arc::clone(column)),
+        });
+        RecordBatch::try_new(Arc::clone(&self.schema), columns.collect::<Result<_, _>>()?)
     }
+}
+
+fn count(names: &[String], name: &str) -> usize {
+    names.iter().filter(|other| *other == name).count()
+}
+
+/// Text as dates.
+fn dates(text: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    let longer = text.as_string::<i32>().iter().flatten().find(|text| text.trim().len() > DATE_CHARACTERS);
+    if let Some(longer) = longer {
+        return Err(ArrowError::ParseError(format!("{longer:?} is no date")));
+    }
+    cast_with_options(text, &DataType::Date32, &CastOptions { safe: false, ..CastOptions::default() })
 }

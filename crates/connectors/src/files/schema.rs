@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::csv::reader::Format as CsvFormat;
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use arrow::json::reader::infer_json_schema_from_iterator;
 use forebay_core::source::{Enumerator, Split};
 use forebay_core::store::Store;
@@ -47,9 +47,11 @@ pub async fn infer_schema(store: Arc<dyn Store>, format: FileFormat, pattern: Fi
     };
     match format {
         FileFormat::Images => Ok(images::schema()),
-        FileFormat::Parquet => super::parquet::file_schema(store, first.clone())
-            .await
-            .map_err(|error| if error.kind() == Kind::Data { unclear(error.chain()) } else { error }),
+        FileFormat::Parquet => match super::parquet::file_schema(store, first.clone()).await {
+            Ok(schema) => distinct(schema).map_err(unclear),
+            Err(error) if error.kind() == Kind::Data => Err(unclear(error.chain())),
+            Err(error) => Err(error),
+        },
         FileFormat::JsonLines => infer_json(&sample(&store, &first).await?).map_err(unclear),
         FileFormat::Csv => infer_csv(&sample(&store, &first).await?).map_err(unclear),
     }
@@ -181,7 +183,28 @@ fn infer_csv(sample: &[u8]) -> Result<SchemaRef, String> {
     std::iter::from_fn(next).filter(good).take(RECORDS_MAX).for_each(|record| kept.extend_from_slice(record));
     let format = CsvFormat::default().with_header(true);
     let (schema, _) = format.infer_schema(kept.as_slice(), Some(RECORDS_MAX)).map_err(|error| error.to_string())?;
-    Ok(Arc::new(Schema::new(schema.fields().iter().map(|field| settled(field)).collect::<Vec<_>>())))
+    let fields = schema.fields().iter().map(|field| with_fractions(settled(field)));
+    Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
+}
+
+/// The field, in microseconds if it holds times: later records may have fractions of a second that the first have not.
+fn with_fractions(field: Field) -> Field {
+    match field.data_type() {
+        DataType::Timestamp(TimeUnit::Second, zone) => {
+            let kind = DataType::Timestamp(TimeUnit::Microsecond, zone.clone());
+            field.with_data_type(kind)
+        }
+        _ => field,
+    }
+}
+
+/// `schema`, unless two columns have one name: only one of them could be asked for.
+fn distinct(schema: SchemaRef) -> Result<SchemaRef, String> {
+    let names = || schema.fields().iter().map(|field| field.name());
+    match names().enumerate().find(|(place, name)| names().take(*place).any(|before| before == *name)) {
+        Some((_, name)) => Err(format!("it has two columns `{name}`: rename one")),
+        None => Ok(schema),
+    }
 }
 
 /// A field whose type is decided: text where only nulls were seen, members of structs in name order.

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
-use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, internal_err};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::BinaryExpr;
 use forebay_core::on_error::OnError;
 
+use super::strict::strict;
 use super::{CallSpec, ProjectedColumn, Step, StepAction, WindowAggregate, WindowStep};
 use crate::logical::hoist::sql_text;
 use crate::logical::node::{NodeKind, PlanNode, WindowNode};
@@ -148,15 +147,7 @@ impl Lower<'_> {
     fn physical(&self, expr: &Expr, input: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
         let rewritten = runnable(expr.clone(), input).and_then(|expr| self.state.create_physical_expr(expr, input));
         // A constant that cannot be computed is an error of the run: rows may never come to it.
-        rewritten.or_else(|_| self.state.create_physical_expr(expr.clone(), input)).and_then(strict)
+        let made = rewritten.or_else(|_| self.state.create_physical_expr(expr.clone(), input))?;
+        strict(made, input.as_arrow())
     }
-}
-
-/// Arithmetic of whole numbers that fails where DataFusion's would go on with what is left of a number that does not fit.
-fn strict(expr: Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
-    let checked = expr.transform_up(|part| {
-        let Some(binary) = part.downcast_ref::<BinaryExpr>() else { return Ok(Transformed::no(part)) };
-        Ok(Transformed::yes(Arc::new(binary.clone().with_fail_on_overflow(true)) as Arc<dyn PhysicalExpr>))
-    });
-    checked.map(|checked| checked.data)
 }

@@ -10,6 +10,7 @@ mod cut;
 mod hash;
 mod lower;
 mod regions;
+mod strict;
 mod used;
 
 use std::collections::BTreeMap;

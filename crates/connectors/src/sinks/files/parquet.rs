@@ -9,7 +9,8 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use bytes::Bytes;
 use forebay_core::types::{IMAGE, extension_name};
 use forebay_core::{Error, Kind, Result};
@@ -47,7 +48,7 @@ impl ParquetFile {
         };
         let stored: Vec<bool> = schema.fields().iter().map(|field| store(field).is_some()).collect();
         let fields: Vec<Field> =
-            schema.fields().iter().map(|field| store(field).unwrap_or_else(|| field.as_ref().clone())).collect();
+            schema.fields().iter().map(|field| store(field).unwrap_or_else(|| known(field))).collect();
         let schema = Arc::new(Schema::new(fields));
         let properties = properties(&schema, &stored, settings)?;
         let reserved = settings.file_bytes_max.saturating_add(settings.row_group_bytes).min(RESERVED_BYTES_MAX);
@@ -58,11 +59,13 @@ impl ParquetFile {
 
     fn stored_rows(&self, rows: &RecordBatch) -> Result<RecordBatch, arrow::error::ArrowError> {
         let mut columns = Vec::with_capacity(rows.num_columns());
-        for (column, stored) in rows.columns().iter().zip(&self.stored) {
+        for ((column, stored), field) in rows.columns().iter().zip(&self.stored).zip(self.schema.fields()) {
             columns.push(if *stored {
                 Arc::new(tensors::stored_column(column)?) as ArrayRef
-            } else {
+            } else if column.data_type() == field.data_type() {
                 Arc::clone(column)
+            } else {
+                cast_with_options(column, field.data_type(), &CastOptions { safe: false, ..CastOptions::default() })?
             });
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
@@ -85,6 +88,17 @@ impl Encoder for ParquetFile {
         let bytes = self.writer.into_inner();
         bytes.map(Bytes::from).map_err(|source| Error::new(Kind::Internal, "close parquet file").source(source))
     }
+}
+
+/// The field in a type that Parquet has: it knows no whole seconds, which readers would take for plain numbers.
+fn known(field: &Field) -> Field {
+    let kind = match field.data_type() {
+        DataType::Timestamp(TimeUnit::Second, zone) => DataType::Timestamp(TimeUnit::Millisecond, zone.clone()),
+        DataType::Date64 => DataType::Timestamp(TimeUnit::Millisecond, None),
+        DataType::Time32(TimeUnit::Second) => DataType::Time32(TimeUnit::Millisecond),
+        other => other.clone(),
+    };
+    field.clone().with_data_type(kind)
 }
 
 fn properties(schema: &Schema, stored: &[bool], settings: &FileSinkSettings) -> Result<WriterProperties> {

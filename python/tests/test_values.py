@@ -1,0 +1,168 @@
+"""Values at the edges of their types come through as they are, or their row is a dead letter."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+import forebay as fb
+from forebay import testing
+from forebay.errors import InvalidError
+
+NOON = datetime.datetime(2024, 1, 1, 12, tzinfo=datetime.UTC)
+HUGE = 2**53 + 1
+
+
+def test_negative_zero_is_zero() -> None:
+    zeros = testing.rows([{"a": -0.0}, {"a": 0.0}, {"a": 1.5}, {"a": None}])
+    a = fb.col("a")
+    assert len(zeros.filter(a == 0).collect()) == 2
+    assert len(zeros.filter(a < 0).collect()) == 0
+    assert len(zeros.filter(a.between(0, 1)).collect()) == 2
+    assert zeros.filter(a >= 1.5).collect().column("a") == [1.5]
+
+
+def test_the_least_number_has_no_negative() -> None:
+    result = testing.rows([{"n": -(2**63)}, {"n": 5}]).select(x=-fb.col("n")).collect()
+    assert (result.column("x"), len(result.dead_letters)) == ([-5], 1)
+
+
+def test_a_time_with_a_zone_is_that_moment_in_every_zone() -> None:
+    rows = testing.rows(pa.table({"at": pa.array([NOON, None], pa.timestamp("us", "America/New_York"))}))
+    at = fb.col("at")
+    found = rows.select(same=at == NOON, late=at > NOON, past=at - fb.lit(NOON), filled=at.fill_null(NOON)).collect()
+    assert sorted(found.rows(), key=lambda row: row["same"] is None) == [
+        {"same": True, "late": False, "past": datetime.timedelta(0), "filled": NOON},
+        {"same": None, "late": None, "past": None, "filled": NOON},
+    ]
+
+
+def test_the_end_of_time_can_be_compared_with() -> None:
+    rows = testing.rows(pa.table({"at": [datetime.datetime(2024, 1, 1)]}))
+    assert len(rows.filter(fb.col("at") < datetime.datetime(9999, 12, 31)).collect()) == 1
+
+
+def test_doubles_of_numpy_are_constants() -> None:
+    rows = testing.rows([{"a": 1.5}, {"a": -2.5}])
+    assert rows.filter(fb.col("a") > np.float64(-2)).collect().column("a") == [1.5]
+
+
+def test_times_in_seconds_stay_times() -> None:
+    rows = testing.rows(
+        pa.table(
+            {
+                "at": pa.array([NOON], pa.timestamp("s", "UTC")),
+                "day": pa.array([NOON.date()], pa.date64()),
+                "clock": pa.array([datetime.time(1, 2, 3)], pa.time32("s")),
+            }
+        )
+    )
+    (row,) = rows.collect().rows()
+    assert row == {"at": NOON, "day": datetime.datetime(2024, 1, 1), "clock": datetime.time(1, 2, 3)}
+
+
+def test_dead_letters_may_hold_any_character() -> None:
+    rows = testing.rows([{"s": "1"}, {"s": "a\u2028b\u0085c"}])
+    result = rows.with_columns(n=fb.col("s").cast(int)).collect()
+    assert len(result) == 1
+    assert json.loads(result.dead_letters[0]["input"]) == {"s": "a\u2028b\u0085c"}
+
+
+def test_a_dead_letter_holds_what_its_row_held() -> None:
+    table = {"day": [NOON.date()], "tags": [["a", "b"]], "text": ["x" * 5000], "nan": [float("nan")], "id": [7]}
+    result = (
+        testing.rows(pa.table(table)).select("day", "tags", "text", "nan", "id", q=fb.expr("1 / (id - 7)")).collect()
+    )
+    held = json.loads(result.dead_letters[0]["input"])
+    assert (held["day"], held["tags"], held["nan"], held["id"]) == ("2024-01-01", "[a, b]", "NaN", 7)
+    assert held["text"].startswith("xxx")
+    assert held["text"].endswith("x...")
+
+
+@pytest.mark.parametrize("use_process", [True, False])
+def test_halves_of_characters_in_a_traceback_harm_nobody(use_process: bool) -> None:
+    @fb.func(attempts=1, use_process=use_process)
+    def size(n: int) -> int:
+        if n == 3:
+            raise ValueError("cannot open " + os.fsdecode(b"caf\xe9.txt"))
+        return n
+
+    result = testing.rows([{"n": n} for n in range(6)]).select(v=size(fb.col("n"))).collect()
+    assert sorted(result.column("v")) == [0, 1, 2, 4, 5]
+    (dead,) = result.dead_letters
+    assert dead["kind"] == "data"
+    assert "ValueError: cannot open caf\\udce9.txt" in dead["reason"]
+
+
+def test_fractions_are_no_whole_numbers() -> None:
+    @fb.func
+    def half(n: int) -> int:
+        return n / 2  # type: ignore[return-value]
+
+    @fb.func.batch(returns=np.float32)
+    def huge(n: list[int]) -> list[float]:
+        return [1e300 if each == 1 else 0.1 for each in n]
+
+    rows = testing.rows([{"n": 1}, {"n": 2}])
+    result = rows.select(v=half(fb.col("n"))).collect()
+    assert result.column("v") == [1]
+    assert "0.5 is no whole number" in result.dead_letters[0]["reason"]
+    result = rows.select(v=huge(fb.col("n"))).collect()
+    assert result.column("v") == [pytest.approx(0.1)]
+    assert "1e+300 does not fit float" in result.dead_letters[0]["reason"]
+
+
+def test_whole_numbers_beside_nulls_keep_their_digits() -> None:
+    @fb.func.batch(returns=str, batch_rows=2)
+    def name(i: np.ndarray[Any, Any]) -> list[str]:
+        return [f"user-{each}" for each in i]
+
+    rows = testing.rows([{"i": HUGE}, {"i": None}])
+    assert sorted(rows.select(v=name(fb.col("i"))).collect().column("v")) == [f"user-{HUGE}", "user-None"]
+
+
+def test_a_set_is_no_column() -> None:
+    @fb.func.batch(returns=int, attempts=1)
+    def unordered(n: list[int]) -> set[int]:
+        return set(n)
+
+    result = testing.rows([{"n": 1}]).select(v=unordered(fb.col("n"))).collect()
+    assert "set is no column" in result.dead_letters[0]["reason"]
+
+
+def test_csv_keeps_fractions_and_times_of_day(tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text("d\n" + "2024-01-01\n" * 1000 + "2024-01-02T23:59:59\n")
+    result = fb.read_csv(file).collect()
+    assert len(result) == 1000
+    assert "is no date" in result.dead_letters[0]["reason"]
+    file.write_text("t\n" + "2024-01-01 10:00:00\n" * 1000 + "2024-01-01 10:00:00.75\n")
+    assert fb.read_csv(file).collect().column("t")[-1] == datetime.datetime(2024, 1, 1, 10, 0, 0, 750000)
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,score,score\n1,10,20\n")
+    with pytest.raises(InvalidError, match="two columns `score`"):
+        fb.read_csv(tmp_path / "a.csv").collect()
+    pa.parquet.write_table(pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["a", "a"]), tmp_path / "a.parquet")
+    with pytest.raises(InvalidError, match="two columns `a`"):
+        fb.read_parquet(tmp_path / "a.parquet").collect()
+
+
+def test_checkpoints_of_other_files_are_refused(tmp_path: Path) -> None:
+    for month, numbers in [("june", [1, 2]), ("july", [7])]:
+        (tmp_path / f"{month}.jsonl").write_text("".join(f'{{"id": {number}}}\n' for number in numbers))
+    june = fb.read_jsonl(tmp_path / "june.jsonl")
+    for rows_in in (2, 0):
+        report = june.write_parquet(tmp_path / "out", checkpoints=tmp_path / "checkpoints")
+        assert (report.outcome, report.rows_in) == ("completed", rows_in)
+    with pytest.raises(InvalidError, match="checkpoints are of other files"):
+        fb.read_jsonl(tmp_path / "july.jsonl").write_parquet(tmp_path / "july", checkpoints=tmp_path / "checkpoints")
