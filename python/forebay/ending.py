@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import tempfile
 import time
+import warnings
 from collections.abc import Generator, Iterator, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Unpack
@@ -162,7 +163,8 @@ class Ending:
     ) -> Report:
         """Writes its rows to Parquet files in an empty folder, exactly once, and returns when all are there.
 
-        With `checkpoints`, a call after one that did not get to its end goes on where that one was.
+        With `checkpoints`, a call after one that did not get to its end goes on where that one was; after one that
+        did, it warns that nothing is left to do.
         """
         return self._written(Job(**settings).parquet(self, path, kinds=kinds), checkpoints)  # type: ignore[arg-type]
 
@@ -173,9 +175,13 @@ class Ending:
         return self._written(Job(**settings).jsonl(self, path, kinds=kinds), checkpoints)  # type: ignore[arg-type]
 
     def _written(self, job: Job, checkpoints: str | Path | None) -> Report:
+        goes_on = checkpoints is not None and Path(checkpoints).exists()
         with job.run(checkpoints=checkpoints) as run:
             report = run.wait()
         assert report is not None, "waiting without a limit ends with a report"
+        if goes_on and report.outcome == "completed" and report.rows_in + report.rows_out + report.dead_letters == 0:
+            said = "had completed before, so nothing was left to do; new input needs new checkpoints"
+            warnings.warn(f"job {job.name} of {checkpoints} {said}", stacklevel=3)
         return report
 
     @contextlib.contextmanager

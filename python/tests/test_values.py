@@ -161,8 +161,15 @@ def test_checkpoints_of_other_files_are_refused(tmp_path: Path) -> None:
     for month, numbers in [("june", [1, 2]), ("july", [7])]:
         (tmp_path / f"{month}.jsonl").write_text("".join(f'{{"id": {number}}}\n' for number in numbers))
     june = fb.read_jsonl(tmp_path / "june.jsonl")
-    for rows_in in (2, 0):
-        report = june.write_parquet(tmp_path / "out", checkpoints=tmp_path / "checkpoints")
-        assert (report.outcome, report.rows_in) == ("completed", rows_in)
+    assert june.write_parquet(tmp_path / "out", checkpoints=tmp_path / "checkpoints").rows_in == 2
+    with pytest.warns(UserWarning, match="had completed before"):
+        june.write_parquet(tmp_path / "out", checkpoints=tmp_path / "checkpoints")
     with pytest.raises(InvalidError, match="checkpoints are of other files"):
         fb.read_jsonl(tmp_path / "july.jsonl").write_parquet(tmp_path / "july", checkpoints=tmp_path / "checkpoints")
+
+
+def test_files_of_somebody_else_are_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "part-00000002-0-1.parquet").write_text("somebody else's file")
+    with pytest.raises(InvalidError, match="another job's output"):
+        testing.rows([{"a": 1}]).write_parquet(tmp_path)
+    assert (tmp_path / "part-00000002-0-1.parquet").read_text() == "somebody else's file"

@@ -45,9 +45,12 @@ impl FileCommitter {
     /// Whether the output folder is free for a job that starts from nothing. Call before its first attempt only.
     ///
     /// # Errors
-    /// `Invalid` if an earlier job committed here: its epochs would be taken for this job's.
+    /// `Invalid` if an earlier job committed here: its epochs would be taken for this job's. Also if there are files named as
+    /// this job will name its own: they would be replaced.
     async fn check_unused(&self) -> Result<()> {
-        match self.store.list(COMMITS).await?.first() {
+        let commits = self.store.list(COMMITS).await?;
+        let files = self.store.list_levels("", 1).await?;
+        match commits.iter().chain(&files).find(|entry| entry.path.starts_with(COMMITS) || is_ours(&entry.path)) {
             None => Ok(()),
             Some(entry) => Err(Error::new(Kind::Invalid, "start file sink")
                 .with("place", self.store.location())
@@ -195,4 +198,9 @@ fn abandoned(path: String, attempt: u64) -> Option<(String, Epoch)> {
     let epoch = name.split_once('-')?.0.parse().ok()?;
     let older = of.parse::<u64>().ok()? < attempt;
     older.then_some((path, Epoch(epoch)))
+}
+
+/// Whether a file at the root of an output folder is named as a writer names its files.
+fn is_ours(path: &str) -> bool {
+    path.strip_prefix("part-").and_then(|rest| rest.split('-').next()).is_some_and(|epoch| epoch.parse::<u64>().is_ok())
 }
