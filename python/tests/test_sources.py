@@ -103,3 +103,46 @@ def test_only_as_deep_as_the_path_says_is_looked_at(inbox: Path) -> None:
     loop.symlink_to(inbox)
     assert fb.read_jsonl(inbox / "*.jsonl").collect().column("n") == [1]
     assert fb.read_jsonl(inbox / "*" / "*.jsonl").collect().column("n") == [1]
+
+
+def test_what_rows_met_is_what_those_meet_that_take_them_back(inbox: Path, tmp_path: Path) -> None:
+    names = tmp_path / "names.csv"
+
+    def run(least: int, rows: int) -> None:
+        best = fb.read_jsonl(inbox / "*.jsonl", schema={"n": int}, monitor_interval="50ms").top(
+            1, order=fb.col("n").desc()
+        )
+        named = best.join(fb.table(names), on="n", how="left").filter(fb.col("n") >= least)
+        job = fb.Job(checkpoint_interval="50ms").jsonl(named, tmp_path / "out", kinds="kind")
+        with job.run(checkpoints=tmp_path / "checkpoints") as running:
+            while running.status()["rows_out"] < rows:
+                assert running.wait(0.02) is None
+            running.stop()
+
+    names.write_text("n,name\n1,one\n2,two\n")
+    put(inbox, "a", 1)
+    run(0, 1)
+    put(inbox, "b", 2)
+    names.write_text("n,name\n1,uno\n2,due\n")
+    with pytest.raises(InvalidError, match="the table has changed"):
+        run(0, 2)
+    names.write_text("n,name\n1,one\n2,two\n")
+    with pytest.raises(InvalidError, match="an expression over updates"):
+        run(2, 2)
+    run(0, 2)
+    out = fb.read_jsonl(tmp_path / "out/*.jsonl").collect().rows()
+    assert sorted((row["kind"], row["n"], row["name"]) for row in out) == [
+        ("+I", 1, "one"),
+        ("+I", 2, "two"),
+        ("-D", 1, "one"),
+    ]
+
+
+def test_a_csv_file_with_carriage_returns_alone_is_not_taken_for_a_header(inbox: Path) -> None:
+    (inbox / "1.csv").write_bytes(b"a,b\r\n1,2\r\n")
+    (inbox / "2.csv").write_bytes(b"a,b\r5,6\r7,8\r")
+    result = fb.read_csv(inbox / "*.csv").collect()
+    assert result.rows() == [{"a": 1, "b": 2}]
+    assert "carriage returns alone" in result.dead_letters[0]["reason"]
+    with pytest.raises(InvalidError, match="carriage returns alone"):
+        fb.read_csv(inbox / "2.csv").collect()

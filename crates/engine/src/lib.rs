@@ -40,6 +40,7 @@ mod sink;
 mod spill;
 pub mod splits;
 mod stream_join;
+mod tables;
 pub mod watch;
 mod window;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use forebay_connectors::files::{Feed, ReaderSettings, read_table, reader};
+use forebay_connectors::files::{Feed, ReaderSettings, reader};
 use forebay_connectors::sinks::files::FileSink;
 use forebay_core::keys::KeyColumns;
 use forebay_core::operator::Operator;
@@ -48,13 +48,10 @@ use crate::limits::Limits;
 use crate::model::ServiceModel;
 use crate::nexmark;
 use crate::outside::{Outside, Planted};
-use crate::prepare::{files, source_format, table_format};
+use crate::prepare::{files, source_format};
 use crate::process::process;
 use crate::sink::{Sink, files_sink};
 use crate::stream_join::stream_join;
-
-/// Most rows of a lookup table: it is held whole in memory by every subtask.
-const TABLE_ROWS_MAX: usize = 5_000_000;
 
 /// What the parts of a job share while they are made.
 pub struct Parts {
@@ -132,29 +129,6 @@ impl Sinks {
     fn letters_uid(&self, task: &Task) -> String {
         format!("{}/{}", self.dead_letters_uid, task.id)
     }
-}
-
-/// The lookup tables of a region, read whole.
-///
-/// # Errors
-/// `Invalid` for a table that is too long, `Data` for rows that cannot be read.
-pub async fn read_tables(
-    graph: &JobGraph,
-    region: usize,
-    outside: &dyn Outside,
-) -> Result<BTreeMap<String, RecordBatch>> {
-    let mut tables = BTreeMap::new();
-    for step in tasks_of(graph, region).flat_map(|task| &task.steps) {
-        if let StepAction::LookupJoin(join) = &step.action {
-            let (store, pattern) = files(outside, &join.table.path)?;
-            let table = read_table(store, table_format(join.table.format), pattern, TABLE_ROWS_MAX).await;
-            let table = table.map_err(|error| {
-                Error::new(error.kind(), "read lookup table").with("path", &join.table.path).source(error)
-            })?;
-            tables.insert(step.uid.clone(), table);
-        }
-    }
-    Ok(tables)
 }
 
 /// The tasks of the region of `graph` at `region`, in order.

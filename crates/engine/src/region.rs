@@ -23,12 +23,13 @@ use futures::future::{BoxFuture, Either, Shared, join_all, pending, select};
 
 use crate::checkpoints::JobCheckpoints;
 use crate::edges::RegionEdges;
-use crate::lower::{self, Lowering, Parts, Sinks, read_tables, sources};
+use crate::lower::{self, Lowering, Parts, Sinks, sources};
 use crate::model::restart_helps;
 use crate::models::{Models, Opening};
 use crate::resume::region_name;
 use crate::run::Job;
 use crate::splits::{Monitored, SplitList};
+use crate::tables::read_tables;
 
 /// Restarts of a region within [`RESTARTS_WITHIN`] before the job gives up.
 const RESTARTS_MAX: usize = 5;
@@ -222,7 +223,7 @@ impl<'a> Region<'a> {
         Ok(Parts {
             models: services,
             revisions,
-            tables: read_tables(self.job.graph, self.place, self.job.outside).await?,
+            tables: read_tables(self.job.graph, self.place, self.job.outside, &self.folder).await?,
             splits: BTreeMap::new(),
             feeds: BTreeMap::new(),
             logs: BTreeMap::new(),

@@ -82,6 +82,9 @@ impl RecordFormat for Csv {
     }
 
     fn decoder(&self, header: &[u8]) -> Result<Box<dyn Decode>, String> {
+        if header.trim_ascii_end().contains(&b'\r') {
+            return Err("its line breaks are carriage returns alone: make them `\\n` or `\\r\\n`".to_string());
+        }
         let names = column_names(header)?;
         let mut wanted = Vec::new();
         for field in self.schema.fields() {

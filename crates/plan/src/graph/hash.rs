@@ -1,7 +1,7 @@
 //! What a checkpoint remembers of the plan: a hash over uids, kinds and schemas.
 //!
 //! A restore with another hash is refused, because state and rows in flight would not fit. Parallelism, limits, paths and
-//! intervals are not in it: they may change between two runs of a job.
+//! intervals are not in it: they may change between two runs of a job. Expressions may, too, except over updates.
 //!
 //! What each task reads is hashed only where it is not simply the task before, so that a job that is one line has the hash
 //! that it had when every job was.
@@ -13,8 +13,8 @@ use arrow::datatypes::Schema;
 use forebay_core::hash::hash128_parts;
 use forebay_core::{Error, Kind, Result};
 
-use super::{Edge, EdgeKind, Head, StepAction, Task};
-use crate::spec::{FeedbackSpec, MetricsSpec, SinkSpec};
+use super::{Edge, EdgeKind, Head, Step, StepAction, Task};
+use crate::spec::{Changes, FeedbackSpec, MetricsSpec, SinkSpec};
 use crate::window::{Emit, WindowSpec};
 
 /// Bumped when the way of hashing changes, so that old checkpoints are refused clearly.
@@ -36,6 +36,7 @@ impl PlanHash {
             }
             for step in &task.steps {
                 parts.extend([step.uid.clone(), kind(&step.action), schema_text(&step.output)]);
+                parts.extend(over_updates(step));
             }
         }
         let bytes: Vec<&[u8]> = parts.iter().map(String::as_bytes).collect();
@@ -50,8 +51,8 @@ impl PlanHash {
         if self == stored {
             return Ok(());
         }
-        let attempted = "restore a checkpoint of another plan: a step, uid, column or the key groups changed; take \
-                         back the change, or start without --resume in another checkpoint folder";
+        let attempted = "restore a checkpoint of another plan: a step, a setting of one with state, uid, column or the \
+                         key groups changed, or an expression over updates; take back the change, or start without --resume in another checkpoint folder";
         Err(Error::new(Kind::Invalid, attempted).with("plan", self).with("checkpoint", stored))
     }
 }
@@ -131,6 +132,19 @@ fn kind(action: &StepAction) -> String {
         // Settings may change between two runs; state has its own versions.
         StepAction::Process(spec) => format!("process {}", spec.function),
         StepAction::Sink(sink) => format!("sink {}", sink.format),
+    }
+}
+
+/// What must stay where rows are taken back: who takes one back must come out as that one did.
+fn over_updates(step: &Step) -> Option<String> {
+    match &step.action {
+        _ if step.changes != Changes::Updates => None,
+        StepAction::Filter { text, .. } => Some(text.clone()),
+        StepAction::Project { columns, .. } => {
+            Some(columns.iter().map(|column| column.text.as_str()).collect::<Vec<_>>().join(", "))
+        }
+        StepAction::Call(call) => Some(call.text.clone()),
+        _ => None,
     }
 }
 
