@@ -175,7 +175,7 @@ class Ending:
         return self._written(Job(**settings).jsonl(self, path, kinds=kinds), checkpoints)  # type: ignore[arg-type]
 
     def _written(self, job: Job, checkpoints: str | Path | None) -> Report:
-        goes_on = checkpoints is not None and Path(checkpoints).exists()
+        goes_on = checkpoints is not None and Path(checkpoints).is_dir() and any(Path(checkpoints).iterdir())
         with job.run(checkpoints=checkpoints) as run:
             report = run.wait()
         assert report is not None, "waiting without a limit ends with a report"
