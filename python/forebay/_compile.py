@@ -55,8 +55,8 @@ class Compiler:
 
     def job(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The job so far, with its settings and sinks."""
-        parts = {**settings, "source": self.sources, "step": self.steps, "model": self._models.tables}
-        return {name: part for name, part in parts.items() if part or name == "source"}
+        parts = {"step": self.steps, "model": self._models.tables}
+        return {**settings, "source": self.sources} | {name: part for name, part in parts.items() if part}
 
     def fresh(self, stem: str) -> str:
         """The next free uid of this stem."""

@@ -28,6 +28,13 @@ class ShapeError(ValueError):
     """What a function returned has another number of rows, or rows of another shape, than it should."""
 
 
+class ReducedError(ShapeError):
+    """A batch function returned one row for all that it was given.
+
+    Such a call is not tried again with fewer rows: halved often enough, every row would get an answer of its own.
+    """
+
+
 # What a function says it takes, and the columns that fit.
 _FITS: Final[dict[str, Callable[[pa.DataType], bool]]] = {
     "int64": pa.types.is_integer,
@@ -175,7 +182,8 @@ def _tensor_of_rows(results: Sequence[Any], slot: Slot) -> pa.Array:
 def column_of_batch(result: Any, slot: Slot, rows: int) -> pa.Array:
     """The column of what a batch function returned for one output: a sequence of Arrow, NumPy, pandas and so on.
 
-    Raises: ShapeError for another number of rows, TypeError or pa.ArrowInvalid for other types.
+    Raises: ShapeError for another number of rows, ReducedError for one row for three or more, TypeError or
+    pa.ArrowInvalid for other types.
     """
     if isinstance(result, pa.ChunkedArray):
         result = result.combine_chunks()
@@ -184,7 +192,9 @@ def column_of_batch(result: Any, slot: Slot, rows: int) -> pa.Array:
     if not hasattr(result, "__len__") or isinstance(result, set | frozenset | dict):
         raise TypeError(f"{type(result).__name__} is no column; return an array or a list with a value for each row")
     if len(result) != rows:
-        raise ShapeError(f"returned {len(result)} rows for {rows}")
+        # One row for two may be a function that leaves out a row, which halving finds.
+        kind = ReducedError if len(result) == 1 and rows > 2 else ShapeError
+        raise kind(f"returned {len(result)} rows for {rows}; a batch function returns a value for each row")
     if isinstance(result, pa.Array):
         return _cast(result, slot)
     if isinstance(result, list | tuple):

@@ -68,7 +68,10 @@ class Executor:
         given = zip(self._places, self._parameters, strict=True)
         columns = [_formed(rows.column(place), parameter.form) for place, parameter in given]
         if self._bound.function.batch:
-            return self._batch(columns, rows.num_rows), []
+            try:
+                return self._batch(columns, rows.num_rows), []
+            except _convert.ReducedError as error:
+                return self._refused(rows.num_rows, f"function {self._bound.label} {error}")
         return self._rows(columns, rows.num_rows)
 
     def close(self) -> None:
@@ -100,9 +103,16 @@ class Executor:
         ]
         return pa.record_batch(made, schema=self.layout.schema)
 
+    def _refused(self, rows: int, reason: str) -> tuple[pa.RecordBatch, list[RowFailure]]:
+        """No answer to any row, for the same reason."""
+        answers = self._columns([self._parts(None)] * rows)
+        return answers, [RowFailure(row, "Data", reason) for row in range(rows)]
+
     def _fitted(self, convert: Any, *arguments: Any) -> pa.Array:
         try:
             return convert(*arguments)
+        except _convert.ReducedError:
+            raise
         except _MISFITS as error:
             raise DataError(f"function {self._bound.label} {error}") from None
 

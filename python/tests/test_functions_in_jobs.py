@@ -79,6 +79,22 @@ def test_a_batch_that_is_too_short_costs_the_rows_at_fault_only() -> None:
     assert "returned 0 rows for 1" in result.dead_letters[0]["reason"]
 
 
+def test_a_batch_function_that_reduces_is_not_asked_for_single_rows() -> None:
+    @fb.func.batch(returns=float, batch_rows=4)
+    def mean(numbers: np.ndarray) -> np.ndarray:
+        return numbers.mean(keepdims=True)
+
+    @fb.func.batch(returns=fb.Tensor["float32", 2], batch_rows=4)
+    def mean_of(numbers: np.ndarray) -> np.ndarray:
+        return np.zeros((1, 2), np.float32)
+
+    for function in [mean, mean_of]:
+        result = testing.rows([{"n": float(n)} for n in range(4)]).select(x=function(fb.col("n"))).collect()
+        assert len(result) == 0
+        assert all("returned 1 rows for 4" in row["reason"] for row in result.dead_letters)
+        assert len(result.dead_letters) == 4
+
+
 @pytest.mark.parametrize(
     ("option", "left"), [({"on_error": "null"}, ["A", None, "C", "D"]), ({"fallback": "?"}, ["A", "?", "C", "D"])]
 )

@@ -11,12 +11,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow.dataset as ds
 import pytest
 
 import forebay as fb
 from forebay import testing
+from forebay.errors import InvalidError
 from forebay.run import progress_line
 from worker_process import HANG_SECONDS, PACKAGE
 
@@ -144,6 +146,13 @@ def test_a_folder_with_other_output_is_refused(tmp_path: Path) -> None:
         MANY.write_parquet(tmp_path / "out")
     assert (raised.value.kind, raised.value.retryable) == ("Invalid", False)
     assert str(tmp_path / "out") in raised.value.context.values() or str(tmp_path / "out") in str(raised.value)
+
+
+@pytest.mark.parametrize("setting", ["parallelism", "key_groups"])
+def test_none_at_all_is_refused(setting: str) -> None:
+    settings: Any = {setting: 0}
+    with pytest.raises(InvalidError, match=f"{setting}: invalid value: integer `0`"):
+        MANY.collect(**settings)
 
 
 def test_a_finished_job_is_not_run_again(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import decimal
 import json
 import os
 from pathlib import Path
@@ -28,6 +29,23 @@ def test_negative_zero_is_zero() -> None:
     assert len(zeros.filter(a < 0).collect()) == 0
     assert len(zeros.filter(a.between(0, 1)).collect()) == 2
     assert zeros.filter(a >= 1.5).collect().column("a") == [1.5]
+    expressions = ["a IN (0.0, 3.0, 4.0, 5.0)", "a IN (a + 1, 0.0)", "CASE a WHEN 0.0 THEN true ELSE false END"]
+    for expression in expressions:
+        assert len(zeros.filter(fb.expr(expression)).collect()) == 2, expression
+    assert zeros.select(x=fb.expr("nullif(a, 0.0)")).collect().column("x") == [None, None, 1.5, None]
+    counted = zeros.group_by().agg(n=fb.expr("count(DISTINCT a)"), low=fb.expr("count(a) FILTER (WHERE a = 0.0)"))
+    assert counted.collect().rows() == [{"n": 2, "low": 2}]
+
+
+def test_rounded_decimals_keep_their_scale() -> None:
+    prices = testing.rows(pa.table({"price": [decimal.Decimal("1.25"), None]}))
+    assert prices.select(x=fb.col("price").round(1)).collect().column("x") == [decimal.Decimal("1.30"), None]
+
+
+def test_what_an_aggregate_takes_fails_where_it_does_not_fit() -> None:
+    result = testing.rows([{"n": 2}, {"n": 1}]).group_by().agg(x=fb.expr(f"sum(n * {2**63 - 1})")).collect()
+    assert result.rows() == [{"x": 2**63 - 1}]
+    assert "Overflow" in result.dead_letters[0]["reason"]
 
 
 def test_the_least_number_has_no_negative() -> None:

@@ -7,9 +7,10 @@ use datafusion::common::{DFSchema, Result, internal_err};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::cast;
 use forebay_core::on_error::OnError;
 
-use super::strict::strict;
+use super::strict::{strict, strict_aggregate};
 use super::{CallSpec, ProjectedColumn, Step, StepAction, WindowAggregate, WindowStep};
 use crate::logical::hoist::sql_text;
 use crate::logical::node::{NodeKind, PlanNode, WindowNode};
@@ -121,7 +122,7 @@ impl Lower<'_> {
         let first = node.spec.keys.len() + window::times(node.spec.shape).len();
         let mut aggregates = Vec::with_capacity(node.aggregates.len());
         for (expr, field) in node.aggregates.iter().zip(self.node.schema().fields().iter().skip(first)) {
-            let lowered = window::lower(self.state, expr, input)?;
+            let lowered = strict_aggregate(window::lower(self.state, expr, input)?, input.as_arrow())?;
             window::same_type(field, lowered.aggregate.field().data_type())?;
             let text = format!("{} AS {}", call_text(expr), field.name());
             aggregates.push(WindowAggregate { function: lowered.aggregate, filter: lowered.filter, text });
@@ -134,11 +135,8 @@ impl Lower<'_> {
         let fields = self.node.schema().fields();
         let mut columns = Vec::with_capacity(exprs.len());
         for (expr, field) in exprs.iter().zip(fields) {
-            let physical = self.physical(expr, input)?;
-            let kind = physical.data_type(input.as_arrow())?;
-            if kind != *field.data_type() {
-                return internal_err!("{} is {kind} when run and {} when planned", field.name(), field.data_type());
-            }
+            // What a function of constants gives may be narrower once they are known: round(price, 1).
+            let physical = cast(self.physical(expr, input)?, input.as_arrow(), field.data_type().clone())?;
             columns.push(ProjectedColumn { expr: physical, field: Arc::clone(field), text: sql_text(expr) });
         }
         Ok((Arc::new(Schema::new(fields.clone())), StepAction::Project { columns, on_error }))
