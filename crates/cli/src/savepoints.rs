@@ -46,10 +46,15 @@ fn epochs_of(savepoint: &Savepoint) -> String {
 }
 
 async fn list(folder: &FolderArguments) -> Result<(), Problem> {
-    println!("{:>10}  {:<8}  name", "epoch", "complete");
-    for savepoint in open(folder).await?.savepoints().await? {
-        let complete = if savepoint.complete { "yes" } else { "no" };
-        println!("{:>10}  {complete:<8}  {}", epochs_of(&savepoint), savepoint.name);
+    let checkpoints = open(folder).await?;
+    println!("{:>10}  {:<14}  name", "epoch", "resumable");
+    for savepoint in checkpoints.savepoints().await? {
+        let resumable = match savepoint.complete {
+            false => "no: incomplete",
+            true if checkpoints.has_given_up(&savepoint).await? => "no: given up",
+            true => "yes",
+        };
+        println!("{:>10}  {resumable:<14}  {}", epochs_of(&savepoint), savepoint.name);
     }
     Ok(())
 }

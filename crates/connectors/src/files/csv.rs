@@ -113,6 +113,12 @@ impl RecordFormat for Csv {
 
 impl Decode for Decoder {
     fn decode(&self, records: &[&[u8]]) -> Result<RecordBatch, ArrowError> {
+        self.read(records).map_err(without_line)
+    }
+}
+
+impl Decoder {
+    fn read(&self, records: &[&[u8]]) -> Result<RecordBatch, ArrowError> {
         let mut decoder = ReaderBuilder::new(Arc::clone(&self.file))
             .with_batch_size(records.len() + 1)
             .with_projection(self.wanted.clone())
@@ -137,6 +143,16 @@ impl Decode for Decoder {
             _ => Ok(Arc::clone(column)),
         });
         RecordBatch::try_new(Arc::clone(&self.schema), columns.collect::<Result<_, _>>()?)
+    }
+}
+
+/// The error without the line that Arrow's reader counts: it sees one record, and the row's input says which.
+fn without_line(error: ArrowError) -> ArrowError {
+    let plain = |text: String| text.replace(" at line 0", "").replace(" for line 1", "");
+    match error {
+        ArrowError::ParseError(text) => ArrowError::ParseError(plain(text)),
+        ArrowError::CsvError(text) => ArrowError::CsvError(plain(text)),
+        other => other,
     }
 }
 

@@ -12,6 +12,7 @@ use forebay_core::source::{Enumerator, Split};
 use forebay_core::store::Store;
 use forebay_core::{Error, Kind, Result};
 use futures::StreamExt;
+use serde_json::{Value, json};
 
 use super::csv::{Csv, column_names};
 use super::format::{Content, Position};
@@ -142,23 +143,46 @@ fn is_compressed(sample: &[u8]) -> bool {
 fn infer_json(sample: &[u8]) -> Result<SchemaRef, String> {
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
     let mut objects = Vec::new();
-    for line in sample.split(|byte| *byte == b'\n').take(RECORDS_MAX) {
-        if let Ok(serde_json::Value::Object(object)) = serde_json::from_slice(line) {
+    let mut lines = Vec::new();
+    for (line, text) in sample.split(|byte| *byte == b'\n').enumerate().take(RECORDS_MAX) {
+        if let Ok(Value::Object(object)) = serde_json::from_slice(text) {
             for name in object.keys() {
                 let place = places.len();
                 places.entry(name.clone()).or_insert(place);
             }
-            objects.push(serde_json::Value::Object(object));
+            objects.push(Value::Object(object));
+            lines.push(line + 1);
         }
     }
     if objects.is_empty() {
         return Err(no_object(sample));
     }
-    let schema = infer_json_schema_from_iterator(objects.iter().map(Ok)).map_err(|error| error.to_string())?;
+    let schema = infer_json_schema_from_iterator(objects.iter().map(Ok)).map_err(|error| {
+        let names = places.keys().find_map(|name| Some((name, first_misfit(&objects, name)?)));
+        names.map_or_else(|| error.to_string(), |(name, place)| {
+            let kind = if objects[place][name].is_object() { "an object" } else { "no object" };
+            let line = lines[place];
+            format!("column `{name}` holds objects and other values: in line {line} it is {kind}; name columns and types in `schema`")
+        })
+    })?;
     // The inference answers in hash order; the order of first appearance is what a reader of the file expects.
     let mut fields: Vec<Field> = schema.fields().iter().map(|field| settled(field)).collect();
     fields.sort_by_key(|field| places.get(field.name()).copied());
     Ok(Arc::new(Schema::new(fields)))
+}
+
+/// The place of the first of `objects` whose member `name` does not go with those before it.
+fn first_misfit(objects: &[Value], name: &str) -> Option<usize> {
+    let members: Vec<(usize, Value)> = objects
+        .iter()
+        .enumerate()
+        .filter_map(|(place, object)| Some((place, json!({ name: object.get(name)? }))))
+        .collect();
+    let goes =
+        |count: usize| infer_json_schema_from_iterator(members[..count].iter().map(|(_, each)| Ok(each))).is_ok();
+    let counts: Vec<usize> = (1..=members.len()).collect();
+    let fitting = counts.partition_point(|count| goes(*count));
+    members.get(fitting).map(|(place, _)| *place)
 }
 
 fn infer_csv(sample: &[u8]) -> Result<SchemaRef, String> {

@@ -20,7 +20,7 @@ use super::protocol::{Action, Ending, Event, PlantedBug};
 use super::publish::Publish;
 use super::records::Records;
 use super::restart::{Restart, Resume, Started};
-use super::sealed::{seal_bytes, unseal_bytes};
+use super::sealed::{seal_bytes, unseal_bytes, without_a_way_out};
 use super::snapshot_file::{SubtaskSnapshot, content_hash};
 
 /// The job's committers by sink uid.
@@ -285,7 +285,7 @@ impl CheckpointFolder {
         }
         let stored = self.records.store.read(&path).await?;
         let gone = || Error::new(Kind::Corrupt, "read value").with("file", &path).source("the file vanished");
-        unseal_bytes(&path, &stored.ok_or_else(gone)?)
+        unseal_bytes(&path, &stored.ok_or_else(gone)?).map_err(without_a_way_out)
     }
 
     /// What [`CheckpointFolder::write_once`] wrote under `name`; `None` if nothing was. It survives power loss from then on:
@@ -296,7 +296,7 @@ impl CheckpointFolder {
     pub async fn read_once(&self, name: &str) -> Result<Option<Bytes>> {
         let path = self.records.layout.once(name)?;
         let Some(stored) = self.records.store.read(&path).await? else { return Ok(None) };
-        let value = unseal_bytes(&path, &stored)?;
+        let value = unseal_bytes(&path, &stored).map_err(without_a_way_out)?;
         self.records.store.create(&path, stored).await?;
         Ok(Some(value))
     }

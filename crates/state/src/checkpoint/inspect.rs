@@ -6,6 +6,7 @@ use forebay_core::{Error, Kind, Result};
 use super::folder::CheckpointFolder;
 use super::lineage::ways;
 use super::manifest::{EpochKind, Manifest};
+use super::savepoint::Savepoint;
 
 /// One epoch, as a list shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,7 +150,22 @@ impl CheckpointFolder {
         Err(Error::new(Kind::Invalid, "resume job")
             .with("epoch", asked)
             .with("given up by", later)
+            .with("to do", "resume without naming an epoch or savepoint, or from an older one")
             .source("the job went back to an older checkpoint since, and took back the output of this one"))
+    }
+
+    /// Whether the job went back behind `savepoint` since, so that no start can go back to it.
+    ///
+    /// # Errors
+    /// Whatever the store fails with.
+    pub async fn has_given_up(&self, savepoint: &Savepoint) -> Result<bool> {
+        for (region, epoch) in &savepoint.regions {
+            match self.clone().of_region(*region).refuse_given_up(*epoch).await {
+                Err(error) if error.kind() == Kind::Invalid => return Ok(true),
+                other => other?,
+            }
+        }
+        Ok(false)
     }
 
     /// The first epoch after that of `asked` with an older state, of those that are kept.

@@ -10,7 +10,7 @@ use forebay_core::{Error, Kind, Result};
 
 use super::layout::{Layout, number_in};
 use super::manifest::{EpochRecord, FORMAT, Manifest, StateFile};
-use super::sealed::unseal;
+use super::sealed::{unseal, without_a_way_out};
 use super::snapshot_file::{SubtaskSnapshot, content_hash};
 
 /// A job's records.
@@ -60,7 +60,7 @@ impl Records {
     pub(super) async fn retained(&self) -> Result<Retained> {
         let path = self.layout.retained();
         match self.store.read(&path).await? {
-            Some(bytes) => unseal(&path, &bytes),
+            Some(bytes) => unseal(&path, &bytes).map_err(without_a_way_out),
             None => Ok(Retained { oldest: Epoch(0), given_up: BTreeSet::new() }),
         }
     }

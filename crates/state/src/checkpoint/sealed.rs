@@ -55,6 +55,14 @@ pub(super) fn unseal_bytes(path: &str, bytes: &Bytes) -> Result<Bytes> {
     Ok(bytes.slice(..place))
 }
 
+/// Adds to the error about a file that every epoch needs what the user can do.
+pub(super) fn without_a_way_out(error: Error) -> Error {
+    error.with(
+        "to do",
+        "every checkpoint needs this file: put it back from a copy of the folder, or begin with an empty folder and new outputs",
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -262,8 +262,10 @@ fn that_a_savepoint_was_given_up_is_remembered_when_the_claim_is_gone_that_says_
         for count in 0..3 {
             process.epoch(&started, Epoch(count + 2), count).await.unwrap();
         }
-        process.folder.create_savepoint("before", None).await.unwrap();
+        let before = process.folder.create_savepoint("before", None).await.unwrap();
+        assert!(!process.folder.has_given_up(&before).await.unwrap());
         let started = process.restart(Resume::Epoch(Epoch(2))).await.unwrap();
+        assert!(process.folder.has_given_up(&before).await.unwrap());
         for count in 0..6 {
             process.epoch(&started, Epoch(started.next_epoch.0 + count), count).await.unwrap();
             process.folder.retain(1).await.unwrap();
@@ -272,6 +274,7 @@ fn that_a_savepoint_was_given_up_is_remembered_when_the_claim_is_gone_that_says_
         assert_eq!(epochs, [4, 11], "the claim is gone");
         let error = process.restart(Resume::Epoch(Epoch(4))).await.unwrap_err();
         assert!(error.to_string().contains("given up by"), "{error}");
+        assert!(process.folder.has_given_up(&before).await.unwrap());
         let restorable = process.folder.restorable(None).await.unwrap();
         assert_eq!(restorable.iter().map(|manifest| manifest.epoch.0).collect::<Vec<_>>(), [11]);
     });
