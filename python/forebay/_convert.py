@@ -149,13 +149,15 @@ def _refused(target: pa.DataType) -> tuple[type, ...]:
     if pa.types.is_integer(target) or target in (pa.float16(), pa.float32()):
         numbers = (bool, float)
     text = (str,) if is_bytes(target) else ()
-    return (*numbers, *text, *((bytes, bytearray) if is_text(target) else ()))
+    return (*numbers, *text, *((int, float, bytes, bytearray) if is_text(target) else ()))
 
 
 def _check(value: Any, refused: tuple[type, ...], target: pa.DataType) -> None:
     """Raises: TypeError for a value that is refused; a float that is a whole number is one."""
     if not isinstance(value, refused):
         return
+    if is_text(target) and isinstance(value, int | float):
+        raise TypeError(f"{type(value).__name__} is no text; write str(..) to make it some")
     if isinstance(value, bool):
         raise TypeError(f"{value} is a bool, not a {target}")
     if isinstance(value, float):

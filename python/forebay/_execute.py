@@ -95,7 +95,7 @@ class Executor:
         result = self._call(**self._named(columns))
         if self._loop is not None:
             result = self._loop.run(result)
-        parts = _fields(result, self._outputs) if self._bound.function.several else [result]
+        parts = self._fitted(_fields, result, self._outputs) if self._bound.function.several else [result]
         self.lent = not all(isinstance(part, list | tuple) for part in parts)
         made = [
             self._fitted(_convert.column_of_batch, part, slot, rows)
@@ -108,13 +108,15 @@ class Executor:
         answers = self._columns([self._parts(None)] * rows)
         return answers, [RowFailure(row, "Data", reason) for row in range(rows)]
 
-    def _fitted(self, convert: Any, *arguments: Any) -> pa.Array:
+    def _fitted(self, convert: Any, *arguments: Any) -> Any:
         try:
             return convert(*arguments)
         except _convert.ReducedError:
             raise
         except _MISFITS as error:
-            raise DataError(f"function {self._bound.label} {error}") from None
+            said = str(error)
+            what = said if said.startswith("returned") else f"returned what does not fit: {said}"
+            raise DataError(f"function {self._bound.label} {what}") from None
 
     def _rows(self, columns: list[Any], rows: int) -> tuple[pa.RecordBatch, list[RowFailure]]:
         arguments = [self._named(each) for each in zip(*columns, strict=True)] if rows else []
@@ -246,9 +248,11 @@ def _formed(column: pa.Array, form: str) -> Any:
 
 def _fields(result: Any, slots: Sequence[Slot]) -> list[Any]:
     """What a function with several outputs returned, in their order."""
-    if isinstance(result, pa.RecordBatch | pa.Table):
-        return [result.column(slot.name) for slot in slots]
-    if hasattr(result, "columns") or isinstance(result, dict):
+    named = result.column_names if isinstance(result, pa.RecordBatch | pa.Table) else result
+    if named is not result or hasattr(result, "columns") or isinstance(result, dict):
+        missing = [slot.name for slot in slots if slot.name not in named]
+        if missing:
+            raise TypeError(f"there is no {' and no '.join(missing)}")
         return [result[slot.name] for slot in slots]
     if dataclasses.is_dataclass(result) or hasattr(result, "_fields"):
         return [getattr(result, slot.name) for slot in slots]

@@ -9,9 +9,10 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypedDict, cast
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import forebay as fb
@@ -261,3 +262,31 @@ def test_a_class_that_cannot_be_made_fails_the_job_with_its_traceback(replicas: 
 
     with pytest.raises(fb.errors.Error, match=r"FileNotFoundError: weights\.bin"):
         WORDS.select(n=Broken().ask(fb.col("word"))).collect()
+
+
+class Pair(TypedDict):
+    """What a function gives in two columns."""
+
+    first: int
+    second: str
+
+
+def test_what_does_not_fit_is_called_by_its_name() -> None:
+    @fb.func
+    def half(word: str) -> Pair:
+        return cast("Pair", {"first": 1})
+
+    @fb.func.batch(returns=Pair)
+    def table(words: pa.Array) -> Any:
+        return pa.table({"first": [1] * len(words)})
+
+    @fb.func
+    def number(word: str) -> str:
+        return cast("str", len(word))
+
+    missing = [WORDS.with_columns(function(fb.col("word"))) for function in [half, table]]
+    for frame, said in [
+        *((each, "there is no second") for each in missing),
+        (WORDS.select(x=number(fb.col("word"))), "int is no text"),
+    ]:
+        assert said in frame.collect().dead_letters[0]["reason"]

@@ -120,7 +120,7 @@ def test_a_batch_may_be_pandas(worker: Open) -> None:
     ("first", "reason"),
     [
         (0, "function misshapen returned 2 rows for 3"),
-        (1, "function misshapen Could not convert 'text'"),
+        (1, "function misshapen returned what does not fit: Could not convert 'text'"),
         (2, "int is no column"),
         (3, "KeyError: 'number'"),
     ],
