@@ -135,13 +135,9 @@ def failure(value: object) -> bytes:
     return _json(FAILURE, value)
 
 
-def answer_shared(rows: pa.RecordBatch, layout: Layout, failures: list[RowFailure], spans: Spans) -> bytes:
-    """The frame that says where answers lie, after bringing there what lies elsewhere.
-
-    Raises: NoRoomError.
-    """
-    words = layout.take_apart(rows, spans.place)
-    body = table([spans.used, *words], layout) + _failures(failures)
+def answer_shared(words: Sequence[int], layout: Layout, failures: list[RowFailure], used: int) -> bytes:
+    """The frame that says where answers lie, in the first `used` bytes of what the engine gave for them."""
+    body = table([used, *words], layout) + _failures(failures)
     return HEADER.pack(len(body), ANSWER_SHARED) + body
 
 

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from forebay._layout import NOWHERE, Place
+from forebay._layout import NOWHERE, Find, Place
 
 if TYPE_CHECKING:
     import numpy as np
 
 REQUESTS: Final = 1
 ANSWERS: Final = 2
+_HELD_ANSWERS: Final = 2
 # Where buffers begin, as Arrow recommends.
 _ALIGNMENT: Final = 64
 
@@ -44,7 +45,7 @@ class _Looked:
 
     def held(self) -> int:
         """1 for its rows and 2 for its answers, if they are held."""
-        return (self.rows() is not None) + 2 * (self.answers is not None and self.answers() is not None)
+        return (self.rows() is not None) + _HELD_ANSWERS * (self.answers is not None and self.answers() is not None)
 
 
 class Memory:
@@ -152,6 +153,22 @@ class Spans:
             self._whole = np.frombuffer(self._answers, "uint8")
             self._looked.answers = weakref.ref(self._whole)
         return self._whole[at : at + length].view(dtype).reshape(shape)
+
+    def still_written(self) -> bool:
+        """Whether something else than the answer has arrays of its memory, and may write to them."""
+        self._whole = None
+        return bool(self._looked.held() & _HELD_ANSWERS)
+
+    def copied(self) -> Find:
+        """Finds the buffers that `place` placed, those of the answer in a copy."""
+        answers = pa.py_buffer(bytes(self._answers[: self.used]))
+
+        def find(slab: int, start: int, length: int) -> pa.Buffer | None:
+            if slab == REQUESTS:
+                return self._rows.slice(start, length)
+            return answers.slice(start - self._start, length) if slab else None
+
+        return find
 
     def _take(self, length: int) -> int:
         with _taking:

@@ -131,9 +131,14 @@ def _answered(
         if call.spans is None or not executor.layout.travels:
             return rows, failures
         try:
-            return _frames.answer_shared(rows, executor.layout, failures, call.spans)
+            words = executor.layout.take_apart(rows, call.spans.place)
         except _shared.NoRoomError:
             return rows, failures
+        del rows
+        if call.spans.still_written():
+            # The next call may come before the engine reads: only what nobody writes to may stay where it is.
+            return executor.layout.put_together(iter(words), call.spans.copied()), failures
+        return _frames.answer_shared(words, executor.layout, failures, call.spans.used)
     except BaseException as error:
         return _frames.failure(failure(error, loading=False))
     finally:

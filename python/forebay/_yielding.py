@@ -87,16 +87,16 @@ class Collected:
     fields: tuple[Slot, ...]
 
     def __call__(self, **given: Any) -> Any:
-        """All rows that it yields, as JSON; nothing if it returns `None`.
+        """All rows that it yields, as JSON; none if it returns `None`.
 
         Raises: DataError for a row that does not fit the hints; whatever the function raises.
         """
         return self.text(self.call(**given))
 
-    def text(self, rows: Iterable[Any] | None) -> str | None:
-        """These rows as JSON."""
+    def text(self, rows: Iterable[Any] | None) -> str:
+        """These rows as JSON. Never null: that stands for a row that failed."""
         if rows is None:
-            return None
+            return "[]"
         each = [self._values(row) for row in rows]
         columns = [self._checked(slot, [row[place] for row in each]) for place, slot in enumerate(self.fields)]
         made = [dict(zip(self._names(), values, strict=True)) for values in zip(*columns, strict=True)]
@@ -133,8 +133,8 @@ class Collected:
 class CollectedLater(Collected):
     """An asynchronous function as workers call it."""
 
-    async def __call__(self, **given: Any) -> str | None:
-        """All rows that it yields or returns, as JSON; nothing if it returns `None`.
+    async def __call__(self, **given: Any) -> str:
+        """All rows that it yields or returns, as JSON; none if it returns `None`.
 
         Raises: as of a plain one.
         """

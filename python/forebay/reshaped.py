@@ -88,7 +88,8 @@ class Reshaped(Ending):
         Columns in `keep` are repeated beside what it yields; a single value is the column `value`. All that is yielded
         of one row travels together, so it has to fit memory.
 
-        Nulls:  a null is `None`; a function that returns `None` gives no row.
+        Nulls:  a null is `None`; a function that returns `None` gives no row. With `on_error="null"` a row that
+                failed gives one row of nulls.
         Raises: InvalidError for a function that yields nothing by its hints.
 
         >>> from collections.abc import Iterator
@@ -106,7 +107,9 @@ class Reshaped(Ending):
         kept = [keep] if isinstance(keep, str) else list(keep)
         asked = self._expressions("with", {_ROWS: rows.answer}, uid, None)
         listed = asked.select(*kept, function("from_json", col(_ROWS), rows.type).alias(_ROWS))
-        each = listed.explode(_ROWS, ignore_empty_and_null=True)
+        # Null, where the function never gives it, is a row that failed and is kept: `on_error="null"`.
+        length = function("array_length", col(_ROWS))
+        each = listed.filter(col(_ROWS).is_null() | (length > 0)).explode(_ROWS)
         return each.select(*kept, *(value.alias(name) for name, value in rows.columns(col(_ROWS)).items()))
 
     def _asked(self, ask: Callable[..., Any]) -> Any:

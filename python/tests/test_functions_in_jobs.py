@@ -290,3 +290,31 @@ def test_what_does_not_fit_is_called_by_its_name() -> None:
         (WORDS.select(x=number(fb.col("word"))), "int is no text"),
     ]:
         assert said in frame.collect().dead_letters[0]["reason"]
+
+
+def test_rows_kept_and_written_again_are_not_those_that_were_answered() -> None:
+    kept: list[np.ndarray[Any, Any]] = []
+
+    @fb.func.batch(returns=fb.Tensor("uint8", 20_000), batch_rows=8)
+    def answered(numbers: np.ndarray[Any, Any]) -> Any:
+        made = fb.empty((len(numbers), 20_000), "uint8")
+        made[:] = numbers[:, None]
+        for each in kept:
+            each[:] = 255
+        kept[:] = [made]
+        return made
+
+    rows = testing.rows([{"n": n} for n in range(200)])
+    for row in rows.select("n", x=answered(fb.col("n"))).collect().rows():
+        assert (row["x"] == row["n"]).all(), row["n"]
+
+
+def test_a_row_that_fails_to_yield_is_a_row_of_nulls_where_that_was_asked_for() -> None:
+    @fb.func(on_error="null")
+    def letters(word: str) -> list[str] | None:
+        if word == "bad":
+            raise ValueError(word)
+        return {"a": [], "c": None}.get(word, [word, word])
+
+    yielded = WORDS.flat_map(letters, keep="id").collect().rows()
+    assert sorted((row["id"], row["value"]) for row in yielded) == [(1, None), (3, "d"), (3, "d")]

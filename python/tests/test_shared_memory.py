@@ -86,10 +86,13 @@ def test_a_function_may_keep_what_it_was_given(worker: Open) -> None:
 def test_a_function_may_keep_the_array_that_it_returns(worker: Open) -> None:
     opened = worker(functions.Keeper().same_array(1))
     for call in range(1, 4):
-        answers, slabs = opened.call(tensors(1, 1, call), 2 * MIB, at=(call - 1) * 4 * MIB)
+        opened.send(tensors(1, 1, call), 2 * MIB, at=(call - 1) * 4 * MIB)
+        kind, payload = opened.receive()
+        # The first array lies in the memory of its call and may be written again before the engine reads it.
+        assert kind == (_frames.ANSWER if call == 1 else _frames.ANSWER_SHARED)
+        answers = read_answer(kind, payload)[0] if call == 1 else opened.read(payload)[0]
         assert np.array_equal(values(answers), values(tensors(1, 1, call)))
-        assert slabs == {ANSWERS}
-        assert opened.held == {1: 2}, "the engine has to copy what may be written again"
+        assert opened.held == {1: 2}, "its memory is not lent again"
 
 
 def test_an_answer_larger_than_its_room_goes_over_the_socket(worker: Open) -> None:
