@@ -7,7 +7,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
 use forebay_core::{Error, Kind, Result};
 use forebay_gate::limiter::Class;
@@ -80,6 +80,75 @@ async fn rows_of_a_batch_can_share_a_request() {
     assert!(server.requests()[0].ends_with(r#"{"rows":[{"q":"about a","weight":0.5},{"q":"about b","weight":0.5}]}"#));
     let error = asked(&settings, &["a", "b"]).await.unwrap_err();
     assert!(error.chain().ends_with("0 answers to 2 rows"), "{}", error.chain());
+}
+
+/// Settings with one text output, the whole of `/v`.
+fn text_settings(url: &str) -> HttpJsonSettings {
+    let output = Output { slot: Slot::scalar("v", DataType::Utf8), pointer: "/v".into() };
+    HttpJsonSettings { outputs: vec![output], ..settings(url) }
+}
+
+#[tokio::test]
+async fn a_text_output_keeps_the_digits_that_came() {
+    let values =
+        ["12345678901234567890123", "1.10", "-0", "1E2", "{\"b\":1.0,\"a\":[1.50,\"x  y\"]}", "false", "\"1.10\""];
+    let server = Scripted::start(values.iter().map(|value| Script::json(&format!("{{\"v\": {value} }}"))).collect());
+    for value in values {
+        let rows = asked(&text_settings(&server.url()), &["a"]).await.unwrap();
+        assert_eq!(cells(&rows), [value.trim_matches('"')]);
+    }
+    let body = "{\"n\": [0.10], \"items\": [{\"v\": 1.10}, {\"v\": [2.0, 3]}]}";
+    let server = Scripted::start(vec![Script::json(body)]);
+    let rows = Rows::Many { request: None, answer: "/items".into() };
+    let settings = HttpJsonSettings { rows, ..text_settings(&server.url()) };
+    assert_eq!(cells(&asked(&settings, &["a", "b"]).await.unwrap()), ["1.10", "[2.0,3]"]);
+    let server = Scripted::start(vec![Script::json("{\"v\":[1.10,\"b\"]}")]);
+    let mut settings = text_settings(&server.url());
+    settings.outputs[0].slot.shape = vec![Some(2)];
+    let rows = asked(&settings, &["a"]).await.unwrap();
+    let texts = rows.column(0).as_fixed_size_list().values().as_string::<i32>().iter().flatten().collect::<Vec<_>>();
+    assert_eq!(texts, ["1.10", "b"]);
+}
+
+#[tokio::test]
+async fn a_null_is_sent_as_one_and_taken_as_none() {
+    let server = Scripted::start(vec![Script::json("{\"v\":null}")]);
+    let request = json!({ "q": "{{text}}", "long": "about {{text}}.", "weight": "{{weight}}" });
+    let settings = HttpJsonSettings { request, ..text_settings(&server.url()) };
+    let (text, weight): (ArrayRef, ArrayRef) =
+        (Arc::new(StringArray::from(vec![None::<&str>])), Arc::new(Float64Array::from(vec![None])));
+    let rows = RecordBatch::try_from_iter_with_nullable([("text", text, true), ("weight", weight, true)]).unwrap();
+    let error = made(&settings).unwrap().start_unasked(0).call(batch(1, rows)).await.unwrap_err();
+    assert!(server.requests()[0].ends_with(r#"{"q":null,"long":"about .","weight":null}"#), "{:?}", server.requests());
+    assert_eq!(error.kind(), Kind::Data);
+    assert!(error.chain().ends_with("`/v`: value 0 is null"), "{}", error.chain());
+}
+
+#[tokio::test]
+async fn a_compressed_answer_is_called_that() {
+    let packed = b"\x1f\x8b\x08\x00\xff";
+    let error = refused(Script::answer(200, "Content-Encoding: gzip\r\n", packed)).await;
+    assert_eq!(error.kind(), Kind::Data);
+    assert!(
+        error.chain().contains("no JSON: ") && error.chain().contains("Content-Encoding is `gzip`"),
+        "{}",
+        error.chain()
+    );
+    let error = refused(Script::answer(400, "Content-Encoding: br\r\n", packed)).await;
+    assert!(error.chain().contains("rows refused (status 400): its Content-Encoding is `br`"), "{}", error.chain());
+    // What says so and is none is read.
+    let body = r#"{"result":[{"label":"x","score":1}]}"#;
+    let server = Scripted::start(vec![Script::answer(200, "Content-Encoding: utf-8\r\n", body)]);
+    assert_eq!(cells(&asked(&settings(&server.url()), &["a"]).await.unwrap()), ["x 1.0"]);
+}
+
+#[tokio::test]
+async fn a_chat_without_usage_is_asked_as_http_json() {
+    let server = Scripted::start(vec![Script::json(r#"{"choices":[{"message":{"content":"hi"}}]}"#)]);
+    let request = json!({ "model": "m", "messages": [{ "role": "user", "content": "{{text}} {{weight}}" }] });
+    let mut settings = HttpJsonSettings { request, ..text_settings(&server.url()) };
+    settings.outputs[0].pointer = "/choices/0/message/content".into();
+    assert_eq!(cells(&asked(&settings, &["a"]).await.unwrap()), ["hi"]);
 }
 
 #[tokio::test]

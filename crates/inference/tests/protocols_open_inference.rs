@@ -302,6 +302,9 @@ async fn hostile_answers_end_in_clear_errors() {
     case(Script::answer(200, "Inference-Header-Content-Length: 99999\r\n", "{}"), "longer than the answer").await;
     case(Script::json(r#"{"outputs":[{"name":"y","datatype":"FP32","shape":[2],"data":[NaN,1]}]}"#), "no JSON").await;
     case(Script::json(r#"{"outputs":[{"name":"y","datatype":"FP32","shape":[2],"data":[null,1]}]}"#), "is null").await;
+    let twice = r#"{"outputs":[{"name":"y","datatype":"FP32","shape":[2],"data":[7,7]},{"name":"y","datatype":"FP32","shape":[2],"data":[1,2]}]}"#;
+    case(Script::json(twice), "output `y`: it came twice").await;
+    case(Script::answer(200, "Content-Encoding: gzip\r\n", b"\x1f\x8b\x08"), "Content-Encoding is `gzip`").await;
     case(Script::json(r#"{"outputs":[{"name":"y","datatype":"INT32","shape":[2],"data":[1,1]}]}"#), "it is INT32")
         .await;
 }

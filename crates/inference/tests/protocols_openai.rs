@@ -187,7 +187,11 @@ async fn hostile_answers_end_in_clear_errors() {
     case("", "no JSON of the protocol").await;
     case(r#"{"choices":[]}"#, "no text (finish_reason=none)").await;
     case(r#"{"choices":[{"message":{"content":7},"finish_reason":"stop"}]}"#, "no JSON of the protocol").await;
-    case(r#"{"choices":[{"message":{"content":"a"},"finish_reason":"stop"}]}"#, "no tokens are counted").await;
+    case(
+        r#"{"choices":[{"message":{"content":"a"},"finish_reason":"stop"}]}"#,
+        "no `usage`. Let the server count them, or ask it as `http_json`",
+    )
+    .await;
     case(r#"{"choices":[{"text":"a"},{"text":"b","index":1}]}"#, "where one was asked for").await;
     let vectors = |body: &'static str, expected: &'static str| async move {
         let error = hostile(Script::json(body), embeddings(Some(2)), false).await;
@@ -199,6 +203,98 @@ async fn hostile_answers_end_in_clear_errors() {
     vectors(r#"{"data":[{"index":0,"embedding":[1.0,NaN]}]}"#, "no JSON").await;
     vectors(r#"{"data":[{"index":0,"embedding":[1.0,1e39]}]}"#, "expected a finite number").await;
     vectors(r#"{"data":[{"index":9,"embedding":[1.0,1.0]}]}"#, "a vector for row 9 of 1").await;
+}
+
+/// What a whole answer of `content` is read as, asked with a schema of one label.
+async fn labelled(content: &str, reason: &str, stream: bool) -> Result<RecordBatch> {
+    let label = json!({ "type": "string", "enum": ["spam", "fine"] });
+    let schema = json!({ "type": "object", "required": ["label"], "properties": { "label": label } });
+    let server = Scripted::start(vec![Script::json(&whole(content, reason))]);
+    let settings = settings(&server.url(), chat(Some(schema)), stream);
+    made(&settings).start_unasked(0).call(batch(1, texts(&["a"]))).await.map(|answers| answers.rows)
+}
+
+fn whole(content: &str, reason: &str) -> String {
+    let choice = json!({ "index": 0, "message": { "content": content }, "finish_reason": reason });
+    json!({ "choices": [choice], "usage": { "prompt_tokens": 3, "completion_tokens": 4 } }).to_string()
+}
+
+#[tokio::test]
+async fn a_structured_answer_that_is_not_as_its_schema_says_is_a_bad_row() {
+    let rows = labelled(r#"{"label":"spam"}"#, "stop", false).await.unwrap();
+    assert_eq!(column(&RecordBatch::from(rows.column(0).as_struct()), "label"), ["spam"]);
+    let other = labelled(r#"{"label":"ham"}"#, "stop", false).await.unwrap_err();
+    assert_eq!((other.kind(), class_of(&other)), (Kind::Data, Class::Answered));
+    let why = r#"row 0: not as the schema says: `/label` is "ham", expected one of ["spam","fine"]"#;
+    assert!(other.chain().ends_with(why), "{}", other.chain());
+    let cut = labelled(r#"{"label":"spam"}"#, "length", false).await.unwrap_err();
+    assert_eq!(cut.kind(), Kind::Data);
+    assert!(cut.chain().ends_with("it was cut at max_tokens"), "{}", cut.chain());
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_stream_is_read_whole() {
+    for body in [whole("hello", "stop"), format!("\n{}", whole("hello", "stop"))] {
+        let types = ["application/json", "Application/JSON; charset=utf-8"];
+        let script = |kind: &&str| Script::answer(200, &format!("Content-Type: {kind}\r\n"), &body);
+        let server = Scripted::start(types.iter().map(script).collect());
+        for _ in types {
+            let settings = settings(&server.url(), chat(None), true);
+            let rows = made(&settings).start_unasked(0).call(batch(1, texts(&["a"]))).await.unwrap().rows;
+            assert_eq!((column(&rows, "text"), tokens(&rows, "completion_tokens")), (vec!["hello"], vec![4]));
+        }
+    }
+    let html = Script::answer(200, "Content-Type: text/html\r\n", "<html>\n\nhello</html>");
+    let error = hostile(html, chat(None), true).await;
+    assert_eq!((error.kind(), class_of(&error)), (Kind::Data, Class::Answered), "{}", error.chain());
+    assert!(error.chain().contains("no event came where a stream was asked for"), "{}", error.chain());
+}
+
+#[tokio::test]
+async fn an_error_says_whether_it_came_in_a_stream() {
+    let body = r#"{"error":{"message":"boom","type":"server_error"}}"#;
+    let error = hostile(Script::json(body), chat(None), false).await;
+    assert!(error.chain().ends_with("(error in answer, code=server_error): boom"), "{}", error.chain());
+    let error = hostile(Script::stream(&format!("data: {body}\n\n")), chat(None), true).await;
+    assert!(error.chain().ends_with("(error in stream, code=server_error): boom"), "{}", error.chain());
+}
+
+#[tokio::test]
+async fn a_compressed_answer_is_called_that() {
+    let packed = |kind: &str| {
+        let headers = format!("Content-Type: {kind}\r\nContent-Encoding: gzip\r\n");
+        Script::answer(200, &headers, b"\x1f\x8b\x08\x00\x00\n\n\xff")
+    };
+    for (kind, task, stream) in [
+        ("application/json", chat(None), false),
+        ("application/json", embeddings(Some(2)), false),
+        ("application/json", chat(None), true),
+        ("text/event-stream", chat(None), true),
+    ] {
+        let error = hostile(packed(kind), task, stream).await;
+        assert_eq!(error.kind(), Kind::Data, "{}", error.chain());
+        assert!(error.chain().contains("its Content-Encoding is `gzip`"), "{}", error.chain());
+    }
+}
+
+#[tokio::test]
+async fn a_null_is_not_asked_about() {
+    let column: ArrayRef = Arc::new(StringArray::from(vec![None::<&str>]));
+    let rows = RecordBatch::try_from_iter_with_nullable([("text", column, true)]).unwrap();
+    let ask = |task| {
+        let server = Scripted::start(vec![Script::json(&whole("a", "stop"))]);
+        let (settings, rows) = (settings(&server.url(), task, false), rows.clone());
+        async move { (made(&settings).start_unasked(0).call(batch(1, rows)).await, server.requests().len()) }
+    };
+    let alone = Task::Chat { messages: json!([{ "role": "user", "content": "{{text}}" }]), schema: None };
+    for task in [alone, Task::Completion { prompt: "{{text}}".into() }, embeddings(Some(2))] {
+        let (answer, asked) = ask(task).await;
+        let error = answer.unwrap_err();
+        assert_eq!((error.kind(), asked), (Kind::Data, 0), "{}", error.chain());
+        assert!(error.chain().ends_with("(input=text, row=0): it is null, and models take text"), "{}", error.chain());
+    }
+    // Inside of a longer text it is nothing.
+    assert_eq!(ask(chat(None)).await.1, 1);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use forebay_core::{Error, Kind};
 use forebay_gate::limiter::Class;
 use forebay_inference::protocols::signals::{
-    Dialect, GrpcStatus, Rule, of_grpc, of_http, of_stream_error, utilization,
+    Dialect, GrpcStatus, Rule, of_error_object, of_grpc, of_http, utilization,
 };
 use forebay_inference::protocols::{Meaning, Refusal, class_of, is_forbidden, retry_after};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -124,9 +124,9 @@ fn success_refuses_nothing() {
 #[test]
 fn an_error_inside_a_stream_is_read_like_one_outside() {
     let error = serde_json::json!({ "message": "engine_overloaded", "code": 500 });
-    assert_eq!(of_stream_error(Dialect::OpenAi, &error).meaning, Meaning::Overloaded);
+    assert_eq!(of_error_object(Dialect::OpenAi, "error in stream", &error).meaning, Meaning::Overloaded);
     let error = serde_json::json!({ "error": { "message": "slow down", "code": 429 } });
-    assert_eq!(of_stream_error(Dialect::OpenAi, &error).meaning, Meaning::Throttled);
+    assert_eq!(of_error_object(Dialect::OpenAi, "error in stream", &error).meaning, Meaning::Throttled);
 }
 
 #[test]

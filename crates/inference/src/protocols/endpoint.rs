@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use forebay_core::{Error, Kind, Result};
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Body, Client, Method, RequestBuilder, Response};
 use url::Url;
 
@@ -20,7 +20,7 @@ pub(super) use self::address::{innermost, is_credential};
 use self::address::checked;
 use super::CONNECT;
 use super::connections::{Connections, is_loopback};
-use super::refusal::{Meaning, RateLimits, Refusal};
+use super::refusal::{Meaning, RateLimits, Refusal, cut};
 use super::remote::{Observed, Watch};
 use super::secret::{SCHEME, Secret, Secrets};
 use super::signals::{self, Dialect, Rule};
@@ -160,6 +160,14 @@ impl Endpoint {
         self.error(Kind::Data, "read answer of model").source(why)
     }
 
+    /// As [`Endpoint::bad_answer`], of a body that cannot be read: `why`, and the encoding that `headers` tell of.
+    pub(super) fn unread(&self, headers: &HeaderMap, why: impl Into<String>) -> Error {
+        match encoding_of(headers) {
+            Some(encoding) => self.bad_answer(format!("{} ({})", why.into(), compressed(encoding))),
+            None => self.bad_answer(why),
+        }
+    }
+
     /// What answers of this address told besides rows.
     pub(super) fn observed(&self) -> Observed {
         self.watch.seen()
@@ -223,7 +231,7 @@ impl Endpoint {
     }
 
     /// Reads a body, at most `answer_bytes_max` of it.
-    async fn read(&self, response: Response) -> Result<Bytes> {
+    pub(super) async fn read(&self, response: Response) -> Result<Bytes> {
         let body = body_of(response, self.answer_bytes_max).await.map_err(|source| self.failed(&source))?;
         body.ok_or_else(|| self.answer_too_long())
     }
@@ -236,6 +244,9 @@ impl Endpoint {
             if body.len() == REFUSAL_BYTES_MAX {
                 break;
             }
+        }
+        if let (Some(encoding), Err(_)) = (encoding_of(&headers), std::str::from_utf8(&body)) {
+            body = compressed(encoding).into_bytes();
         }
         match signals::of_http(self.dialect, &self.rules, status, &headers, &body) {
             Some(refusal) => self.refused(refusal),
@@ -276,6 +287,19 @@ impl Endpoint {
             }
         });
     }
+}
+
+/// How `headers` say that a body is encoded, if they do.
+fn encoding_of(headers: &HeaderMap) -> Option<&str> {
+    let encoding = headers.get(CONTENT_ENCODING)?.to_str().ok()?.trim();
+    (!encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity")).then_some(encoding)
+}
+
+fn compressed(encoding: &str) -> String {
+    format!(
+        "its Content-Encoding is `{}`, which nobody asked for and is not read: switch it off at the server",
+        cut(encoding)
+    )
 }
 
 /// The body of `response`; `None` if it has more than `bytes_max`, which is seen before the byte too many is kept.

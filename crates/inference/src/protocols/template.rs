@@ -1,8 +1,8 @@
 //! Requests from rows: JSON or text with `{{name}}` where a column's value goes.
 //!
 //! A template is a JSON value, not text that becomes JSON, so no value of a row can break out of its string. A string that
-//! is nothing but `{{name}}` becomes the value with its type; inside other text the value is written out. There is no
-//! logic, no escape and no way to reach anything but the row.
+//! is nothing but `{{name}}` becomes the value with its type, a null too; inside other text the value is written out, a null
+//! as nothing. There is no logic, no escape and no way to reach anything but the row.
 
 use std::collections::BTreeSet;
 
@@ -17,6 +17,8 @@ use crate::hosts::Slot;
 pub struct Template {
     root: Piece,
     names: BTreeSet<String>,
+    /// Of these, those that are the whole of a string somewhere.
+    alone: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -42,14 +44,20 @@ impl Template {
     /// # Errors
     /// `Invalid` if a place is not closed or has no name.
     pub fn of(value: &Value) -> Result<Self> {
-        let mut names = BTreeSet::new();
+        let (mut names, mut alone) = (BTreeSet::new(), BTreeSet::new());
         let root = piece_of(value, &mut names)?;
-        Ok(Self { root, names })
+        root.alone(&mut alone);
+        Ok(Self { root, names, alone })
     }
 
     /// The names of all places, sorted.
     pub fn names(&self) -> &BTreeSet<String> {
         &self.names
+    }
+
+    /// True if the place `name` is the whole of a string somewhere, so that a null there is a null of the request.
+    pub fn stands_alone(&self, name: &str) -> bool {
+        self.alone.contains(name)
     }
 
     /// A slot for each place: those of `listed`, and text for the others.
@@ -77,6 +85,15 @@ impl Template {
 // === impl Piece ===
 
 impl Piece {
+    fn alone(&self, names: &mut BTreeSet<String>) {
+        match self {
+            Piece::Fixed(_) | Piece::Text(_) => {}
+            Piece::Place(name) => names.extend([name.clone()]),
+            Piece::List(items) => items.iter().for_each(|item| item.alone(names)),
+            Piece::Object(entries) => entries.iter().for_each(|(_, piece)| piece.alone(names)),
+        }
+    }
+
     fn fill(&self, cell: &mut dyn FnMut(&str) -> Result<Value>) -> Result<Value> {
         Ok(match self {
             Piece::Fixed(value) => value.clone(),
@@ -163,8 +180,15 @@ mod tests {
     #[test]
     fn a_lone_place_keeps_its_type_and_text_is_written_out() {
         assert_eq!(filled(&json!("{{list}}")), json!([1.5, null]));
+        assert_eq!(filled(&json!({ "a": "{{none}}" })), json!({ "a": null }));
         assert_eq!(filled(&json!("n is {{ n }}, none is {{none}}.")), json!("n is 3, none is ."));
         assert_eq!(filled(&json!({ "a": ["{{n}}", true, "fixed", ""] })), json!({ "a": [3, true, "fixed", ""] }));
+    }
+
+    #[test]
+    fn places_that_stand_alone_are_known() {
+        let template = Template::of(&json!([{ "content": "{{a}}" }, "x {{b}}"])).unwrap();
+        assert!(template.stands_alone("a") && !template.stands_alone("b"));
     }
 
     #[test]

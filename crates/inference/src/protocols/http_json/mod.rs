@@ -5,10 +5,11 @@
 
 mod settings;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, Schema};
 use bytes::Bytes;
 use forebay_core::{Error, Kind, Result};
 use futures::future::BoxFuture;
@@ -18,7 +19,7 @@ use serde_json::Value;
 
 pub use self::settings::{HttpJsonSettings, Output, Rows};
 
-use super::columns::{cell, column_of};
+use super::columns::{at, cell, column_of, parts, written};
 use super::connections::Connections;
 use super::endpoint::Endpoint;
 use super::remote::{Observed, Protocol, RemoteHost};
@@ -35,6 +36,13 @@ pub struct HttpJson {
     inputs: Vec<Slot>,
     outputs: Vec<Output>,
     revision: String,
+}
+
+/// The answer to one row.
+struct Told<'a> {
+    value: &'a Value,
+    /// The same as it came.
+    text: &'a str,
 }
 
 /// A host of the service that `settings` describes.
@@ -68,41 +76,67 @@ impl HttpJson {
         })
     }
 
-    async fn ask(&self, request: &Value) -> Result<Value> {
+    async fn ask(&self, request: &Value) -> Result<(Value, String)> {
         let body =
             serde_json::to_vec(request).map_err(|source| Error::new(Kind::Internal, "write request").source(source))?;
         let url = self.endpoint.url.clone();
         let answer = self.endpoint.exchange(Method::POST, url, json_headers(), Bytes::from(body)).await?;
-        serde_json::from_slice(&answer.body).map_err(|source| self.endpoint.bad_answer(format!("no JSON: {source}")))
+        let value = serde_json::from_slice(&answer.body)
+            .map_err(|source| self.endpoint.unread(&answer.headers, format!("no JSON: {source}")))?;
+        let text = String::from_utf8(answer.body.into())
+            .map_err(|source| self.endpoint.bad_answer(format!("no JSON: {source}")))?;
+        Ok((value, text))
     }
 
     /// The answers to single rows out of the answers to requests.
-    fn rows_of(&self, answers: Vec<Value>, rows: usize) -> Result<Vec<Value>> {
-        let Rows::Many { answer: pointer, .. } = &self.rows else { return Ok(answers) };
-        let answer = answers.into_iter().next().unwrap_or_default();
-        let found = answer.pointer(pointer).and_then(Value::as_array);
-        let found = found.ok_or_else(|| self.endpoint.bad_answer(format!("no array at `{pointer}`")))?;
-        if found.len() != rows {
-            return Err(self.endpoint.bad_answer(format!("{} answers to {rows} rows", found.len())));
+    fn rows_of<'a>(&self, answers: &'a [(Value, String)], rows: usize) -> Result<Vec<Told<'a>>> {
+        let Rows::Many { answer: pointer, .. } = &self.rows else {
+            return Ok(answers.iter().map(|(value, text)| Told { value, text }).collect());
+        };
+        let found = answers.first().and_then(|(value, text)| {
+            let values = value.pointer(pointer).and_then(Value::as_array)?;
+            Some((values, at(text, pointer)?))
+        });
+        let (values, text) = found.ok_or_else(|| self.endpoint.bad_answer(format!("no array at `{pointer}`")))?;
+        if values.len() != rows {
+            return Err(self.endpoint.bad_answer(format!("{} answers to {rows} rows", values.len())));
         }
-        Ok(found.clone())
+        Ok(values.iter().zip(parts(text)).map(|(value, text)| Told { value, text }).collect())
     }
 
-    fn read(&self, answers: &[Value]) -> Result<RecordBatch> {
+    fn read<'a>(&self, answers: &[Told<'a>]) -> Result<RecordBatch> {
         let mut columns = Vec::with_capacity(self.outputs.len());
         for output in &self.outputs {
-            let at = |(row, answer): (usize, &'_ Value)| match answer.pointer(&output.pointer) {
-                Some(_) => Ok(row),
-                None => Err(self.endpoint.bad_answer(format!("row {row}: nothing at `{}`", output.pointer))),
+            let value = |(row, told): (usize, &Told<'a>)| {
+                told.output(output).map_err(|why| self.endpoint.bad_answer(format!("row {row}: {why}")))
             };
-            answers.iter().enumerate().map(at).collect::<Result<Vec<_>>>()?;
-            let values: Vec<&Value> = answers.iter().filter_map(|answer| answer.pointer(&output.pointer)).collect();
-            let column = column_of(&output.slot, &values);
+            let values: Vec<Cow<'_, Value>> = answers.iter().enumerate().map(value).collect::<Result<_>>()?;
+            let column = column_of(&output.slot, &values.iter().map(Cow::as_ref).collect::<Vec<_>>());
             columns.push(column.map_err(|why| self.endpoint.bad_answer(format!("`{}`: {why}", output.pointer)))?);
         }
         let (fields, columns): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
         RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
             .map_err(|source| self.endpoint.bad_answer(source.to_string()))
+    }
+}
+
+// === impl Told ===
+
+impl<'a> Told<'a> {
+    /// The value of `output`; of a text, what is no string is its JSON as it came.
+    ///
+    /// # Errors
+    /// There is none.
+    fn output(&self, output: &Output) -> Result<Cow<'a, Value>, String> {
+        let pointer = &output.pointer;
+        let nothing = || format!("nothing at `{pointer}`");
+        let value = self.value.pointer(pointer).ok_or_else(nothing)?;
+        if output.slot.value != DataType::Utf8 || value.is_string() {
+            return Ok(Cow::Borrowed(value));
+        }
+        let text = at(self.text, pointer).ok_or_else(nothing)?;
+        let value = written(text, &output.slot.value, output.slot.shape.len());
+        value.map(Cow::Owned).map_err(|source| format!("no JSON at `{pointer}`: {source}"))
     }
 }
 
@@ -123,7 +157,7 @@ impl Protocol for HttpJson {
             for request in self.requests(&rows)? {
                 answers.push(self.ask(&request).await?);
             }
-            self.read(&self.rows_of(answers, rows.num_rows())?)
+            self.read(&self.rows_of(&answers, rows.num_rows())?)
         })
     }
 

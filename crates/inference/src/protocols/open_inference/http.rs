@@ -48,7 +48,7 @@ struct ParametersBody {
 /// Asks what the model at `path` takes and gives.
 pub(super) async fn metadata(endpoint: &Endpoint, path: &[&str]) -> Result<Metadata> {
     let answer = endpoint.exchange(Method::GET, endpoint.join(path), HeaderMap::new(), Bytes::new()).await?;
-    let told: MetadataBody = parsed(endpoint, &answer.body)?;
+    let told: MetadataBody = parsed(endpoint, &answer.headers, &answer.body)?;
     let read = |tensors: Vec<TensorBody>| {
         let described =
             |tensor: TensorBody| TensorMetadata { name: tensor.name, datatype: tensor.datatype, shape: tensor.shape };
@@ -125,7 +125,7 @@ fn read(endpoint: &Endpoint, answer: Answer) -> Result<Vec<Taken>> {
             length.ok_or_else(|| endpoint.bad_answer("the JSON header is said to be longer than the answer"))?
         }
     };
-    let told: AnswerBody = parsed(endpoint, &body[..head])?;
+    let told: AnswerBody = parsed(endpoint, &headers, &body[..head])?;
     let mut raw = body.slice(head..);
     let mut taken = Vec::with_capacity(told.outputs.len());
     for tensor in told.outputs {
@@ -144,8 +144,9 @@ fn read(endpoint: &Endpoint, answer: Answer) -> Result<Vec<Taken>> {
     if raw.is_empty() { Ok(taken) } else { Err(endpoint.bad_answer(format!("{} bytes are left over", raw.len()))) }
 }
 
-fn parsed<'a, T: Deserialize<'a>>(endpoint: &Endpoint, body: &'a [u8]) -> Result<T> {
-    serde_json::from_slice(body).map_err(|source| endpoint.bad_answer(format!("no JSON of the protocol: {source}")))
+fn parsed<'a, T: Deserialize<'a>>(endpoint: &Endpoint, headers: &HeaderMap, body: &'a [u8]) -> Result<T> {
+    serde_json::from_slice(body)
+        .map_err(|source| endpoint.unread(headers, format!("no JSON of the protocol: {source}")))
 }
 
 fn written(value: &Value) -> Result<Bytes> {

@@ -107,6 +107,9 @@ impl OpenInference {
             let bad = |why: String| self.endpoint.bad_answer(format!("output `{}`: {why}", slot.name));
             let place = taken.iter().position(|tensor| tensor.name == slot.name);
             let tensor = taken.swap_remove(place.ok_or_else(|| bad("it is missing".to_string()))?);
+            if taken.iter().any(|other| other.name == slot.name) {
+                return Err(bad("it came twice".to_string()));
+            }
             columns.push(tensor.column(slot, rows, self.settings.nan_allowed).map_err(bad)?);
         }
         let (fields, columns): (Vec<_>, Vec<_>) = columns.into_iter().unzip();

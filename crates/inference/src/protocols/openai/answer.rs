@@ -1,7 +1,11 @@
 //! What a model said to one row, whole or gathered from a stream.
 
+use arrow::datatypes::DataType;
 use serde::Deserialize;
 use serde_json::Value;
+
+use super::conform::conform;
+use crate::protocols::columns::written;
 
 /// A body of `/chat/completions` or `/completions`, or one piece of its stream.
 #[derive(Debug, Deserialize)]
@@ -105,14 +109,19 @@ impl Said {
         self.text.as_deref().ok_or_else(|| format!("no text (finish_reason={reason})"))
     }
 
-    /// The text as JSON.
+    /// The text, which is JSON, as the value of a column of type `kind`, once it is as `schema` says.
     ///
     /// # Errors
-    /// It is none, or was cut at the limit of tokens.
-    pub(super) fn structured(&self) -> Result<Value, String> {
+    /// It is no JSON, not as the schema says, or was cut at the limit of tokens, even where what is left can be read.
+    pub(super) fn structured(&self, schema: &Value, kind: &DataType) -> Result<Value, String> {
         let text = self.spoken()?;
-        let cut = if self.finish_reason.as_deref() == Some("length") { ": it was cut at max_tokens" } else { "" };
-        serde_json::from_str(text).map_err(|source| format!("no JSON ({source}){cut}"))
+        if self.finish_reason.as_deref() == Some("length") {
+            return Err("no whole JSON: it was cut at max_tokens".to_string());
+        }
+        let no_json = |source| format!("no JSON ({source})");
+        let value = serde_json::from_str(text).map_err(no_json)?;
+        conform(schema, &value).map_err(|misfit| format!("not as the schema says: {misfit}"))?;
+        written(text, kind, 0).map_err(no_json)
     }
 }
 
@@ -124,6 +133,7 @@ fn join(whole: &mut Option<String>, part: Option<String>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::schema::struct_of;
     use super::*;
     use serde_json::json;
 
@@ -154,6 +164,23 @@ mod tests {
     }
 
     #[test]
+    fn structured_answers_are_whole_and_as_the_schema_says() {
+        let schema = json!({ "type": "object", "properties": { "label": { "enum": ["a"] }, "any": {} } });
+        let kind = struct_of(&schema).unwrap();
+        let read = |content: &str, reason: &str| {
+            let body = json!({ "choices": [{ "message": { "content": content }, "finish_reason": reason }] });
+            gathered(&[body]).unwrap().structured(&schema, &kind)
+        };
+        assert_eq!(read(r#" {"label":"a","any":1.10} "#, "stop"), Ok(json!({ "label": "a", "any": "1.10" })));
+        let other = read(r#"{"label":"b"}"#, "stop").unwrap_err();
+        assert_eq!(other, r#"not as the schema says: `/label` is "b", expected one of ["a"]"#);
+        for cut in [r#"{"label":"a"}"#, r#"{"label":"#] {
+            assert_eq!(read(cut, "length").unwrap_err(), "no whole JSON: it was cut at max_tokens");
+        }
+        assert!(read("spam", "stop").unwrap_err().starts_with("no JSON ("));
+    }
+
+    #[test]
     fn what_is_no_answer_says_why() {
         let said = |message: Value, reason: &str| {
             gathered(&[json!({ "choices": [{ "message": message, "finish_reason": reason }] })]).unwrap()
@@ -165,8 +192,6 @@ mod tests {
         );
         assert_eq!(why(json!({ "content": null, "refusal": "I cannot" }), "stop"), "the model refused: I cannot");
         assert!(why(json!({ "content": "half" }), "content_filter").contains("content filter"));
-        let cut = said(json!({ "content": "{\"a\": \"x" }), "length").structured().unwrap_err();
-        assert!(cut.starts_with("no JSON (") && cut.ends_with("it was cut at max_tokens"), "{cut}");
         let two = gathered(&[json!({ "choices": [{ "text": "a" }, { "index": 1, "text": "b" }] })]).unwrap_err();
         assert!(two.starts_with("2 choices"), "{two}");
     }

@@ -11,36 +11,44 @@ use super::OpenAi;
 use super::answer::{Said, Usage};
 use crate::protocols::columns::array_of;
 
+/// What to do about a server that counts no tokens.
+const UNCOUNTED: &str = "no tokens are counted: the answer has no `usage`. Let the server count them, or ask it as \
+                         `http_json`, which needs none";
+
 // === impl OpenAi ===
 
 impl OpenAi {
     /// What was said to each row as columns.
     pub(super) fn columns(&self, said: &[Said]) -> Result<RecordBatch> {
         let bad = |row: usize, why: String| self.endpoint.bad_answer(format!("row {row}: {why}"));
-        let mut columns: Vec<(FieldRef, ArrayRef)> = vec![match &self.answer {
-            None => {
+        let mut columns: Vec<(FieldRef, ArrayRef)> = vec![match (&self.answer, self.settings.schema()) {
+            (Some(kind), Some(schema)) => self.answers(said, schema, kind)?,
+            _ => {
                 let texts = said.iter().enumerate().map(|(row, said)| said.spoken().map_err(|why| bad(row, why)));
                 text_column("text", texts.collect::<Result<Vec<_>>>()?)
-            }
-            Some(kind) => {
-                let values = said.iter().enumerate();
-                let values = values.map(|(row, said)| said.structured().map_err(|why| bad(row, why)));
-                let values: Vec<Value> = values.collect::<Result<_>>()?;
-                let array = array_of(kind, false, &values.iter().collect::<Vec<_>>());
-                let array = array.map_err(|why| self.endpoint.bad_answer(format!("not as the schema says: {why}")))?;
-                (Arc::new(Field::new("answer", kind.clone(), false)), array)
             }
         }];
         let reason = |said: &'_ Said| said.finish_reason.clone().unwrap_or_default();
         columns.push(text_column("finish_reason", said.iter().map(reason).collect()));
         if self.settings.tokens {
-            let uncounted = |row| bad(row, "no tokens are counted; set `tokens = false` for this server".to_string());
+            let uncounted = |row| bad(row, UNCOUNTED.to_string());
             let usages = said.iter().enumerate().map(|(row, said)| said.usage.ok_or_else(|| uncounted(row)));
             let usages: Vec<Usage> = usages.collect::<Result<_>>()?;
             columns.push(token_column("prompt_tokens", usages.iter().map(|usage| usage.prompt_tokens)));
             columns.push(token_column("completion_tokens", usages.iter().map(|usage| usage.completion_tokens)));
         }
         self.batch(columns)
+    }
+
+    /// The structured answers to each row.
+    fn answers(&self, said: &[Said], schema: &Value, kind: &DataType) -> Result<(FieldRef, ArrayRef)> {
+        let bad = |why: String| self.endpoint.bad_answer(why);
+        let read =
+            |(row, said): (usize, &Said)| said.structured(schema, kind).map_err(|why| bad(format!("row {row}: {why}")));
+        let values: Vec<Value> = said.iter().enumerate().map(read).collect::<Result<_>>()?;
+        let array = array_of(kind, false, &values.iter().collect::<Vec<_>>());
+        let array = array.map_err(|why| bad(format!("not as the schema says: {why}")))?;
+        Ok((Arc::new(Field::new("answer", kind.clone(), false)), array))
     }
 
     pub(super) fn batch(&self, columns: Vec<(FieldRef, ArrayRef)>) -> Result<RecordBatch> {

@@ -8,6 +8,7 @@
 
 mod answer;
 mod columns;
+mod conform;
 mod embeddings;
 mod schema;
 mod settings;
@@ -20,8 +21,8 @@ use arrow::datatypes::DataType;
 use bytes::Bytes;
 use forebay_core::{Error, Kind, Result};
 use futures::future::BoxFuture;
-use http::header::HeaderMap;
-use reqwest::Method;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
 pub use self::settings::{OpenAiSettings, Task};
@@ -32,10 +33,10 @@ use super::columns::column_of;
 use super::connections::Connections;
 use super::endpoint::Endpoint;
 use super::http_json::{json_headers, row_cell};
-use super::refusal::{Meaning, Refusal};
+use super::refusal::{Meaning, Refusal, cut};
 use super::remote::{Observed, Protocol, RemoteHost};
 use super::secret::Secrets;
-use super::signals::{Dialect, of_stream_error};
+use super::signals::{Dialect, of_error_object};
 use super::template::Template;
 use crate::hosts::{Signature, Slot};
 
@@ -82,8 +83,15 @@ pub fn host(settings: &OpenAiSettings, connections: &Connections, secrets: &Secr
 // === impl OpenAi ===
 
 impl OpenAi {
+    /// The content for `row`.
+    ///
+    /// # Errors
+    /// `Data` for a null that is the whole of a text: no model is asked about nothing.
     fn filled(&self, rows: &RecordBatch, row: usize) -> Result<Value> {
-        self.template.fill(&mut |name| row_cell(rows, name, row))
+        self.template.fill(&mut |name| match row_cell(rows, name, row)? {
+            Value::Null if self.template.stands_alone(name) => Err(null(name, row)),
+            value => Ok(value),
+        })
     }
 
     /// The request that carries `content`: messages, a prompt, or texts to embed.
@@ -117,29 +125,39 @@ impl OpenAi {
     async fn say(&self, content: Value) -> Result<Said> {
         let (path, body) = self.request(content)?;
         let url = self.endpoint.join(&path.split('/').collect::<Vec<_>>());
-        let said = if self.settings.stream {
-            self.gather(url, body).await?
+        let response = self.endpoint.open_exchange(Method::POST, url, json_headers(), body).await?;
+        let said = if self.settings.stream && !is_json(response.headers()) {
+            self.gather(response).await?
         } else {
-            let answer = self.endpoint.exchange(Method::POST, url, json_headers(), body).await?;
-            let mut said = Said::default();
-            self.take(&mut said, &answer.body)?;
-            said
+            self.whole(response).await?
         };
         self.count(said.usage);
         Ok(said)
     }
 
+    /// Reads an answer that comes in one body.
+    async fn whole(&self, response: Response) -> Result<Said> {
+        let headers = response.headers().clone();
+        let body = self.endpoint.read(response).await?;
+        let body = serde_json::from_slice(&body).map_err(|source| self.no_json(&headers, &source))?;
+        let mut said = Said::default();
+        self.take(&mut said, body, "error in answer")?;
+        Ok(said)
+    }
+
     /// Reads a stream to its end.
-    async fn gather(&self, url: url::Url, body: Bytes) -> Result<Said> {
-        let mut response = self.endpoint.open_exchange(Method::POST, url, json_headers(), body).await?;
-        let (mut events, mut said, mut bytes) = (Events::default(), Said::default(), 0);
+    async fn gather(&self, mut response: Response) -> Result<Said> {
+        let headers = response.headers().clone();
+        let (mut events, mut said, mut bytes, mut taken) = (Events::default(), Said::default(), 0, 0);
         let mut done = false;
         while !done && let Some(piece) = response.chunk().await.map_err(|source| self.endpoint.failed(&source))? {
             bytes += piece.len();
-            for data in events.feed(&piece).map_err(|why| self.endpoint.bad_answer(why))? {
+            for data in events.feed(&piece).map_err(|why| self.endpoint.unread(&headers, why))? {
                 done = done || data == DONE;
+                taken += 1;
                 if !done {
-                    self.take(&mut said, data.as_bytes())?;
+                    let body = serde_json::from_str(&data).map_err(|source| self.no_json(&headers, &source))?;
+                    self.take(&mut said, body, "error in stream")?;
                 }
             }
             if bytes > self.endpoint.answer_bytes_max {
@@ -149,18 +167,23 @@ impl OpenAi {
         if said.finish_reason.is_some() {
             return Ok(said);
         }
+        if taken == 0 && bytes > 0 && !is_stream(&headers) {
+            return Err(self.endpoint.unread(&headers, no_stream(&headers)));
+        }
         let words = format!("the stream ended after {} bytes of text without a reason", said.bytes());
         Err(self.endpoint.refused(Refusal::new(Meaning::Overloaded, "stream broken off", &words)))
     }
 
-    /// Takes a body, or the next piece of a stream, into `said`.
-    fn take(&self, said: &mut Said, body: &[u8]) -> Result<()> {
-        let body = serde_json::from_slice(body)
-            .map_err(|source| self.endpoint.bad_answer(format!("no JSON of the protocol: {source}")))?;
+    /// Takes a body, or the next piece of a stream, into `said`; `how` is how an error comes that it carries.
+    fn take(&self, said: &mut Said, body: answer::Body, how: &str) -> Result<()> {
         match said.take(body).map_err(|why| self.endpoint.bad_answer(why))? {
             None => Ok(()),
-            Some(error) => Err(self.endpoint.refused(of_stream_error(self.endpoint.dialect(), &error))),
+            Some(error) => Err(self.endpoint.refused(of_error_object(self.endpoint.dialect(), how, &error))),
         }
+    }
+
+    fn no_json(&self, headers: &HeaderMap, source: &serde_json::Error) -> Error {
+        self.endpoint.unread(headers, format!("no JSON of the protocol: {source}"))
     }
 
     fn count(&self, usage: Option<Usage>) {
@@ -176,8 +199,8 @@ impl OpenAi {
         let rows = texts.len();
         let (path, body) = self.request(Value::Array(texts))?;
         let answer = endpoint.exchange(Method::POST, endpoint.join(&[path]), json_headers(), body).await?;
-        let body: embeddings::Body = serde_json::from_slice(&answer.body)
-            .map_err(|source| self.endpoint.bad_answer(format!("no JSON of the protocol: {source}")))?;
+        let body: embeddings::Body =
+            serde_json::from_slice(&answer.body).map_err(|source| self.no_json(&answer.headers, &source))?;
         self.count(body.usage);
         body.vectors(rows).map_err(|why| self.endpoint.bad_answer(why))
     }
@@ -259,6 +282,33 @@ impl Protocol for OpenAi {
     fn observed(&self) -> Observed {
         self.endpoint.observed()
     }
+}
+
+fn null(name: &str, row: usize) -> Error {
+    Error::new(Kind::Data, "write request")
+        .with("input", name)
+        .with("row", row)
+        .source("it is null, and models take text")
+}
+
+/// The type of a body without its parameters, in small letters.
+fn type_of(headers: &HeaderMap) -> String {
+    let told = headers.get(CONTENT_TYPE).and_then(|told| told.to_str().ok()).unwrap_or_default();
+    told.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// True for an answer that comes whole, though it was asked for piece by piece: not every server streams.
+fn is_json(headers: &HeaderMap) -> bool {
+    type_of(headers) == "application/json"
+}
+
+/// True for what may be a stream that broke off before its first event.
+fn is_stream(headers: &HeaderMap) -> bool {
+    type_of(headers) == "text/event-stream" && !headers.contains_key(CONTENT_ENCODING)
+}
+
+fn no_stream(headers: &HeaderMap) -> String {
+    format!("no event came where a stream was asked for, its Content-Type is `{}`", cut(&type_of(headers)))
 }
 
 fn has_no_list(error: &Error) -> bool {

@@ -80,12 +80,12 @@ pub fn of_http(dialect: Dialect, rules: &[Rule], status: u16, headers: &HeaderMa
     Some(refusal)
 }
 
-/// What an error object inside a stream that began with 200 says.
-pub fn of_stream_error(dialect: Dialect, error: &Value) -> Refusal {
+/// What an error object inside an answer or a stream with status 200 says; `how` it came, for people.
+pub fn of_error_object(dialect: Dialect, how: &str, error: &Value) -> Refusal {
     let wrapped = if error.get("error").is_some() { error.clone() } else { serde_json::json!({ "error": error }) };
     let told = text::told(Some(&wrapped), "");
     let status = wrapped["error"]["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(500);
-    let mut refusal = Refusal::new(meaning_of(dialect, status, &told), "error in stream", &told.words);
+    let mut refusal = Refusal::new(meaning_of(dialect, status, &told), how, &told.words);
     refusal.code = told.code;
     refusal
 }
