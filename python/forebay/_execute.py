@@ -19,7 +19,7 @@ from forebay import _convert
 from forebay._frames import RowFailure
 from forebay._function import Bound, Parameter
 from forebay._layout import Layout
-from forebay.errors import DataError, Error, InvalidError
+from forebay.errors import CancelledError, CorruptError, DataError, Error, FencedError, InternalError, InvalidError
 from forebay.types import Slot
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ _MISFITS: Final = (
     AttributeError,
     OverflowError,
 )
+# Errors that speak of the row, not of whoever would serve it.
+_OF_ROWS: Final = (DataError, CancelledError, CorruptError, FencedError, InternalError)
 _SHOWN: Final = reprlib.Repr()
 _SHOWN.maxstring = _SHOWN.maxother = 200
 
@@ -222,7 +224,7 @@ def _caught(call: Any, arguments: dict[str, Any]) -> Any:
 
 def _fails_all(result: Any) -> bool:
     """Whether a result says that no row can be served."""
-    return isinstance(result, MemoryError) or (isinstance(result, Error) and not isinstance(result, DataError))
+    return isinstance(result, MemoryError) or (isinstance(result, Error) and not isinstance(result, _OF_ROWS))
 
 
 def _formed(column: pa.Array, form: str) -> Any:

@@ -318,3 +318,17 @@ def test_a_row_that_fails_to_yield_is_a_row_of_nulls_where_that_was_asked_for() 
 
     yielded = WORDS.flat_map(letters, keep="id").collect().rows()
     assert sorted((row["id"], row["value"]) for row in yielded) == [(1, None), (3, "d"), (3, "d")]
+
+
+@pytest.mark.parametrize("name", ["CancelledError", "CorruptError", "DataError", "FencedError", "InternalError"])
+def test_an_error_that_a_function_raises_is_of_its_row_alone(name: str) -> None:
+    error = getattr(fb.errors, name)
+
+    @fb.func
+    def raising(word: str) -> str:
+        if word == "bad":
+            raise error("no")
+        return word
+
+    result = WORDS.select(x=raising(fb.col("word"))).collect()
+    assert (sorted(result.column("x")), len(result.dead_letters)) == (["a", "c", "d"], 1)

@@ -24,11 +24,17 @@ class Service(BaseHTTPRequestHandler):
     """Speaks as much of OpenAI's API as the engine asks for, and a JSON service of our own."""
 
     asked: list[dict[str, Any]] = []  # noqa: RUF012 - one list for all requests
+    # How many requests it still refuses.
+    full = 0
 
     def do_POST(self) -> None:
         """Answers with what follows from the request."""
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         Service.asked.append(body)
+        if Service.full > 0:
+            Service.full -= 1
+            self.send_error(503)
+            return
         self.reply(self.answer(body))
 
     def do_GET(self) -> None:
@@ -131,6 +137,13 @@ def test_a_hosted_model_makes_vectors(url: str) -> None:
     vector = fb.ai.embed_text(fb.col("text"), fb.Model.openai(url, "small", vector_length=2))
     found = TEXTS.select(vector=vector).collect().column("vector")
     assert sorted(each.tolist() for each in found) == [[4.0, 1.0], [12.0, 1.0]]
+
+
+def test_a_server_that_is_full_for_a_moment_does_not_stop_a_start(url: str) -> None:
+    Service.full = 1
+    vector = fb.ai.embed_text(fb.col("text"), fb.Model.openai(url, "small"))
+    found = TEXTS.select(vector=vector).collect().column("vector")
+    assert (Service.full, sorted(each.tolist() for each in found)) == (0, [[4.0, 1.0], [12.0, 1.0]])
 
 
 def test_any_json_service_is_a_model(url: str) -> None:

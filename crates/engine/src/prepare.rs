@@ -2,19 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use forebay_connectors::files::{FileFormat, FilePattern, infer_schema};
+use forebay_core::env::Env;
 use forebay_core::model::{ModelField, ModelSignature};
 use forebay_core::store::Store;
 use forebay_core::{Error, Kind, Result};
 use forebay_inference::hosts::{Host, Signature, Slot};
-use forebay_plan::spec::{SourceFormat, TableFormat};
+use forebay_plan::spec::{self, SourceFormat, TableFormat};
 use forebay_plan::{Facts, JobFile, JobFileError, Needs, Plan, build, needs};
 
 use crate::components::Components;
 use crate::nexmark;
 use crate::outside::{Outside, hosts};
+
+/// How often a remote model is asked for its signature before a start is given up.
+const LOOKS_MAX: u32 = 4;
+/// The pause before the second time; it doubles.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
 /// A job planned against what is really there.
 pub struct Prepared {
@@ -98,13 +105,30 @@ async fn facts(needs: &Needs, hosts: &BTreeMap<String, Arc<dyn Host>>, outside: 
     }
     let mut signatures = BTreeMap::new();
     for (name, host) in hosts {
-        let signature = host
-            .signature()
-            .await
+        let is_remote = matches!(needs.models.get(name).map(|model| &model.host), Some(spec::Host::Remote(_)));
+        let found =
+            if is_remote { signature_of_remote(name, &**host, &*outside.env()).await } else { host.signature().await };
+        let signature = found
             .map_err(|error| Error::new(error.kind(), "read signature of model").with("model", name).source(error))?;
         signatures.insert(name.clone(), planned(&signature));
     }
     Ok(Facts { sources, tables, signatures })
+}
+
+/// The signature of a remote model, asked for again where the server is full or not there for a moment.
+async fn signature_of_remote(name: &str, host: &dyn Host, env: &dyn Env) -> Result<Signature> {
+    let mut pause = LOOK_PAUSE;
+    for _ in 1..LOOKS_MAX {
+        match host.signature().await {
+            Err(error) if matches!(error.kind(), Kind::Unavailable | Kind::Overload) => {
+                tracing::warn!("model {name} is looked at again in {} s: {}", pause.as_secs(), error.chain());
+                env.sleep(pause).await;
+                pause *= 2;
+            }
+            other => return other,
+        }
+    }
+    host.signature().await
 }
 
 async fn schema(outside: &dyn Outside, format: FileFormat, path: &str) -> Result<SchemaRef> {

@@ -6,9 +6,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
+use arrow::error::ArrowError;
 use bytes::Bytes;
 use forebay_core::source::Split;
 use forebay_core::store::Store;
@@ -162,7 +163,7 @@ impl File {
             let place = found.index_of(field.name())?;
             let column = tensors::restored_column(found.field(place), rows.column(place))?;
             columns.push(if retimed(column.data_type(), field.data_type()) {
-                cast(&column, field.data_type())?
+                in_unit(&column, field.data_type())?
             } else {
                 column
             });
@@ -208,6 +209,24 @@ fn retimed(found: &DataType, wanted: &DataType) -> bool {
         (DataType::Timestamp(unit, zone), DataType::Timestamp(other, same)) => unit != other && zone == same,
         _ => false,
     }
+}
+
+/// Timestamps in the unit of `wanted`. A finer one is cut to what has passed, before 1970 as after; what does not fit is null.
+fn in_unit(times: &ArrayRef, wanted: &DataType) -> std::result::Result<ArrayRef, ArrowError> {
+    let per_second = |kind: &DataType| match kind {
+        DataType::Timestamp(TimeUnit::Second, _) => 1,
+        DataType::Timestamp(TimeUnit::Millisecond, _) => 1_000,
+        DataType::Timestamp(TimeUnit::Microsecond, _) => 1_000_000,
+        _ => 1_000_000_000,
+    };
+    let (found, asked): (i64, i64) = (per_second(times.data_type()), per_second(wanted));
+    if found <= asked {
+        return cast(times, wanted);
+    }
+    // Arrow's cast cuts towards 1970.
+    let numbers = cast(times, &DataType::Int64)?;
+    let cut: Int64Array = numbers.as_primitive::<Int64Type>().unary(|time| time.div_euclid(found / asked));
+    cast(&cut, wanted)
 }
 
 /// The row groups that hold row `from` and later rows, and how many rows lie before them.

@@ -528,14 +528,15 @@ fn small_tables_are_read_whole_within_a_limit_and_without_holes() {
 fn times_come_in_the_unit_and_zone_that_are_asked_for_whatever_the_file_holds() {
     use arrow::array::{ArrayRef, TimestampNanosecondArray};
     use arrow::datatypes::{TimeUnit, TimestampMicrosecondType};
-    let zoned: ArrayRef = Arc::new(TimestampNanosecondArray::from_iter_values([1_500_000_999]).with_timezone("+00:00"));
+    let zoned: ArrayRef =
+        Arc::new(TimestampNanosecondArray::from_iter_values([1_500_000_999, -1]).with_timezone("+00:00"));
     let rows = RecordBatch::try_from_iter([("at", zoned)]).unwrap();
     let parquet = crate::sinks::files::encode_one(&rows, &FileSinkSettings::new(SinkFormat::Parquet)).unwrap();
     let kind = |zone: Option<&str>| DataType::Timestamp(TimeUnit::Microsecond, zone.map(Into::into));
     let csv = b"at\n1970-01-01 00:00:01.5\n".to_vec();
     let json = b"{\"at\": \"1970-01-01T01:00:01.5+01:00\"}\n{\"at\": \"yesterday\"}\n{}\n".to_vec();
     for (format, bytes, zone, expected, bad) in [
-        (FileFormat::Parquet, parquet.to_vec(), Some("+00:00"), vec![Some(1_500_000)], 0),
+        (FileFormat::Parquet, parquet.to_vec(), Some("+00:00"), vec![Some(1_500_000), Some(-1)], 0),
         (FileFormat::Csv, csv, None, vec![Some(1_500_000)], 0),
         (FileFormat::JsonLines, json, Some("+00:00"), vec![Some(1_500_000), None], 1),
     ] {

@@ -11,6 +11,7 @@ mod events;
 mod latency;
 mod shell;
 mod slots;
+mod waiting;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

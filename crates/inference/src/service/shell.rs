@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use forebay_core::env::Env;
-use forebay_core::time::Instant;
 use forebay_core::{Error, Kind, Result};
 use forebay_gate::limiter::Class;
 use futures::FutureExt;
@@ -20,14 +19,12 @@ use futures::future::{AbortHandle, Abortable, BoxFuture, Either, ready, select};
 
 use super::core::Core;
 use super::events::{Action, Counters, DispatchId, Event, Failure, SubmissionId};
+use super::waiting::Waiting;
 use crate::call::Permit;
 use crate::hosts::{Answers, Host, Replica};
 use crate::journal::{Appended, Journal};
 use crate::protocols::{class_of, is_forbidden, may_have_worked, retry_after};
 use crate::request::{Outcome, RequestBatch, RequestId};
-
-/// Time between two words on an outage that lasts.
-const WARN_EVERY: Duration = Duration::from_secs(10);
 
 pub(super) type Told = Result<Vec<Outcome>, Failure>;
 
@@ -50,8 +47,7 @@ pub(super) struct State {
     pub(super) replicas: BTreeMap<u16, Loaded>,
     pub(super) callers: BTreeMap<SubmissionId, Caller>,
     submissions: u64,
-    /// When an outage was last told.
-    warned: Option<Instant>,
+    waiting: Waiting,
     cancel_on_drop: bool,
 }
 
@@ -92,7 +88,7 @@ impl State {
             replicas: BTreeMap::new(),
             callers: BTreeMap::new(),
             submissions: 0,
-            warned: None,
+            waiting: Waiting::default(),
             cancel_on_drop,
         }
     }
@@ -245,7 +241,10 @@ impl Shell {
                 loaded.calls.remove(&dispatch);
             }
             shell.drive(match answer {
-                Ok(answers) => Event::Answered { dispatch, result: Ok(answers) },
+                Ok(answers) => {
+                    shell.lock().waiting.answered();
+                    Event::Answered { dispatch, result: Ok(answers) }
+                }
                 Err(error) => {
                     tracing::debug!(replica, error = error.chain(), "call failed");
                     let mut failure = failure_of(&error);
@@ -253,9 +252,8 @@ impl Shell {
                     if shell.host.many_servers() && failure.class != Class::Answered {
                         failure.class = Class::Cancelled;
                     }
-                    if remote {
-                        shell.warn_of_outage(&failure);
-                    }
+                    let said = remote.then(|| shell.lock().waiting.failed(shell.env.now(), &failure)).flatten();
+                    said.into_iter().for_each(|said| tracing::warn!("{said}"));
                     match failure.kind {
                         Kind::Timeout if !remote => Event::ReplicaLost { replica, failure },
                         _ => Event::Answered { dispatch, result: Err(failure) },
@@ -263,16 +261,6 @@ impl Shell {
                 }
             });
         }));
-    }
-
-    /// Says now and then that rows wait because the model cannot take them: nothing else would show it.
-    fn warn_of_outage(&self, failure: &Failure) {
-        let (now, state) = (self.env.now(), &mut *self.lock());
-        let quiet = state.warned.is_some_and(|warned| now.since(warned) < WARN_EVERY);
-        if failure.class == Class::Down && !quiet {
-            state.warned = Some(now);
-            tracing::warn!("rows wait for their model: {}", failure.reason);
-        }
     }
 
     /// One call of a local replica, which begins when the one `before` has ended. If it fails, it does so after that one.

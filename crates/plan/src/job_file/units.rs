@@ -22,15 +22,30 @@ pub struct SizeText(pub u64);
 impl<'de> Deserialize<'de> for DurationText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text).map(Self).map_err(|error| {
-            de::Error::custom(format!("\"{text}\" is not a duration such as \"5ms\" or \"10s\": {error}"))
-        })
+        let wrong =
+            |why: &str| de::Error::custom(format!("\"{text}\" is not a duration such as \"5ms\" or \"10s\": {why}"));
+        if has_calendar_unit(&text) {
+            return Err(wrong("months and years differ in length; write days, such as \"30d\""));
+        }
+        humantime::parse_duration(&text).map(Self).map_err(|error| wrong(&error.to_string()))
     }
+}
+
+/// Whether a text names months or years, which humantime takes for 30.44 and 365.25 days.
+fn has_calendar_unit(text: &str) -> bool {
+    let mut units = text.split(|each: char| !each.is_ascii_alphabetic());
+    units.any(|unit| {
+        matches!(unit, "M" | "y") || ["mon", "yea", "yr"].iter().any(|start| unit.to_lowercase().starts_with(start))
+    })
 }
 
 impl Serialize for DurationText {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&humantime::format_duration(self.0))
+        // humantime writes what is longer than a month in months.
+        match self.0.as_secs() {
+            0..2_592_000 => serializer.collect_str(&humantime::format_duration(self.0)),
+            seconds => serializer.collect_str(&format_args!("{seconds}s {}ns", self.0.subsec_nanos())),
+        }
     }
 }
 

@@ -2,8 +2,11 @@
 //!
 //! Every kind says so here once; a step that cannot take updates is refused when the job is planned.
 
+use datafusion::logical_expr::LogicalPlan;
+
+use super::node::{NodeKind, PlanNode};
 use crate::job_file::Action;
-use crate::spec::{Changes, DeduplicateKeep, StreamJoinHow, StreamJoinKind};
+use crate::spec::{Changes, DeduplicateKeep, JoinHow, StreamJoinHow, StreamJoinKind};
 use crate::window::Emit;
 
 /// Why a step cannot take updates, and what to do.
@@ -69,4 +72,25 @@ pub(super) fn given(action: &Action, inputs: &[Changes]) -> Result<Changes, Refu
         // The function says so itself; see `process`.
         Action::Process(_) => Ok(taken),
     }
+}
+
+/// Refuses changes of a table of which a step on the way drops rows: where the new half of a change is dropped, a join as of a
+/// row's time would go on with the version before.
+pub(super) fn whole_versions(table: &LogicalPlan) -> Result<(), Refusal> {
+    let drops = match PlanNode::of(table) {
+        None => matches!(table, LogicalPlan::Filter(_)),
+        Some(NodeKind::LookupJoin(join)) => join.how == JoinHow::Inner,
+        Some(
+            NodeKind::Call(_) | NodeKind::Infer(_) | NodeKind::Explode(_) | NodeKind::Union(_) | NodeKind::Durable(_),
+        ) => false,
+        // The step that makes the changes says all of them.
+        Some(_) => return Ok(()),
+    };
+    if drops {
+        return Err(Refusal {
+            why: "joins with the versions of a table, and a step between drops rows of it, so that a version would hold on after its end",
+            help: "filter behind the join, with how = \"left\" if rows without a partner are to stay",
+        });
+    }
+    table.inputs().into_iter().try_for_each(whole_versions)
 }

@@ -43,8 +43,9 @@ use crate::facts::Facts;
 use crate::job_file::{
     Action, InferDecl, JobFile, JobFileError, SinkDecl, SourceDecl, StepDecl, StreamRef, WindowDecl,
 };
-use crate::spec::{Changes, DurableSpec, InferSpec, LimitSpec};
+use crate::spec::{Changes, DurableSpec, InferSpec, LimitSpec, StreamJoinKind};
 pub(crate) use answers::content_keys;
+use changes::Refusal;
 use expression::Site;
 use hoist::Hoist;
 use node::{NodeKind, PlanNode, WindowNode};
@@ -182,13 +183,15 @@ impl Builder<'_> {
         self.over(NodeKind::Sink(spec.clone()), &spec.uid, Arc::new(Schema::new(fields)))
     }
 
+    fn refused(&self, step: &StepDecl, refusal: &Refusal) -> JobFileError {
+        let message = format!("step {} {}", step.number, refusal.why);
+        self.job.text.error(step.span.clone(), message).with_help(refusal.help)
+    }
+
     fn step(&mut self, step: &StepDecl) -> Result<()> {
         self.read(&step.inputs)?;
         let inputs: Vec<Changes> = self.inputs.iter().map(|input| input.changes).collect();
-        let mut changes = changes::given(&step.action, &inputs).map_err(|refusal| {
-            let message = format!("step {} {}", step.number, refusal.why);
-            self.job.text.error(step.span.clone(), message).with_help(refusal.help)
-        })?;
+        let mut changes = changes::given(&step.action, &inputs).map_err(|refusal| self.refused(step, &refusal))?;
         match &step.action {
             Action::Filter(sql, on_error) => self.filter(step, sql, *on_error),
             Action::Select(columns, on_error) => self.project(step, columns, *on_error, false),
@@ -205,6 +208,9 @@ impl Builder<'_> {
                 let [left, right] = self.inputs.as_slice() else {
                     return Err(internal(self.job, &"a join of one stream"));
                 };
+                if decl.kind == StreamJoinKind::AsOf && right.changes == Changes::Updates {
+                    changes::whole_versions(&right.plan).map_err(|refusal| self.refused(step, &refusal))?;
+                }
                 let (spec, schema) = stream_join::check(self.job, step, decl, [&left.schema(), &right.schema()])?;
                 self.over(NodeKind::StreamJoin(Box::new(spec)), &step.uid, schema)
             }

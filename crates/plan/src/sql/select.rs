@@ -56,6 +56,12 @@ impl Builder<'_> {
                 columns.push(named(item)?);
             }
         }
+        let twice =
+            |(place, column): &(usize, &SqlColumn)| columns[..*place].iter().any(|each| each.name == column.name);
+        if let Some((_, twice)) = columns.iter().enumerate().find(twice) {
+            let what = format!("two columns called {}", quoted(&twice.name));
+            return Err(refused(&what, "name one of them with AS"));
+        }
         Ok(match (keeps, columns.is_empty()) {
             (true, true) => step,
             (true, false) => self.push(vec![step], SqlAction::With(columns)),

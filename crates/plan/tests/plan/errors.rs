@@ -41,6 +41,7 @@ fn toml_and_keys() {
     said.digits("parallelism = 2", "parallelism = 0");
     said.digits("parallelism = 2", "parallelism = 200");
     said.digits("\"1s\"", "\"1 fortnight\"");
+    said.digits("\"1s\"", "\"1 month\"");
     said.digits("\"1s\"", "\"0s\"");
     said.digits("${OUT}", "${OUTT}");
     said.digits("name = \"digits\"", "name = \"my digits\"");

@@ -56,6 +56,8 @@ fn what_is_no_step_is_refused_by_name() {
         "SELECT a FROM df EXCEPT SELECT a FROM other",
         "SELECT a FROM df LIMIT 3 OFFSET 2",
         "SELECT a FROM df LIMIT 0",
+        "SELECT a AS x, b AS x FROM df",
+        "SELECT *, a AS x, sum(b) AS x FROM df GROUP BY a",
         "SELECT a FROM df LIMIT (SELECT 1)",
         "SELECT a FROM df TABLESAMPLE BERNOULLI (10)",
         "SELECT a + 1 FROM df",

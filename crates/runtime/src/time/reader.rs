@@ -104,7 +104,7 @@ impl TimedReader {
             row: batch.ids()[place],
             operator: self.context().identity.uid.clone(),
             kind: Kind::Data,
-            reason: format!("the event time \"{name}\" is null"),
+            reason: format!("the event time \"{name}\" is null, or does not fit microseconds"),
             attempts: 0,
             input: describe_row(batch, place),
         }
