@@ -10,9 +10,11 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from forebay.types import ANY, Slot
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 _EXTENSION: Final = b"ARROW:extension:name"
 _METADATA: Final = b"ARROW:extension:metadata"
 _TENSOR: Final = b"arrow.fixed_shape_tensor"
+# Types whose largest value is below that of a `float`, for which Arrow gives infinity instead of an error.
+_NARROW: Final = (pa.float16(), pa.float32())
 
 
 class ShapeError(ValueError):
@@ -135,39 +139,53 @@ def column_of_rows(results: Sequence[Any], slot: Slot) -> pa.Array:
     if slot.shape:
         return _tensor_of_rows(results, slot)
     target = field(slot).type
-    refused = _refused(target)
-    if any(issubclass(kind, refused) for kind in set(map(type, results))):
+    if not all(_is_plain(kind, target) for kind in set(map(type, results))):
         for each in results:
-            _check(each, refused, target)
-    return pa.array(results, type=target)
+            _check(each, target)
+    column = pa.array(results, type=target)
+    if target in _NARROW and pc.any(pc.is_inf(column)).as_py():
+        _check_infinities(results, column)
+    return column
 
 
-@lru_cache(maxsize=64)
-def _refused(target: pa.DataType) -> tuple[type, ...]:
-    """Whose values Arrow may take for `target` though they are of another type, or do not fit it."""
-    numbers: tuple[type, ...] = () if pa.types.is_boolean(target) else (bool,)
-    if pa.types.is_integer(target) or target in (pa.float16(), pa.float32()):
-        numbers = (bool, float)
-    text = (str,) if is_bytes(target) else ()
-    return (*numbers, *text, *((int, float, bytes, bytearray) if is_text(target) else ()))
+def _is_plain(kind: type, target: pa.DataType) -> bool:
+    """Whether Arrow takes values of this type for `target` as they are, or refuses them itself."""
+    if pa.types.is_integer(target):
+        return kind is type(None) or (issubclass(kind, Integral) and not issubclass(kind, bool))
+    if is_text(target):
+        return not issubclass(kind, int | float | bytes | bytearray | memoryview)
+    if is_bytes(target):
+        return not issubclass(kind, str)
+    return pa.types.is_boolean(target) or not issubclass(kind, bool)
 
 
-def _check(value: Any, refused: tuple[type, ...], target: pa.DataType) -> None:
-    """Raises: TypeError for a value that is refused; a float that is a whole number is one."""
-    if not isinstance(value, refused):
+def _check(value: Any, target: pa.DataType) -> None:
+    """Raises: TypeError for a value of another type; what is equal to a whole number is one."""
+    if value is None or _is_plain(type(value), target):
         return
     if is_text(target) and isinstance(value, int | float):
         raise TypeError(f"{type(value).__name__} is no text; write str(..) to make it some")
-    if isinstance(value, bool):
+    if is_text(target) or is_bytes(target):
+        raise TypeError(f"{value!r:.100} {'is text, not bytes' if isinstance(value, str) else 'are bytes, not text'}")
+    if isinstance(value, bool) or getattr(value, "dtype", None) == "bool":
         raise TypeError(f"{value} is a bool, not a {target}")
-    if isinstance(value, float):
-        if pa.types.is_integer(target) and not value.is_integer():
-            raise TypeError(f"{value} is no whole number, and {target} holds only those")
-        if pa.types.is_floating(target) and math.isinf(pa.scalar(value, target).as_py()) > math.isinf(value):
-            raise TypeError(f"{value} does not fit {target}")
-        return
-    is_what = "is text, not bytes" if isinstance(value, str) else "are bytes, not text"
-    raise TypeError(f"{value!r:.100} {is_what}")
+    # Arrow cuts off the digits behind the point of whatever `int` takes; what it does not take, Arrow refuses.
+    if hasattr(value, "__int__") and not _is_whole(value):
+        raise TypeError(f"{value} is no whole number, and {target} holds only those")
+
+
+def _is_whole(value: Any) -> bool:
+    try:
+        return bool(int(value) == value)
+    except (ValueError, OverflowError):
+        return False
+
+
+def _check_infinities(results: Sequence[Any], column: pa.Array) -> None:
+    """Raises: TypeError for a value that became infinite in the column."""
+    for given, made in zip(results, column.to_pylist(), strict=True):
+        if made is not None and math.isinf(made) and not math.isinf(given):
+            raise TypeError(f"{given} does not fit {column.type}")
 
 
 def _tensor_of_rows(results: Sequence[Any], slot: Slot) -> pa.Array:
@@ -191,7 +209,7 @@ def column_of_batch(result: Any, slot: Slot, rows: int) -> pa.Array:
         result = result.combine_chunks()
     elif not isinstance(result, pa.Array):
         result = _unwrapped(result)
-    if not hasattr(result, "__len__") or isinstance(result, set | frozenset | dict):
+    if not hasattr(result, "__len__") or isinstance(result, set | frozenset | dict | str | bytes | bytearray):
         raise TypeError(f"{type(result).__name__} is no column; return an array or a list with a value for each row")
     if len(result) != rows:
         # One row for two may be a function that leaves out a row, which halving finds.
@@ -231,7 +249,22 @@ def _cast(column: pa.Array, slot: Slot) -> pa.Array:
         return _tensor_of_rows(column.to_pylist(), slot) if column.null_count else _from_lists(column, slot)
     if not fits("float64" if slot.value.startswith("float") else _family(slot.value), column.type):
         raise TypeError(f"returned {column.type}, not {slot.value}")
-    return column if column.type == target else column.cast(target)
+    return column if column.type == target else _cast_values(column, target)
+
+
+def _cast_values(column: pa.Array, target: pa.DataType) -> pa.Array:
+    """The values as another type, of the same family.
+
+    Raises: pa.ArrowInvalid or TypeError if one of them does not fit.
+    """
+    made = column.cast(target)
+    to_half = target == pa.float16()
+    if to_half or (target == pa.float32() and column.type == pa.float64()):
+        # Arrow refuses whole numbers that do not fit, but makes infinities of fractions.
+        lost = pc.and_not(pc.is_inf(made), pc.is_inf(column))
+        if pc.any(lost).as_py():
+            raise TypeError(f"{column.filter(lost)[0]} does not fit {target}")
+    return made
 
 
 def _from_lists(column: pa.Array, slot: Slot) -> pa.Array:
@@ -251,7 +284,7 @@ def _family(value: str) -> str:
 def _checked(array: Any, slot: Slot, shape: tuple[int, ...]) -> Any:
     """The array with the slot's type of values.
 
-    Raises: ShapeError for another shape, TypeError where values would be lost.
+    Raises: ShapeError for another shape, TypeError for values of another family, or that do not fit.
     """
     import numpy as np
 
@@ -259,7 +292,31 @@ def _checked(array: Any, slot: Slot, shape: tuple[int, ...]) -> Any:
         raise ShapeError(f"returned shape {list(array.shape)}, not {list(shape)}")
     if not np.can_cast(array.dtype, slot.value, casting="same_kind"):
         raise TypeError(f"returned values of type {array.dtype}, not {slot.value}")
-    return array.astype(slot.value, copy=False)
+    return _narrowed(array, np.dtype(slot.value))
+
+
+def _narrowed(array: Any, target: np.dtype[Any]) -> Any:
+    """The array with values of type `target`; compared only where that type does not hold all that the array's does.
+
+    Raises: TypeError for a value that does not fit.
+    """
+    import numpy as np
+
+    if np.can_cast(array.dtype, target, casting="safe"):
+        return array.astype(target, copy=False)
+    if target.kind in "iu":
+        limits = np.iinfo(target)
+        for extreme in (array.min(), array.max()) if array.size else ():
+            if not limits.min <= int(extreme) <= limits.max:
+                raise TypeError(f"{extreme} does not fit {target}")
+        return array.astype(target)
+    with np.errstate(over="ignore"):
+        made = array.astype(target)
+    infinite = np.isinf(made)
+    if infinite.any() and not np.isinf(array[infinite]).all():
+        lost = array[infinite & ~np.isinf(array)]
+        raise TypeError(f"{lost[0]} does not fit {target}")
+    return made
 
 
 def _wrapped(whole: np.ndarray[Any, Any], slot: Slot, missing: pa.Array | None) -> pa.Array:

@@ -94,9 +94,14 @@ class Collected:
         return self.text(self.call(**given))
 
     def text(self, rows: Iterable[Any] | None) -> str:
-        """These rows as JSON. Never null: that stands for a row that failed."""
+        """These rows as JSON. Never null: that stands for a row that failed.
+
+        Raises: DataError if it is one text or row instead, or for a row that does not fit the hints.
+        """
         if rows is None:
             return "[]"
+        if isinstance(rows, str | bytes | bytearray | Mapping):
+            raise DataError(f"it returned {rows!r:.100}, which is one value and no list of rows")
         each = [self._values(row) for row in rows]
         columns = [self._checked(slot, [row[place] for row in each]) for place, slot in enumerate(self.fields)]
         made = [dict(zip(self._names(), values, strict=True)) for values in zip(*columns, strict=True)]

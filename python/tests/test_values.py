@@ -6,8 +6,9 @@ import datetime
 import decimal
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +16,9 @@ import pyarrow.parquet
 import pytest
 
 import forebay as fb
-from forebay import testing
+from forebay import _convert, testing
 from forebay.errors import InvalidError
+from forebay.types import Slot
 
 NOON = datetime.datetime(2024, 1, 1, 12, tzinfo=datetime.UTC)
 HUGE = 2**53 + 1
@@ -136,6 +138,82 @@ def test_fractions_are_no_whole_numbers() -> None:
     result = rows.select(v=huge(fb.col("n"))).collect()
     assert result.column("v") == [pytest.approx(0.1)]
     assert "1e+300 does not fit float" in result.dead_letters[0]["reason"]
+
+
+INFINITE = float("inf")
+
+
+@pytest.mark.parametrize(
+    ("slot", "rows", "words"),
+    [
+        (Slot("v", "int8", (1,)), [[127], [200]], "200 does not fit int8"),
+        (Slot("v", "int64", (1,)), [[1], [np.uint64(2**63)]], "9223372036854775808 does not fit int64"),
+        (Slot("v", "float32", (1,)), [[INFINITE], [1e300]], r"1e.300 does not fit float32"),
+        (Slot("v", "float16", (1,)), [[-INFINITE], [7e4]], r"70000\.0 does not fit float16"),
+        (Slot("v", "float16"), [INFINITE, 70000], "70000 does not fit halffloat"),
+        (Slot("v", "float32"), [INFINITE, 1e300], r"1e.300 does not fit float"),
+        (Slot("v", "int64"), [decimal.Decimal(2), decimal.Decimal("1.9")], "1.9 is no whole number"),
+        (Slot("v", "int64"), [np.float32(2), np.float32(1.5)], "1.5 is no whole number"),
+        (Slot("v", "int64"), [None, np.True_], "True is a bool, not a int64"),
+    ],
+)
+def test_what_does_not_fit_is_refused_as_a_row_a_list_and_an_array(slot: Slot, rows: list[Any], words: str) -> None:
+    fitting = _convert.column_of_rows(rows[:1], slot).to_pylist()
+    assert fitting == rows[:1]
+    assert _convert.column_of_batch(rows[:1] if not slot.shape else np.array(rows[:1]), slot, 1).to_pylist() == fitting
+    with pytest.raises(TypeError, match=words):
+        _convert.column_of_rows(rows, slot)
+    with pytest.raises(TypeError, match=words):
+        _convert.column_of_batch(np.array(rows[1:]) if slot.shape else rows[1:], slot, 1)
+
+
+@pytest.mark.parametrize("value", ["float16", "float32"])
+@pytest.mark.parametrize("make", [np.array, pa.array])
+def test_arrays_of_numbers_that_become_infinite_are_refused(value: str, make: Any) -> None:
+    slot = Slot("v", value)
+    given = make([1.5, INFINITE, -INFINITE, float("nan")])
+    assert str(_convert.column_of_batch(given, slot, 4).to_pylist()) == "[1.5, inf, -inf, nan]"
+    with pytest.raises(TypeError, match=r"-1e.300 does not fit"):
+        _convert.column_of_batch(make([INFINITE, -1e300]), slot, 2)
+
+
+def test_a_number_that_does_not_fit_costs_its_row_only() -> None:
+    @fb.func
+    def row(n: int) -> Annotated[Any, fb.Tensor("int8", 1)]:
+        return [n]
+
+    @fb.func.batch(returns=fb.Tensor("int8", 1))
+    def batch(n: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return n.reshape(-1, 1)
+
+    @fb.func(returns=fb.Tensor("int8", 1))
+    def rows(n: int) -> Iterator[Any]:
+        yield [n]
+
+    numbers = testing.rows([{"n": 100}, {"n": 200}])
+    for frame in [numbers.select(value=row(fb.col("n"))), numbers.select(value=batch(fb.col("n")))]:
+        result = frame.collect()
+        assert [each.tolist() for each in result.column("value")] == [[100]]
+        assert "200 does not fit int8" in result.dead_letters[0]["reason"]
+    result = numbers.flat_map(rows(fb.col("n"))).collect()
+    assert [each.tolist() for each in result.column("value")] == [[100]]
+    assert "200 does not fit int8" in result.dead_letters[0]["reason"]
+
+
+def test_one_text_is_no_list_of_texts() -> None:
+    @fb.func
+    def tags(s: str) -> list[str]:
+        return cast("list[str]", s)
+
+    @fb.func.batch(returns=str)
+    def batch(s: list[str]) -> list[str]:
+        return cast("list[str]", s[0][: len(s)])
+
+    texts = testing.rows([{"s": "abc"}])
+    result = texts.flat_map(tags(fb.col("s"))).collect()
+    assert result.rows() == []
+    assert "returned 'abc', which is one value and no list of rows" in result.dead_letters[0]["reason"]
+    assert "str is no column" in texts.select(v=batch(fb.col("s"))).collect().dead_letters[0]["reason"]
 
 
 def test_whole_numbers_beside_nulls_keep_their_digits() -> None:
