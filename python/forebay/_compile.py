@@ -122,7 +122,8 @@ class Compiler:
             above = self._step(node.uid or self.fresh(node.kind), above, self._texts(node, rest, found.answers))
         if not found.made or node.kind == "select":
             return above
-        kept = before + [name for name in named if name not in before and node.kind == "with"]
+        added = [*_told(found.steps), *named] if node.kind == "with" else []
+        kept = before + [name for name in added if name not in before]
         return self._keeping(above, kept, self.fresh("drop"))
 
     def _texts(self, node: Node, rest: dict[str, Expression], answers: dict[Output, str]) -> dict[str, Any]:
@@ -198,6 +199,12 @@ class Compiler:
         if uid in self._uids:
             raise InvalidError(f"two parts of the job have the uid {uid!r}")
         return uid
+
+
+def _told(steps: list[list[str] | Asking]) -> list[str]:
+    """The columns that say who answered."""
+    columns = (step.call.options.get("fallback_column") for step in steps if isinstance(step, Asking))
+    return [column for column in columns if column is not None]
 
 
 def _reads(step: dict[str, Any]) -> list[str]:

@@ -120,7 +120,9 @@ class Function:
             return self.load()(*arguments, **named)
         inputs = self._bound(arguments, named)
         asked = Bound(self, tuple(inputs))
-        return Answer(Call(asked, inputs, tuple(slot.name for slot in self.outputs), self.options))
+        # A field is a column of its own name, also where it is the only one; a value takes its name from an input.
+        name = self.outputs[0].name if self.several and len(self.outputs) == 1 else None
+        return Answer(Call(asked, inputs, tuple(slot.name for slot in self.outputs), self.options), name=name)
 
     def with_options(self, **options: Any) -> Function:
         """The same function, asked in another way."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 from forebay._function import Function, Instance, Parameter
 from forebay._yielding import Yielding, is_rows
 from forebay.errors import InvalidError
-from forebay.types import ANY, Slot, Tensor, bare, outputs_of, type_of
+from forebay.types import ANY, Slot, Tensor, bare, fields_of, outputs_of, type_of
 
 # In which form a batch function takes its columns, by the package and name of its hints.
 _FORMS: Final[Mapping[tuple[str, str], str]] = {
@@ -43,18 +43,18 @@ def function_of(
     if yields or (not batch and returns is None and is_rows(bare(hints.get("return")))):
         if batch:
             raise InvalidError(f"function {name}: only a function for one row can yield rows")
-        fields = _fields(returns, hints.get("return"), name)
-        return Yielding(plain, parameters, (Slot("value", "string"),), False, options, owner, fields=fields)
+        element = _yielded(returns, hints.get("return"))
+        text, fields, named = Slot("value", "string"), outputs_of(element, name), fields_of(bare(element)) is not None
+        return Yielding(plain, parameters, (text,), False, options, owner, fields=fields, named=named)
     hint = returns if returns is not None else _element(hints.get("return")) if batch else hints.get("return")
     outputs = outputs_of(hint, name)
-    several = len(outputs) > 1 or outputs[0].name != "value"
+    several = fields_of(bare(hint)) is not None
     return Function(plain, parameters, outputs, batch, options, owner, several)
 
 
-def _fields(returns: object, hint: object, function: str) -> tuple[Slot, ...]:
-    """The fields of the rows that a function yields: of `returns`, else of what its iterator is hinted to give."""
-    element = returns if returns is not None else next(iter(typing.get_args(bare(hint))), None)
-    return outputs_of(element, function)
+def _yielded(returns: object, hint: object) -> object:
+    """What a function that yields gives each time: `returns`, else what its iterator is hinted to give."""
+    return returns if returns is not None else next(iter(typing.get_args(bare(hint))), None)
 
 
 def _hints(plain: Callable[..., Any]) -> dict[str, Any]:

@@ -57,6 +57,8 @@ class Yielding(Function):
     """A decorated function that yields rows of these fields."""
 
     fields: tuple[Slot, ...] = ()
+    # Whether a row has its fields by name; else it is the value itself.
+    named: bool = False
 
     @property
     def asynchronous(self) -> bool:
@@ -66,7 +68,7 @@ class Yielding(Function):
     def load(self) -> Callable[..., Any]:
         """What a worker calls: the rows as JSON."""
         collected = CollectedLater if self.asynchronous else Collected
-        return collected(super().load(), self.fields)
+        return collected(super().load(), self.fields, self.named)
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         """Runs at once with values; with expressions, rows for `flat_map`."""
@@ -76,7 +78,7 @@ class Yielding(Function):
         return Rows(answer, self.fields)
 
     def _parts(self) -> tuple[Any, ...]:
-        return (*super()._parts(), None, self.fields)
+        return (*super()._parts(), None, self.fields, self.named)
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class Collected:
 
     call: Callable[..., Any]
     fields: tuple[Slot, ...]
+    named: bool
 
     def __call__(self, **given: Any) -> Any:
         """All rows that it yields, as JSON; none if it returns `None`.
@@ -111,7 +114,7 @@ class Collected:
         return [f"f{place}" for place in range(len(self.fields))]
 
     def _values(self, row: Any) -> list[Any]:
-        if [slot.name for slot in self.fields] == ["value"]:
+        if not self.named:
             return [row]
         names = [slot.name for slot in self.fields]
         try:

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from forebay._function import Function
+from forebay._function import Bound, Function
 from forebay._settings import without_none
 from forebay._split import PREFIX
 from forebay._yielding import Rows
@@ -76,7 +76,7 @@ class Reshaped(Ending):
         answer = self._asked(ask)
         if isinstance(answer, Rows):
             raise InvalidError(f"{answer.label} yields rows; pass it to flat_map")
-        if not isinstance(answer, Answer) or answer.call.outputs == ("value",):
+        if not isinstance(answer, Answer) or _is_value(answer):
             raise InvalidError("map needs a function that returns a row; with_column names a single value")
         return self._beside(keep, {name: answer[name] for name in answer.call.outputs}, uid)
 
@@ -166,3 +166,8 @@ class Reshaped(Ending):
         if not 0 < fraction <= 1 or seed < 0:
             raise InvalidError(f"sample needs a share in 0..=1 that is not 0 and a seed from 0, not {fraction}, {seed}")
         return self._step("sample", without_none({"ratio": float(fraction), "seed": seed or None}), uid)
+
+
+def _is_value(answer: Answer) -> bool:
+    """Whether it is of a function that returns one value, without a name."""
+    return isinstance(answer.call.asked, Bound) and not answer.call.asked.function.several

@@ -105,6 +105,50 @@ def test_a_row_without_an_answer_may_have_another(option: dict[str, Any], left: 
     assert (result.column("loud"), result.dead_letters) == (left, [])
 
 
+class Score(TypedDict):
+    """One field."""
+
+    score: int
+
+
+class Value(NamedTuple):
+    """One field, called as what has no fields is."""
+
+    value: int
+
+
+def test_a_single_field_is_a_column_of_its_own_name() -> None:
+    @fb.func
+    def score(n: int) -> Score:
+        return {"score": n + 10}
+
+    @fb.func.batch(returns=Value)
+    def value(n: pa.Array) -> Any:
+        return {"value": n}
+
+    @fb.func
+    def values(n: int) -> list[Value]:
+        return [Value(n)]
+
+    rows = WORDS.select("id").filter("id = 1")
+    assert rows.with_columns(score(fb.col("id")), value(fb.col("id"))).collect().rows() == [
+        {"id": 1, "score": 11, "value": 1}
+    ]
+    assert rows.select(score(fb.col("id"))).collect().rows() == [{"score": 11}]
+    assert rows.with_columns(other=score(fb.col("id"))).collect().rows() == [{"id": 1, "other": 11}]
+    assert rows.map(value(fb.col("id"))).collect().rows() == [{"value": 1}]
+    assert rows.flat_map(values(fb.col("id"))).collect().rows() == [{"value": 1}]
+
+
+def test_who_answered_is_a_column_however_the_answer_is_used() -> None:
+    loud = behave.with_options(fallback="?", fallback_column="by")(fb.col("word"), "raise")
+    for frame in [WORDS.with_columns(loud), WORDS.with_columns(x=loud.str.lower()), WORDS.with_columns(x=loud)]:
+        assert collections.Counter(frame.collect().column("by")) == {"behave": 3, "constant": 1}
+        assert frame.schema.names[-1] in ("x", "by")
+    assert WORDS.select("by", x=loud).schema.names == ["by", "x"]
+    assert WORDS.filter(loud != "?").schema.names == ["id", "word"]
+
+
 def test_on_error_fail_raises_what_the_function_raised() -> None:
     with pytest.raises(fb.errors.Error, match="ValueError: not that word"):
         WORDS.select(loud=behave.with_options(on_error="fail")(fb.col("word"), "raise")).collect()
