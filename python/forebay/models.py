@@ -68,10 +68,16 @@ class Model:
         settings: Mapping[str, Any] | None = None,
         **options: Unpack[Options],
     ) -> Model:
-        """A model behind the Open Inference Protocol (Triton, KServe); `settings` are more keys of its table."""
+        """A model behind the Open Inference Protocol (Triton, KServe).
+
+        `url` is its address, or a list of those of its replicas. `settings`, here and in the functions like it, are
+        more keys of the model's table in a job file, tables in it included: `{"open_inference": {..}}`.
+
+        Raises: InvalidError if `settings` say what an argument says; for keys that there are not, when the job starts.
+        """
         own = without_none({"version": model_version, "transport": transport})
         table = {**_remote("open_inference", url, model, credential), **({"open_inference": own} if own else {})}
-        return cls(table | dict(settings or {}), outputs=outputs, name=name or model, options=checked(options))
+        return cls(_merged(table, settings, options), outputs=outputs, name=name or model, options=checked(options))
 
     @classmethod
     def openai(
@@ -90,15 +96,19 @@ class Model:
         settings: Mapping[str, Any] | None = None,
         **options: Unpack[Options],
     ) -> Model:
-        """A model behind OpenAI's API; without `messages`, `prompt` and `input` one for the functions of `ai`."""
+        """A model behind OpenAI's API; without `messages`, `prompt` and `input` one for the functions of `ai`.
+
+        `url` is its address, or a list of those of its replicas.
+        """
         own: dict[str, Any] = {
             "messages": messages and [dict(each) for each in messages],
             "prompt": prompt,
             "input": input,
         }
         own |= {"schema": schema, "parameters": parameters, "length": vector_length}
-        table = {**_remote("openai", url, model, credential), **dict(settings or {}), "openai": without_none(own)}
-        return cls(table, outputs=_openai_outputs(without_none(own)), name=name or model, options=checked(options))
+        table = {**_remote("openai", url, model, credential), "openai": without_none(own)}
+        whole = _merged(table, settings, options)
+        return cls(whole, outputs=_openai_outputs(whole["openai"]), name=name or model, options=checked(options))
 
     @classmethod
     def http(
@@ -116,7 +126,8 @@ class Model:
     ) -> Model:
         """Any service that takes and answers JSON: a template of the request, and where in the answer outputs are.
 
-        `{{name}}` in `request` is an input, text unless `inputs` gives it another type; `at` is a JSON pointer.
+        `{{name}}` in `request` is an input, text unless `inputs` gives it another type; `at` is a JSON pointer. `url`
+        is its address, or a list of those of its replicas.
 
         >>> import forebay as fb
         >>> languages = fb.Model.http(
@@ -128,8 +139,8 @@ class Model:
         <http(..).label>
         """
         own = without_none({"request": request, "outputs": outputs, "inputs": inputs, "rows": rows})
-        table = {**_remote("http_json", url, None, credential), **dict(settings or {}), "http_json": own}
-        return cls(table, outputs=tuple(outputs), name=name, options=checked(options))
+        table = {**_remote("http_json", url, None, credential), "http_json": own}
+        return cls(_merged(table, settings, options), outputs=tuple(outputs), name=name, options=checked(options))
 
     @classmethod
     def fetch(
@@ -148,7 +159,7 @@ class Model:
         ask although theirs is not, as `"NAME"` or `"NAME:PORT"`. Without `in_flight` and `latency`, each subtask asks
         for 32 at a time. `Expression.url.download` is the short form.
         """
-        if "latency" not in options:
+        if "latency" not in {**options, **(settings or {})}:
             options = {"in_flight": _IN_FLIGHT, **options}
         table = {
             "host": "fetch",
@@ -156,7 +167,7 @@ class Model:
         }
         table |= {"headers": dict(headers)} if headers else {}
         table |= {"fetch": {"private_hosts": _hosts(private_hosts)}} if private_hosts else {}
-        return cls(table | dict(settings or {}), outputs=_FETCHED, name=name, options=checked(options))
+        return cls(_merged(table, settings, options), outputs=_FETCHED, name=name, options=checked(options))
 
     @staticmethod
     def python(function: Any) -> Any:
@@ -213,6 +224,29 @@ class Model:
 def _remote(host: str, url: str | Sequence[str], model: str | None, credential: str | None) -> dict[str, Any]:
     where = {"url": url} if isinstance(url, str) else {"urls": list(url)}
     return {"host": host, **where, **without_none({"name": model, "credential": credential})}
+
+
+def _merged(table: Mapping[str, Any], settings: Mapping[str, Any] | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The model's table with the settings in it; of a table in both, the keys of both.
+
+    Raises: InvalidError for a key that both say.
+    """
+    said = {**table, **of_model(checked(options))}
+    whole = dict(table)
+    for key, value in (settings or {}).items():
+        if key in ("url", "urls") and said.keys() & {"url", "urls"}:
+            raise InvalidError(f"settings say {key}, which the argument url says; for replicas pass it a list of URLs")
+        whole[key] = _both(key, said[key], value) if said.get(key, {}) != {} else value
+    return whole
+
+
+def _both(key: str, own: Any, more: Any) -> dict[str, Any]:
+    """The keys of both tables."""
+    tables = isinstance(own, Mapping) and isinstance(more, Mapping)
+    twice = [f"{key}.{each}" for each in own if each in more] if tables else [key]
+    if twice:
+        raise InvalidError(f"settings say {twice[0]}, which an argument says too; say it in one place")
+    return {**own, **more}
 
 
 def _hosts(hosts: Sequence[str]) -> list[str]:

@@ -18,6 +18,7 @@ from forebay import testing
 DIGITS = Path(__file__).resolve().parents[2] / "examples/digits/digits.onnx"
 UNKNOWN: Any = {"bach_rows": 1}
 TEXTS = testing.rows([{"text": "good"}, {"text": "bad {{text}}"}])
+MESSAGES = [{"role": "user", "content": "{{text}}"}]
 
 
 class Service(BaseHTTPRequestHandler):
@@ -147,9 +148,32 @@ def test_a_server_that_is_full_for_a_moment_does_not_stop_a_start(url: str) -> N
 
 
 def test_any_json_service_is_a_model(url: str) -> None:
+    assert sorted(http(url).collect().column("n")) == [4, 12]
+
+
+def test_settings_are_keys_beside_those_of_the_arguments(url: str) -> None:
+    more = {"openai": {"parameters": {"top_p": 0.5}}, "limits": {"requests_per_second": 1000}}
+    model = fb.Model.openai([url, f"{url}/"], "small", messages=MESSAGES, settings=more)
+    assert model.table("")["openai"] == {"messages": MESSAGES, "parameters": {"top_p": 0.5}}
+    assert sorted(TEXTS.select(t=model.predict(text=fb.col("text"))["text"]).collect().column("t")) == [
+        "BAD {{TEXT}}",
+        "GOOD",
+    ]
+    assert any(body.get("top_p") == 0.5 for body in Service.asked)
+    model = fb.Model.openai(url, "small", settings={"openai": {"input": "{{text}}", "length": 2}})
+    assert model.outputs == ("embedding",)
+    more = {"open_inference": {"server_batches": True}}
+    table = fb.Model.open_inference(url, "m", transport="http_json", model_version="3", settings=more).table("")
+    assert table["open_inference"] == {"transport": "http_json", "version": "3", "server_batches": True}
+    with pytest.raises(fb.errors.InvalidError, match="nonsense"):
+        http(url, settings={"http_json": {"nonsense": 1}}).collect()
+
+
+def http(url: str, **more: Any) -> fb.DataFrame:
+    """Rows that a service of JSON is asked about."""
     outputs = {"length": {"type": "int64", "at": "/found/length"}}
-    model = fb.Model.http(f"{url}/length", request={"q": "{{text}}"}, outputs=outputs)
-    assert sorted(TEXTS.select(n=model.predict(text=fb.col("text"))).collect().column("n")) == [4, 12]
+    model = fb.Model.http(f"{url}/length", request={"q": "{{text}}"}, outputs=outputs, **more)
+    return TEXTS.select(n=model.predict(text=fb.col("text")))
 
 
 def test_rows_that_one_model_refuses_go_to_another(url: str) -> None:
@@ -183,6 +207,10 @@ def test_rows_that_one_model_refuses_go_to_another(url: str) -> None:
         (lambda: fb.ai.prompt(fb.col("text"), fb.Model.openai("http://x", "m"), system="{{x}}"), "place of an input"),
         (lambda: fb.Model.python(len), "with @func"),
         (lambda: testing.scripted().with_options(**UNKNOWN), "no option"),
+        (lambda: http("http://x", settings={"urls": ["http://a"]}), "say urls, which the argument url says; for repl"),
+        (lambda: http("http://x", settings={"http_json": {"request": {}}}), r"say http_json\.request, which an arg"),
+        (lambda: http("http://x", settings={"latency": "1s"}, latency="2s"), "say latency, which an argument says"),
+        (lambda: http("http://x", settings={"host": "onnx"}), "say host, which an argument says"),
     ],
 )
 def test_what_is_wrong_is_said_with_what_is_right(make: Any, words: str) -> None:
