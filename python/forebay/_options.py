@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, TypedDict
 
 from forebay.errors import InvalidError
+from forebay.expressions import Expression
 
 Duration = str | datetime.timedelta
 Size = str | int
@@ -20,20 +21,20 @@ class Options(TypedDict, total=False):
     linger: Duration
     in_flight: int
     order: Literal["unordered", "ordered", "per_key"]
-    key: Sequence[str]
+    key: str | Expression | Sequence[str | Expression]
     attempts: int
     timeout: Duration
     deadline: Duration
-    deadline_column: str
+    deadline_column: str | Expression
     on_error: Literal["dead_letter", "fail", "null"]
     fallback: Any
     fallback_column: str
     fallback_after: Duration
     parallelism: int
     weight: int
-    cost: str
+    cost: str | Expression
     batch_cost: int
-    length: str
+    length: str | Expression
     buckets: Sequence[int]
     close_on_watermark: bool
     ttl: Duration
@@ -52,6 +53,7 @@ OF_MODEL: Final = frozenset(
     {"replicas", "use_process", "memory", "gpu", "gpu_memory", "journal", "latency", "version", "log"}
 )
 _DURATIONS: Final = frozenset({"linger", "timeout", "deadline", "fallback_after", "ttl", "latency"})
+_SQL: Final = frozenset({"cost", "length"})
 _SIZES: Final = frozenset({"batch_bytes", "memory", "gpu_memory"})
 
 
@@ -61,7 +63,7 @@ def checked(options: Mapping[str, Any]) -> Options:
     >>> checked({"linger": datetime.timedelta(milliseconds=5), "memory": 1024, "timeout": None})
     {'linger': '5000us', 'memory': '1024B'}
 
-    Raises: InvalidError for an option that there is not.
+    Raises: InvalidError for an option that there is not, or an expression where none is taken.
     """
     unknown = sorted(set(options) - set(Options.__annotations__))
     if unknown:
@@ -96,4 +98,26 @@ def _as_text(name: str, value: Any) -> Any:
         return duration(value)
     if name in _SIZES:
         return size(value)
-    return list(value) if name in {"key", "buckets"} else value
+    if name == "key":
+        return [_column(name, each) for each in ([value] if isinstance(value, str | Expression) else value)]
+    if name == "deadline_column":
+        return _column(name, value)
+    if name in _SQL:
+        return _sql(name, value)
+    if isinstance(value, Expression) and name != "fallback":
+        raise InvalidError(f"option {name} takes no column or expression, as {value!r} is")
+    return list(value) if name == "buckets" else value
+
+
+def _column(name: str, value: Any) -> Any:
+    """The name of a column."""
+    if isinstance(value, Expression) and value.column is None:
+        raise InvalidError(f"option {name} takes names of columns, not {value!r}; compute it in with_column before")
+    return value.column if isinstance(value, Expression) else value
+
+
+def _sql(name: str, value: Any) -> Any:
+    """A column or an expression as the engine reads it."""
+    if isinstance(value, Expression) and value.calls():
+        raise InvalidError(f"option {name}: {value!r} asks a function; ask it in with_column before, and name that")
+    return value.sql() if isinstance(value, Expression) else value

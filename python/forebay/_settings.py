@@ -60,8 +60,10 @@ def keys_of(keys: str | Expression | Sequence[str | Expression]) -> list[str]:
     return [key_of(each) for each in ([keys] if isinstance(keys, str | Expression) else keys)]
 
 
-def aggregates_of(given: Sequence[Expression] | Mapping[str, Expression]) -> list[str]:
+def aggregates_of(given: Expression | Sequence[Expression] | Mapping[str, Expression]) -> list[str]:
     """Aggregates with their names."""
+    if isinstance(given, Expression):
+        given = [given]
     named = named_expressions((), given) if isinstance(given, Mapping) else named_expressions(given, {})
     return [f"{each.sql()} AS {quoted_name(name)}" for name, each in named.items()]
 

@@ -57,7 +57,7 @@ def classify_text(text: Expression, labels: Sequence[str], model: Model, **param
     Nulls:  a null is an error of its row.
     Raises: InvalidError for fewer than two labels, or a model that is none of OpenAI's API.
     """
-    if len(set(labels)) < 2:
+    if isinstance(labels, str) or len(set(labels)) < 2:
         raise InvalidError("classify_text needs at least two labels")
     content = _plain("Which of these labels fits the text best: " + ", ".join(labels))
     messages = [{"role": "system", "content": content}, {"role": "user", "content": "{{text}}"}]

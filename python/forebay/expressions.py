@@ -8,7 +8,7 @@ here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from forebay._call import Call, Output, Piece
 from forebay._functions import Functions
@@ -94,6 +94,9 @@ class Expression(Functions):
     def __bool__(self) -> bool:
         """Refuses: an expression has a value for each row only."""
         raise TypeError("an expression is not true or false by itself; write & for and, | for or, ~ for not")
+
+    # Python would ask for `[0]`, `[1]` and so on for ever.
+    __iter__: ClassVar[None] = None
 
     # === functions ===
 

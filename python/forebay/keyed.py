@@ -47,7 +47,7 @@ class Keyed(Reshaped):
     def window(
         self,
         *,
-        aggregates: Sequence[Expression] | Mapping[str, Expression],
+        aggregates: Expression | Sequence[Expression] | Mapping[str, Expression],
         by: Keys = (),
         tumble: Duration | None = None,
         slide: Mapping[str, Duration] | None = None,

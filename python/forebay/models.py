@@ -33,17 +33,17 @@ class Model:
     """
 
     def __init__(
-        self, settings: Mapping[str, Any], *, outputs: Sequence[str] = (), name: str, options: Options
+        self, settings: Mapping[str, Any], *, outputs: str | Sequence[str] = (), name: str, options: Options
     ) -> None:
         """Not for users: use `Model.onnx` and the others."""
         self._settings = dict(settings)
         self._options = options
-        self.outputs = tuple(outputs)
+        self.outputs = (outputs,) if isinstance(outputs, str) else tuple(outputs)
         self.label = name
 
     @classmethod
     def onnx(
-        cls, path: str | Path, *, outputs: Sequence[str] = (), name: str | None = None, **options: Unpack[Options]
+        cls, path: str | Path, *, outputs: str | Sequence[str] = (), name: str | None = None, **options: Unpack[Options]
     ) -> Model:
         """A model file for ONNX Runtime; each replica is a process.
 
@@ -60,7 +60,7 @@ class Model:
         url: str | Sequence[str],
         model: str,
         *,
-        outputs: Sequence[str] = (),
+        outputs: str | Sequence[str] = (),
         model_version: str | None = None,
         transport: str | None = None,
         credential: str | None = None,

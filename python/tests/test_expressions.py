@@ -91,6 +91,13 @@ def test_an_expression_is_no_truth_value() -> None:
         bool(fb.col("a") == 1)
 
 
+def test_an_expression_is_no_list() -> None:
+    with pytest.raises(TypeError, match="not iterable"):
+        list(fb.col("a"))  # type: ignore[call-overload]
+    counted = testing.rows([{"a": 1}]).window(tumble="1s", aggregates=fb.count())
+    assert counted.node.settings["aggregates"] == ['count(*) AS "count"']
+
+
 def test_the_name_is_that_of_the_leftmost_column() -> None:
     assert ((1 + fb.col("a")) * fb.col("b")).name == "a"
     assert fb.col("a").alias("z").name == "z"

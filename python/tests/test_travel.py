@@ -12,6 +12,7 @@ import pytest
 
 import forebay as fb
 import functions_under_test as functions
+from forebay import testing
 from forebay._function import Bound, Function
 from worker_process import HANG_SECONDS, PACKAGE
 
@@ -124,6 +125,36 @@ def test_options_go_to_the_model_or_to_the_step(tmp_path: Path) -> None:
         "batch_rows": 3,
         "timeout": "1s",
     }
+
+
+def test_options_take_columns_by_name_or_as_expressions() -> None:
+    word = fb.col("word")
+    for key in ["word", word, ["word"], [word]]:
+        assert functions.shout.with_options(key=key).options["key"] == ["word"]
+    options = functions.shout.with_options(cost=word.str.length(), length=word, deadline_column=word).options
+    assert (options["cost"], options["length"], options["deadline_column"]) == (
+        'character_length("word")',
+        '"word"',
+        "word",
+    )
+    rows = testing.rows([{"word": "a"}, {"word": "bb"}])
+    asked = functions.shout.with_options(order="per_key", key="word", cost=word.str.length(), length=word.str.length())
+    assert sorted(rows.select(x=asked(word)).collect().column("x")) == ["A", "BB"]
+    assert fb.Model.onnx("x.onnx", outputs="label").outputs == ("label",)
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ({"key": fb.col("a") + 1}, "key takes names of columns, not"),
+        ({"cost": functions.shout(fb.col("a"))}, "cost: .* asks a function"),
+        ({"batch_rows": fb.col("a")}, "batch_rows takes no column or expression"),
+        ({"fallback_column": fb.col("a")}, "fallback_column takes no column"),
+    ],
+)
+def test_expressions_where_none_is_taken_are_refused(option: Any, words: str) -> None:
+    with pytest.raises(fb.errors.InvalidError, match=words):
+        functions.shout.with_options(**option)
 
 
 def test_a_job_with_functions_needs_a_folder() -> None:
