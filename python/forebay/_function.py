@@ -208,7 +208,7 @@ class Bound:
 def by_name(decorated: Any) -> str | None:
     """The name under which its module holds a decorated object, if workers can import that module."""
     found: Any = sys.modules.get(decorated.__module__)
-    for part in decorated.__qualname__.split("."):
+    for part in getattr(decorated, "__qualname__", "").split("."):
         found = getattr(found, part, None)
     importable = found is decorated and decorated.__module__ not in ("__main__", SCRIPT)
     return str(decorated.__qualname__) if importable else None

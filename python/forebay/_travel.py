@@ -6,17 +6,24 @@ a changed function is asked again: it is made of the function's source and of wh
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
+import io
 import sys
+import typing
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from forebay._function import by_name
 from forebay._options import of_model
 from forebay.errors import InvalidError
 
 if TYPE_CHECKING:
     from forebay._function import Bound
+
+_CACHED: Final = type(functools.lru_cache(len))
 
 
 def table(bound: Bound, folder: str) -> dict[str, Any]:
@@ -24,12 +31,10 @@ def table(bound: Bound, folder: str) -> dict[str, Any]:
 
     Raises: InvalidError if it cannot be pickled, for example because it holds an open file.
     """
-    import cloudpickle
-
     if not folder:
         raise InvalidError(f"function {bound.label} needs a folder to travel through; pass one: to_dict(folder)")
     try:
-        content = cloudpickle.dumps(bound)
+        content = pickled(bound)
     except Exception as error:
         raise InvalidError(
             f"function {bound.label} cannot be sent to a worker: {error}; make what it holds inside the function, "
@@ -45,8 +50,6 @@ def table(bound: Bound, folder: str) -> dict[str, Any]:
 
 def version(bound: Bound, content: bytes) -> str:
     """What names the function's answers: its source, the parameters that it is given, what its object is made with."""
-    import cloudpickle
-
     function = bound.function
     holder = function.plain if function.owner is None else function.owner.made_by.wrapped
     parts = [function.plain.__qualname__, repr(bound.given), repr(function.outputs)]
@@ -56,10 +59,35 @@ def version(bound: Bound, content: bytes) -> str:
         return hashlib.sha256(content).hexdigest()[:16]
     digest = hashlib.sha256("\0".join(parts).encode())
     if function.owner is not None:
-        digest.update(cloudpickle.dumps(_ordered(function.owner.arguments)))
+        digest.update(pickled(_ordered(function.owner.arguments)))
     cells = inspect.getclosurevars(inspect.unwrap(function.plain)).nonlocals
-    digest.update(cloudpickle.dumps(_ordered(dict(sorted(cells.items())))))
+    digest.update(pickled(_ordered(dict(sorted(cells.items())))))
     return digest.hexdigest()[:16]
+
+
+def pickled(value: Any) -> bytes:
+    """What cloudpickle writes, and of what it writes so that no worker can read it, what they can."""
+    import cloudpickle
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        """Knows caches and every kind of TypedDict."""
+
+        def reducer_override(self, each: Any) -> Any:
+            if isinstance(each, _CACHED) and by_name(each) is None:
+                return _cached, (each.__wrapped__, each.cache_parameters())
+            # Before Python 3.12 only those of a class statement said what they are made with.
+            if typing.is_typeddict(each) and "__orig_bases__" not in vars(each):
+                each.__orig_bases__ = (typing.TypedDict,)
+            return super().reducer_override(each)
+
+    written = io.BytesIO()
+    Pickler(written).dump(value)
+    return written.getvalue()
+
+
+def _cached(wrapped: Callable[..., Any], parameters: dict[str, Any]) -> Any:
+    """A function with an empty cache of its own."""
+    return functools.lru_cache(**parameters)(wrapped)
 
 
 def _ordered(value: Any) -> Any:

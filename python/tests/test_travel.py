@@ -65,24 +65,69 @@ if __name__ == "__main__":
 """
 
 
+CACHED = """
+import functools
+from typing import TypedDict
+import forebay as fb
+from forebay import testing
+
+Found = TypedDict("Found", {"size": int, "twice": int})
+
+class More(Found):
+    name: str
+
+@functools.cache
+def doubled(n: int) -> int:
+    return 2 * n
+
+@fb.func
+@functools.lru_cache(maxsize=8)
+def found(n: int) -> Found:
+    return Found(size=n, twice=doubled(n))
+
+@fb.func
+def more(n: int) -> More:
+    return {"size": found.plain.cache_parameters()["maxsize"], "twice": doubled(n), "name": "a"}
+
+@functools.cache
+def fibonacci(n: int) -> int:
+    return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
+
+if __name__ == "__main__":
+    rows = testing.rows([{"n": 30}])
+    n = fb.col("n")
+    print(rows.with_columns(found(n)).collect().rows())
+    print(rows.map(more(n)).collect().rows())
+    print(rows.with_columns(n=fb.func(fibonacci)(n)).collect().rows())
+"""
+
+
 def table(function: Any, folder: Path) -> dict[str, Any]:
     """The table of a function in a job."""
     return Bound(function, tuple(parameter.name for parameter in function.parameters)).table(str(folder))
 
 
 def test_names_that_only_the_hints_of_a_method_use_count_in_workers(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(HINTED)
+    assert said(tmp_path, HINTED) == ["[1, 2] []", "[2.0, 4.0] []"]
+
+
+def said(folder: Path, content: str) -> list[str]:
+    """What a script prints."""
+    script = folder / "script.py"
+    script.write_text(content)
     environment = os.environ | {"PYTHONPATH": str(PACKAGE)}
-    done = subprocess.run(
-        [sys.executable, str(script)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=HANG_SECONDS,
-        check=False,
-    )
-    assert done.stdout.splitlines() == ["[1, 2] []", "[2.0, 4.0] []"], done.stdout + done.stderr
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=HANG_SECONDS, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()
+
+
+def test_functions_with_caches_and_called_typed_dicts_travel(tmp_path: Path) -> None:
+    assert said(tmp_path, CACHED) == [
+        "[{'n': 30, 'size': 30, 'twice': 60}]",
+        "[{'size': 8, 'twice': 60, 'name': 'a'}]",
+        "[{'n': 832040}]",
+    ]
 
 
 def test_the_version_is_the_same_in_every_process(tmp_path: Path) -> None:
