@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -157,6 +158,24 @@ def test_the_version_follows_what_answers_hang_on(tmp_path: Path) -> None:
     finders = [table(functions.Finder(label).find, tmp_path)["version"] for label in ("cat", "dog")]
     assert finders[0] != finders[1]
     assert table(functions.shout.with_options(version="7"), tmp_path)["version"] == "7"
+
+
+def test_the_version_is_of_the_source_of_the_function_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def version(name: str, constant: int = 1, helper: int = 1, options: str = "", comment: str = "") -> str:
+        source = [f"import forebay as fb\nK = {constant}\n\ndef helper(): return {helper}\n", f"@fb.func({options})"]
+        source += ["def f(n: int) -> int:", f"    return n + K + helper() {comment}"]
+        (tmp_path / f"{name}.py").write_text("\n".join(source))
+        return str(table(importlib.import_module(name).f, tmp_path)["version"])
+
+    first = version("versions_a")
+    assert version("versions_b", constant=2) == version("versions_c", helper=2) == first
+    others = {version("versions_d", options="batch_rows=3"), version("versions_e", comment="# why")}
+    assert len(others | {first}) == 3
+    assert (
+        version("versions_f", options="version='2'") == version("versions_g", options="version='2'", comment="#") == "2"
+    )
 
 
 def test_options_go_to_the_model_or_to_the_step(tmp_path: Path) -> None:
