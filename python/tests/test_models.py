@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from PIL import Image, ImageDraw
 
 import forebay as fb
 from forebay import testing
+from worker_process import HANG_SECONDS
 
 DIGITS = Path(__file__).resolve().parents[2] / "examples/digits/digits.onnx"
 UNKNOWN: Any = {"bach_rows": 1}
@@ -27,6 +29,7 @@ class Service(BaseHTTPRequestHandler):
     asked: list[dict[str, Any]] = []  # noqa: RUF012 - one list for all requests
     # How many requests it still refuses.
     full = 0
+    released = threading.Event()
 
     def do_POST(self) -> None:
         """Answers with what follows from the request."""
@@ -36,7 +39,18 @@ class Service(BaseHTTPRequestHandler):
             Service.full -= 1
             self.send_error(503)
             return
+        if self.path.endswith("/held") and not Service.held(body["q"]):
+            self.send_error(422)
+            return
         self.reply(self.answer(body))
+
+    @staticmethod
+    def held(text: str) -> bool:
+        """Refuses "bad", and holds all other answers back until the job has had time to fail of that."""
+        if text == "bad":
+            threading.Timer(0.5, Service.released.set).start()
+            return False
+        return Service.released.wait(HANG_SECONDS)
 
     def do_GET(self) -> None:
         """Says that it is there, and which models it has."""
@@ -57,7 +71,7 @@ class Service(BaseHTTPRequestHandler):
             vectors = [[float(len(text)), 1.0] for text in body["input"]]
             data = [{"index": row, "embedding": vector} for row, vector in enumerate(vectors)]
             return {"data": data, "usage": {"prompt_tokens": 1, "total_tokens": 1}}
-        if self.path.endswith("/length"):
+        if self.path.endswith(("/length", "/held")):
             return {"found": {"length": len(body["q"])}}
         asked = body["messages"][-1]["content"]
         content = json.dumps({"label": asked.split()[0]}) if "response_format" in body else asked.upper()
@@ -174,6 +188,25 @@ def http(url: str, **more: Any) -> fb.DataFrame:
     outputs = {"length": {"type": "int64", "at": "/found/length"}}
     model = fb.Model.http(f"{url}/length", request={"q": "{{text}}"}, outputs=outputs, **more)
     return TEXTS.select(n=model.predict(text=fb.col("text")))
+
+
+def test_what_was_in_flight_when_a_job_failed_is_not_asked_again(url: str, tmp_path: Path) -> None:
+    texts = [f"good {number}" for number in range(8)]
+    texts.insert(2, "bad")
+    rows = testing.rows([{"text": text} for text in texts])
+    held = fb.Model.http(
+        f"{url}/held",
+        request={"q": "{{text}}"},
+        inputs={"text": "string"},
+        outputs={"n": {"type": "int64", "at": "/found/length"}},
+    )
+    Service.asked.clear()
+    for on_error in ("fail", "dead_letter"):
+        answered = rows.with_columns(held.with_options(on_error=on_error).predict(text=fb.col("text")), uid="ask")
+        job = fb.Job().jsonl(answered, tmp_path / "out")
+        with contextlib.suppress(fb.errors.DataError):
+            job.run(checkpoints=tmp_path / "checkpoints").wait()
+    assert sorted(body["q"] for body in Service.asked) == sorted(texts)
 
 
 def test_rows_that_one_model_refuses_go_to_another(url: str) -> None:

@@ -61,6 +61,11 @@ pub fn journal_folder(checkpoints: &str, journal: Option<&Path>, job: &str) -> R
 /// See [`RunOptions::overtake_after`]; long enough that a pipeline without a slow part never keeps rows of edges.
 pub const OVERTAKE_AFTER: Duration = Duration::from_millis(100);
 
+/// How long a job that failed waits for answers that its models are still working on.
+const SETTLE_MAX: Duration = Duration::from_secs(10);
+/// How often it looks.
+const SETTLE_LOOK: Duration = Duration::from_millis(20);
+
 /// Runs the job to its end. `stop` completes when the user asks to stop: how; what the job does shows in `watch`.
 ///
 /// # Errors
@@ -133,8 +138,17 @@ impl<'a> Job<'a> {
         let finishes = try_join_all(runs).await;
         if finishes.is_err() {
             regions.iter().for_each(Region::abandon);
+            self.settle().await;
         }
         let stopped = finishes?.into_iter().any(|finish| finish == Finish::Stopped);
         Ok(if stopped { Finish::Stopped } else { Finish::Completed })
+    }
+
+    /// Waits for a while until what models work on is in the journal: a job that goes on is not to pay for it again.
+    async fn settle(&self) {
+        let until = self.env.now() + SETTLE_MAX;
+        while self.watch.open_rows() > 0 && self.env.now() < until {
+            self.env.sleep(SETTLE_LOOK).await;
+        }
     }
 }

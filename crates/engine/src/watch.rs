@@ -243,6 +243,12 @@ impl Watch {
         self.gates.lock().unwrap_or_else(PoisonError::into_inner).insert(model.to_string(), gate);
     }
 
+    /// Rows that models were asked for and have not answered.
+    pub(crate) fn open_rows(&self) -> usize {
+        let services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        services.values().map(Service::open_rows).sum()
+    }
+
     pub(crate) fn set_service(&self, model: &str, service: Service) {
         self.services.lock().unwrap_or_else(PoisonError::into_inner).insert(model.to_string(), service);
     }
