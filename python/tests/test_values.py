@@ -269,3 +269,13 @@ def test_files_of_somebody_else_are_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(InvalidError, match="another job's output"):
         testing.rows([{"a": 1}]).write_parquet(tmp_path)
     assert (tmp_path / "part-00000002-0-1.parquet").read_text() == "somebody else's file"
+
+
+def test_a_fallback_with_fractions_is_refused_for_whole_numbers() -> None:
+    @fb.func
+    def half(n: int) -> int:
+        return n // 2
+
+    asked = testing.rows([{"n": 2}]).select(x=half.with_options(fallback=fb.col("n") + 0.4)(fb.col("n")))
+    with pytest.raises(InvalidError, match="may have a fraction"):
+        asked.collect()

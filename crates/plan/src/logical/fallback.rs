@@ -135,6 +135,12 @@ impl<'a> Rows<'a> {
             }
             FallbackDecl::Sql(values) => self.computed("sql", values, outputs, |sql, kind| {
                 let (site, expr) = self.typed(sql)?;
+                let given = expr.get_type(&self.schema).map_err(|error| site.explained(&error, &self.schema))?;
+                if kind.is_integer() && given.is_numeric() && !given.is_integer() {
+                    let error =
+                        site.error(format!("the output is {kind}, and this is {given}, which may have a fraction"));
+                    return Err(error.with_help("round it: CAST(round(..) AS BIGINT)"));
+                }
                 self.ready(&site, expr, kind)
             }),
             FallbackDecl::Model { model, limit } => Ok(RungSpec::Model {
