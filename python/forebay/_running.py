@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypedDict
 
-from forebay._options import Duration
+from forebay._options import Duration, Size
 
 
 class JobSettings(TypedDict, total=False):
@@ -16,3 +16,4 @@ class JobSettings(TypedDict, total=False):
     key_groups: int
     checkpoint_interval: Duration
     dead_letters: str | Path
+    state_memory: Size

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from forebay import _engine
 from forebay._compile import Compiler
 from forebay._graph import Node
-from forebay._options import Duration, Size, duration
+from forebay._options import Duration, Size, duration, size
 from forebay.run import Run
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ class _Sink:
 class Job:
     """One or more sinks, run together. Immutable: every method that adds one returns a new job.
 
+    What it takes is the top of a job file: `name`, `parallelism` (1), `key_groups` (128; fixed for the job's life),
+    `checkpoint_interval` ("10s"), `dead_letters`, the folder of the rows that failed (`_dead_letters` in that of the
+    first sink), and `state_memory` ("256MiB"), the memory of a step's keyed state in each subtask.
+
     >>> import forebay as fb
     >>> clicks = fb.read_jsonl("clicks/*.jsonl")
     >>> job = fb.Job(name="clicks").parquet(clicks, "out/all").jsonl(clicks.filter(fb.col("paid")), "out/paid")
@@ -44,6 +48,7 @@ class Job:
     key_groups: int | None = None
     checkpoint_interval: Duration | None = None
     dead_letters: str | Path | None = None
+    state_memory: Size | None = None
     sinks: tuple[_Sink, ...] = ()
 
     def parquet(
@@ -147,6 +152,7 @@ class Job:
             "key_groups": self.key_groups,
             "checkpoint_interval": interval,
             "dead_letters": None if dead_letters is None else {"path": str(dead_letters)},
+            "state_memory": None if self.state_memory is None else size(self.state_memory),
         }
         return {key: value for key, value in named.items() if value is not None}
 

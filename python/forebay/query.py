@@ -15,9 +15,10 @@ def sql(query: str, **frames: DataFrame) -> DataFrame:
     """The frame that a SQL query is, over the frames that it names.
 
     Taken are `SELECT` with `WHERE`, `GROUP BY`, `HAVING` and `LIMIT`, queries in `FROM`, `WITH`, and `UNION ALL`; every
-    other clause is refused by name. `GROUP BY tumble(INTERVAL '1 minute')`, also `hop` and `session`, cuts the event
-    time that `watermark` says, and gives `window_start` and `window_end`. Names are taken as written, upper and lower
-    case included. `*` with expressions behind it replaces columns of the same name. Put no text of others into a query.
+    other clause is refused by name. `GROUP BY tumble(INTERVAL '1 minute')`, also `hop(EVERY, SIZE)` and `session(GAP)`,
+    cuts the event time that `watermark` says, and gives `window_start` and `window_end`. Names are taken as written,
+    upper and lower case included. `*` with expressions behind it replaces columns of the same name. Put no text of
+    others into a query.
 
     Nulls:  as in SQL. A query without `GROUP BY` over no rows has no result, where SQL would count 0.
     Raises: InvalidError for what the engine has no step for, and for a frame that is not there.

@@ -148,6 +148,12 @@ def test_a_folder_with_other_output_is_refused(tmp_path: Path) -> None:
     assert str(tmp_path / "out") in raised.value.context.values() or str(tmp_path / "out") in str(raised.value)
 
 
+def test_settings_of_a_job_reach_it() -> None:
+    job = fb.Job(name="named", parallelism=2, state_memory=1 << 20).blackhole(MANY)
+    assert {"name": "named", "parallelism": 2, "state_memory": "1048576B"}.items() <= job.to_dict().items()
+    assert MANY.collect(state_memory="1MiB").report.outcome == "completed"
+
+
 @pytest.mark.parametrize("setting", ["parallelism", "key_groups"])
 def test_none_at_all_is_refused(setting: str) -> None:
     settings: Any = {setting: 0}
