@@ -1,9 +1,10 @@
 //! A reader around another: after each batch a watermark, a word when nothing comes, a pause when it is too far ahead.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, AsArray, PrimitiveArray};
 use arrow::datatypes::TimestampMicrosecondType;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use forebay_core::dead_letter::{DeadLetter, describe_row};
@@ -21,6 +22,9 @@ use crate::planted::RuntimeBug;
 
 /// The first byte of the state of one key group; another layout takes another.
 const VERSION: u8 = 1;
+
+/// Event times that can be reckoned with: lengths of windows and the like fit beside them, and the end of time is none of them.
+const TIMES: RangeInclusive<i64> = i64::MIN / 2..=i64::MAX / 2;
 
 /// How a source makes event time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,8 +79,10 @@ impl TimedReader {
         };
         // Rows of a split come in runs: the clock is asked once a run.
         let mut run: Option<(SplitId, i64)> = None;
-        for (place, id) in batch.ids().iter().enumerate().filter(|(place, _)| times.is_valid(*place)) {
+        let mut timed = 0;
+        for (place, id) in batch.ids().iter().enumerate().filter(|(place, _)| has_time(times, *place)) {
             let time = times.value(place);
+            timed += 1;
             match &mut run {
                 Some((split, latest)) if *split == id.split => *latest = time.max(*latest),
                 _ => {
@@ -89,10 +95,10 @@ impl TimedReader {
         if let Some(member) = &self.member {
             member.advance(self.clock.progress());
         }
-        if times.null_count() == 0 {
+        if timed == batch.len() {
             return Ok(Read::Batch(batch));
         }
-        let (timed, timeless): (Vec<usize>, Vec<usize>) = (0..batch.len()).partition(|place| times.is_valid(*place));
+        let (timed, timeless): (Vec<usize>, Vec<usize>) = (0..batch.len()).partition(|place| has_time(times, *place));
         let letters = timeless.into_iter().map(|place| self.timeless(&batch, place)).collect();
         Ok(if timed.is_empty() { Read::DeadLetters(letters) } else { Read::Partly(batch.take(&timed)?, letters) })
     }
@@ -104,7 +110,7 @@ impl TimedReader {
             row: batch.ids()[place],
             operator: self.context().identity.uid.clone(),
             kind: Kind::Data,
-            reason: format!("the event time \"{name}\" is null, or does not fit microseconds"),
+            reason: format!("the event time \"{name}\" is null, or out of the range of times"),
             attempts: 0,
             input: describe_row(batch, place),
         }
@@ -145,6 +151,11 @@ impl TimedReader {
         }
         Read::Idle
     }
+}
+
+/// Whether the row at `place` has an event time that can be reckoned with.
+fn has_time(times: &PrimitiveArray<TimestampMicrosecondType>, place: usize) -> bool {
+    times.is_valid(place) && TIMES.contains(&times.value(place))
 }
 
 impl Reader for TimedReader {

@@ -131,9 +131,12 @@ fn a_watermark_follows_the_rows_it_comes_from() {
 fn rows_without_event_time_are_dead_letters_given_with_their_batch() {
     let mut site = Site::open(Restored::default(), None);
     site.script([Read::Batch(rows(&[Some(100), None])), Read::Batch(rows(&[None]))]);
-    assert_eq!(site.polled(), "1 rows, 1 dead: the event time \"at\" is null, or does not fit microseconds");
+    assert_eq!(site.polled(), "1 rows, 1 dead: the event time \"at\" is null, or out of the range of times");
     assert_eq!(site.polled(), "watermark 89");
     assert_eq!(site.polled(), "1 dead");
+    let far = [Some(i64::MAX), Some(i64::MIN), Some(95)];
+    site.script([Read::Batch(rows(&far))]);
+    assert_eq!(site.polled(), "1 rows, 2 dead: the event time \"at\" is null, or out of the range of times");
 }
 
 #[test]
