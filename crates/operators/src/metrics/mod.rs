@@ -8,7 +8,8 @@
 //! by side output 1. Without intervals a key has one row for all time, given anew at each watermark after a change.
 //!
 //! Drift compares the scores of an interval with those of the same key in the reference period. Intervals that end before the
-//! period does have none, because the period is not complete when they give their row.
+//! period does have none, because the period is not complete when they give their row. The row of all time has none until the
+//! period is over, and is then given anew.
 
 mod results;
 mod tally;
@@ -173,6 +174,11 @@ impl Metrics {
             Some(_) => Some(opened.reference.get(key, &Space::EMPTY)?.map(|pane| &pane.tally)),
         };
         let Some(pane) = opened.panes.get_mut(key, space)? else { return Ok(()) };
+        let over = reference.map(|(_, to)| EventTime(to.saturating_sub(1))).filter(|over| known_by < *over);
+        if let (Some(over), None) = (over, last_of(space)) {
+            // The row of all time is given anew when the period is over, also if nothing changes until then.
+            opened.due.set(over, key, space)?;
+        }
         let new = (!pane.tally.is_empty()).then(|| pane.tally.figures(period));
         let old = std::mem::replace(&mut pane.given, new.clone());
         if new.is_none() || !stays {

@@ -256,6 +256,11 @@ proptest! {
     fn drift_is_against_the_period_of_the_same_key(acts in acts()) {
         check(true, true, None, &acts).map_err(TestCaseError::fail)?;
     }
+
+    #[test]
+    fn one_row_for_all_time_has_drift_once_the_period_is_over(acts in acts()) {
+        check(false, true, None, &acts).map_err(TestCaseError::fail)?;
+    }
 }
 
 #[test]
