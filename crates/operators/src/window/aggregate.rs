@@ -13,10 +13,13 @@ use datafusion::error::DataFusionError;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::Literal;
+use datafusion::scalar::ScalarValue;
 use forebay_core::function::Evaluated;
 use forebay_core::{Batch, Error, Kind, Result};
 
 use super::balance;
+use super::floats::OLDER_KINDS;
+use super::spread::Statistic;
 use super::taken::{Taken, Values, counted, numbers, ordered};
 use crate::expression::evaluate_rows;
 use crate::keyed_rows::order;
@@ -47,6 +50,8 @@ pub(super) enum Form {
     Mean,
     /// How many different values; only over updates.
     Different,
+    /// Of sums, squares and products; only over updates.
+    Spread(Statistic),
     /// By an accumulator of DataFusion.
     Any,
 }
@@ -89,6 +94,19 @@ impl Aggregate {
         Ok(Self { function, filter, form, state, taken_back, arguments })
     }
 
+    /// Whether it can go on from a state in which floats were rounded.
+    pub(super) fn reads_rounded(&self) -> bool {
+        !matches!(self.form, Form::Spread(_))
+    }
+
+    /// Types of its state as it is stored, where sums of floats are `exact` or still rounded.
+    pub(super) fn stored_state(&self, exact: bool) -> &[DataType] {
+        match self.form {
+            Form::SumOfFloats | Form::Mean if self.taken_back.is_some() && !exact => &OLDER_KINDS,
+            _ => &self.state,
+        }
+    }
+
     /// The rows that count; all without it.
     pub(super) fn filter(&self) -> Option<&Arc<dyn PhysicalExpr>> {
         self.filter.as_ref()
@@ -97,6 +115,30 @@ impl Aggregate {
     /// Its arguments, then what they are ordered by; of the types [`Aggregate::arguments`].
     pub(super) fn expressions(&self) -> Vec<Arc<dyn PhysicalExpr>> {
         expressions_of(&self.function)
+    }
+
+    /// The result that an accumulator of DataFusion gave.
+    ///
+    /// # Errors
+    /// `Data` where it is too large for its type.
+    pub(super) fn finished(&self, result: Result<ScalarValue, DataFusionError>) -> Result<ScalarValue> {
+        match result {
+            Ok(value) if is_too_long(&value) => Err(self.too_large("the sum has more digits than its type")),
+            Ok(value) => Ok(value),
+            Err(source @ (DataFusionError::Execution(_) | DataFusionError::ArrowError(..))) => {
+                Err(self.too_large(&source.to_string()))
+            }
+            Err(source) => Err(wrong("finish aggregate", source).with("aggregate", self.function.name())),
+        }
+    }
+
+    fn too_large(&self, reason: &str) -> Error {
+        let advice =
+            "if the result is too large for its type, cast the argument to a decimal of fewer digits, or to a double";
+        Error::new(Kind::Data, "finish aggregate")
+            .with("aggregate", self.function.name())
+            .with("type", self.function.field().data_type())
+            .source(format!("{reason}: {advice}"))
     }
 
     /// Whether what it saw of several sets of rows is merged for less than a row costs. That of DataFusion's accumulators is
@@ -125,7 +167,7 @@ impl Aggregate {
         };
         let arguments = self.expressions();
         let values = match self.form {
-            Form::Any => Values::Any(arguments.iter().map(value).collect::<Result<_>>()?),
+            Form::Any | Form::Spread(_) => Values::Any(arguments.iter().map(value).collect::<Result<_>>()?),
             form => {
                 let argument = arguments.first().ok_or_else(no_argument)?;
                 match (form, argument.downcast_ref::<Literal>()) {
@@ -179,6 +221,14 @@ impl Form {
 
     fn of_updates(function: &AggregateFunctionExpr, schema: &Schema) -> Self {
         let arguments = function.expressions();
+        let are_floats =
+            || arguments.iter().all(|column| column.data_type(schema).is_ok_and(|kind| kind == DataType::Float64));
+        if let Some(statistic) = Statistic::of(function.fun().name())
+            && !function.is_distinct()
+            && are_floats()
+        {
+            return Self::Spread(statistic);
+        }
         let [argument] = arguments.as_slice() else { return Self::Any };
         let has_order = || argument.data_type(schema).is_ok_and(|kind| order::comparable(&kind).is_some());
         match function.fun().name() {
@@ -205,6 +255,16 @@ impl Form {
             ("avg", Ok(DataType::Float64)) => Self::Mean,
             _ => Self::Any,
         }
+    }
+}
+
+/// Whether it has more digits than its type: DataFusion adds up decimals without looking.
+fn is_too_long(value: &ScalarValue) -> bool {
+    match value {
+        ScalarValue::Decimal128(Some(value), precision, _) => {
+            10u128.checked_pow(u32::from(*precision)).is_some_and(|limit| value.unsigned_abs() >= limit)
+        }
+        _ => false,
     }
 }
 

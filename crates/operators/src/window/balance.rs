@@ -1,7 +1,8 @@
 //! What one aggregate has seen of one window whose rows may be taken back.
 //!
 //! A row is taken back by its values, in any order, and leaves nothing: sums know how many values are in them, so that of none
-//! they are null and not what rounding left; least, greatest and different values are kept each with how often it is there.
+//! they are null, and those of floats are exact until a result is asked for, as are those that variances are made of. Least,
+//! greatest and different values are kept each with how often it is there.
 //! Accumulators of DataFusion get no row with a null argument and are thrown away with their last row, because several of
 //! them cannot come back from nothing.
 
@@ -14,8 +15,10 @@ use forebay_core::{Error, Kind, Result};
 
 use super::aggregate::{Aggregate, Form, wrong};
 use super::cell::{int_of, merge_into};
+use super::decimals::DecimalSum;
 use super::floats::Floats;
 use super::scalars::corrupt;
+use super::spread::Spread;
 use super::taken::Taken;
 use super::values::Values;
 
@@ -29,6 +32,8 @@ pub(super) enum Balance {
     Floats(Floats),
     /// Of the least, the greatest, or the number of different values.
     Values(Values),
+    /// Of a variance or a line; apart, because it is several times as large as the others.
+    Spread(Box<Spread>),
     /// An accumulator and how many rows are in it.
     Any(Box<dyn Accumulator>, u64),
     /// The state of such: asking for its state may empty it.
@@ -45,6 +50,7 @@ impl Balance {
             Form::SumOfInts => Self::Ints(0, 0),
             Form::SumOfFloats | Form::Mean => Self::Floats(Floats::default()),
             Form::Least | Form::Most | Form::Different => Self::Values(Values::default()),
+            Form::Spread(_) => Self::Spread(Box::default()),
             Form::Any => Self::Any(accumulator(&aggregate.function)?, 0),
         })
     }
@@ -68,6 +74,10 @@ impl Balance {
             Self::Values(values) => {
                 taken.ordered(added).try_for_each(|(column, row, order)| values.add(column, row, order))?;
                 taken.ordered(gone).for_each(|(_, _, order)| values.take_back(order));
+            }
+            Self::Spread(spread) => {
+                spread.add(&taken.filled(added)?, 1)?;
+                spread.add(&taken.filled(gone)?, -1)?;
             }
             Self::Any(accumulator, rows) => {
                 let (added, gone) = (taken.filled(added)?, taken.filled(gone)?);
@@ -105,7 +115,11 @@ impl Balance {
                 let value = found.map_or_else(|| ScalarValue::try_from(&kind), |value| value.cast_to(&kind));
                 value.map_err(|source| wrong("finish aggregate", source))?
             }
-            Self::Any(accumulator, _) => accumulator.evaluate().map_err(|source| wrong("finish aggregate", source))?,
+            Self::Spread(spread) => match form {
+                Form::Spread(statistic) => spread.result(statistic),
+                _ => return Err(Error::new(Kind::Internal, "find statistic")),
+            },
+            Self::Any(accumulator, _) => aggregate.finished(accumulator.evaluate())?,
             Self::Frozen(..) => return Err(Error::new(Kind::Internal, "find accumulator")),
         })
     }
@@ -118,6 +132,7 @@ impl Balance {
             Self::Ints(sum, count) => vec![int(*sum), int(*count)],
             Self::Floats(floats) => floats.state(),
             Self::Values(values) => vec![ScalarValue::Binary(Some(values.encode()?))],
+            Self::Spread(spread) => spread.state(),
             Self::Any(accumulator, rows) => {
                 let state = accumulator.state().map_err(|source| wrong("take state of aggregate", source))?;
                 *self = Self::Frozen(state, *rows);
@@ -142,6 +157,7 @@ impl Balance {
                 let kind = aggregate.taken_back.as_ref().unwrap_or(&DataType::Null);
                 Self::Values(Values::decode(bytes, kind)?)
             }
+            Form::Spread(_) => Self::Spread(Box::new(Spread::of_state(state)?)),
             Form::Any => match state.split_first() {
                 Some((ScalarValue::UInt64(Some(rows)), state)) => Self::Frozen(state.to_vec(), *rows),
                 _ => return Err(corrupt("the number of rows is missing")),
@@ -152,7 +168,9 @@ impl Balance {
     /// Roughly the bytes it takes beside itself.
     pub fn size_bytes(&self) -> usize {
         match self {
+            Self::Floats(floats) => floats.size_bytes(),
             Self::Values(values) => values.size_bytes(),
+            Self::Spread(spread) => spread.size_bytes(),
             Self::Any(accumulator, _) => accumulator.size(),
             Self::Frozen(state, _) => state.iter().map(ScalarValue::size).sum(),
             _ => 0,
@@ -181,6 +199,7 @@ pub(super) fn state_kinds(function: &AggregateFunctionExpr, form: Form) -> Resul
         Form::SumOfInts => vec![DataType::Int64; 2],
         Form::SumOfFloats | Form::Mean => Floats::default().state().iter().map(ScalarValue::data_type).collect(),
         Form::Least | Form::Most | Form::Different => vec![DataType::Binary],
+        Form::Spread(_) => Spread::kinds(),
         Form::Any => {
             let mut empty = accumulator(function)?;
             let state = empty.state().map_err(|source| wrong("take state of aggregate", source))?;
@@ -191,6 +210,9 @@ pub(super) fn state_kinds(function: &AggregateFunctionExpr, form: Form) -> Resul
 
 /// One that takes rows back.
 fn accumulator(function: &AggregateFunctionExpr) -> Result<Box<dyn Accumulator>> {
+    if let Some(sum) = DecimalSum::of(function, true) {
+        return Ok(Box::new(sum));
+    }
     let refused = || Error::new(Kind::Invalid, "start aggregate of updates").with("aggregate", function.name());
     let plain = function.create_accumulator().map_err(|source| wrong("start aggregate", source))?;
     if plain.supports_retract_batch() {

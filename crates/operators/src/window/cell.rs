@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
+use datafusion::error::DataFusionError;
 use datafusion::logical_expr::Accumulator;
 use datafusion::scalar::ScalarValue;
 use forebay_core::{Error, Kind, Result};
 
 use super::aggregate::{Aggregate, Form, wrong};
 use super::balance::Balance;
+use super::decimals::DecimalSum;
 use super::taken::Taken;
 
 /// See the module. Plain forms are those of [`Form`].
@@ -46,7 +48,7 @@ impl Cell {
             Form::Least => Self::Least(None),
             Form::Most => Self::Most(None),
             Form::Mean => Self::Mean { count: 0, sum: 0.0 },
-            Form::Any | Form::Different => Self::Any(accumulator(aggregate)?),
+            Form::Any | Form::Different | Form::Spread(_) => Self::Any(accumulator(aggregate)?),
         })
     }
 
@@ -115,7 +117,7 @@ impl Cell {
                 }
                 self.thaw(aggregate)?;
                 let Self::Any(accumulator) = self else { return Err(Error::new(Kind::Internal, "find accumulator")) };
-                accumulator.evaluate().map_err(|source| wrong("finish aggregate", source))?
+                aggregate.finished(accumulator.evaluate())?
             }
             Self::Balance(balance) => balance.evaluate(aggregate)?,
         })
@@ -207,6 +209,9 @@ pub(super) fn int_of(value: &ScalarValue) -> Option<i64> {
 }
 
 fn accumulator(aggregate: &Aggregate) -> Result<Box<dyn Accumulator>> {
+    if let Some(sum) = DecimalSum::of(&aggregate.function, false) {
+        return Ok(Box::new(sum));
+    }
     aggregate.function.create_accumulator().map_err(|source| wrong("start aggregate", source))
 }
 
@@ -214,7 +219,10 @@ fn accumulator(aggregate: &Aggregate) -> Result<Box<dyn Accumulator>> {
 pub(super) fn merge_into(accumulator: &mut dyn Accumulator, state: &[ScalarValue]) -> Result<()> {
     let columns: Result<Vec<ArrayRef>, _> = state.iter().map(ScalarValue::to_array).collect();
     let merged = columns.and_then(|columns| accumulator.merge_batch(&columns));
-    merged.map_err(|source| wrong("merge state of aggregate", source))
+    merged.map_err(|source| match source {
+        DataFusionError::Execution(reason) => Error::new(Kind::Data, "merge state of aggregate").source(reason),
+        source => wrong("merge state of aggregate", source),
+    })
 }
 
 /// What every pane of a window step is read and written by, shared by all.

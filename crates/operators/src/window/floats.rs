@@ -1,20 +1,26 @@
 //! A sum of floats from which any value can be taken back.
 //!
-//! What addition rounds off is summed beside the sum (Neumaier), so values of very different size leave each other alone
-//! better than in a plain sum; taking back is still exact only up to rounding. Values that are no numbers are counted instead of added:
-//! an infinity or a NaN that is taken back leaves the sum of the others.
+//! The sum is exact and rounded once when it is asked for, so what is taken back leaves that of the others, in whatever
+//! order they came and however large it was. Values that are no numbers are counted instead of added: an infinity or a NaN that
+//! is taken back leaves the sum of the others.
 
+use arrow::datatypes::DataType;
 use datafusion::scalar::ScalarValue;
 use forebay_core::Result;
 
 use super::cell::int_of;
+use super::exact::Exact;
 use super::scalars::corrupt;
 
+/// Types of the state that was written before sums were exact: a sum, what it had rounded off, the counts.
+pub(super) const OLDER_KINDS: [DataType; 6] =
+    [DataType::Float64, DataType::Float64, DataType::Int64, DataType::Int64, DataType::Int64, DataType::Int64];
+
 /// See the module.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Floats {
-    sum: f64,
-    rest: f64,
+    /// Of those that are finite.
+    sum: Exact,
     /// Values that are finite, infinite, negatively infinite, and no numbers.
     counts: [i64; 4],
 }
@@ -32,13 +38,9 @@ impl Floats {
         };
         self.counts[place] += sign;
         if self.counts[0] == 0 {
-            (self.sum, self.rest) = (0.0, 0.0);
+            self.sum = Exact::default();
         } else if place == 0 {
-            let value = value * sign as f64;
-            let sum = self.sum + value;
-            self.rest +=
-                if self.sum.abs() >= value.abs() { (self.sum - sum) + value } else { (value - sum) + self.sum };
-            self.sum = sum;
+            self.sum.add(value, sign);
         }
     }
 
@@ -51,9 +53,7 @@ impl Floats {
             (_, true, true) => Some(f64::NAN),
             (_, true, false) => Some(f64::INFINITY),
             (_, false, true) => Some(f64::NEG_INFINITY),
-            // Where the sum itself has left the range of floats, what was rounded off is no number.
-            (_, false, false) if !self.sum.is_finite() => Some(self.sum),
-            (_, false, false) => Some(self.sum + self.rest),
+            (_, false, false) => Some(self.sum.float()),
         }
     }
 
@@ -62,28 +62,59 @@ impl Floats {
         self.sum().map(|sum| sum / self.count() as f64)
     }
 
-    /// As values of state.
-    pub fn state(&self) -> Vec<ScalarValue> {
-        let floats = [self.sum, self.rest].map(|value| ScalarValue::Float64(Some(value)));
-        floats.into_iter().chain(self.counts.map(|count| ScalarValue::Int64(Some(count)))).collect()
+    /// How many values are in it.
+    pub fn count(&self) -> i64 {
+        self.counts.iter().sum()
     }
 
-    /// That which had this state.
+    /// The sum without rounding; `None` where a value is not finite.
+    pub fn exact(&self) -> Option<&Exact> {
+        (self.counts[1..] == [0; 3]).then_some(&self.sum)
+    }
+
+    /// As values of state.
+    pub fn state(&self) -> Vec<ScalarValue> {
+        let sum = ScalarValue::Binary(Some(self.sum.encode()));
+        std::iter::once(sum).chain(self.counts.map(|count| ScalarValue::Int64(Some(count)))).collect()
+    }
+
+    /// That which had this state, also one of [`OLDER_KINDS`].
     ///
     /// # Errors
     /// `Corrupt` if it is none.
     pub fn of_state(state: &[ScalarValue]) -> Result<Self> {
-        let [ScalarValue::Float64(Some(sum)), ScalarValue::Float64(Some(rest)), counts @ ..] = state else {
-            return Err(corrupt("a sum is missing"));
+        let (sum, counts) = match state {
+            [ScalarValue::Binary(Some(sum)), counts @ ..] => (Ok(Exact::decode(sum)?), counts),
+            [ScalarValue::Float64(Some(sum)), ScalarValue::Float64(Some(rest)), counts @ ..] => {
+                (older(*sum, *rest), counts)
+            }
+            _ => return Err(corrupt("a sum is missing")),
         };
         let counts: Option<Vec<i64>> = counts.iter().map(int_of).collect();
         let counts = counts.and_then(|counts| counts.try_into().ok()).ok_or_else(|| corrupt("a count is missing"))?;
-        Ok(Self { sum: *sum, rest: *rest, counts })
+        let mut floats = Self { sum: Exact::default(), counts };
+        match sum {
+            Ok(sum) => floats.sum = sum,
+            // The sum had left the range of floats, and what was in it cannot be known any more.
+            Err(lost) => floats.add(lost, 1),
+        }
+        Ok(floats)
     }
 
-    fn count(&self) -> i64 {
-        self.counts.iter().sum()
+    /// Roughly the bytes it takes beside itself.
+    pub fn size_bytes(&self) -> usize {
+        self.sum.size_bytes()
     }
+}
+
+/// A sum of an older state, or what it had become where that is no number.
+fn older(sum: f64, rest: f64) -> Result<Exact, f64> {
+    if !sum.is_finite() || !rest.is_finite() {
+        return Err(sum + rest);
+    }
+    let mut exact = Exact::default();
+    [sum, rest].into_iter().for_each(|value| exact.add(value, 1));
+    Ok(exact)
 }
 
 #[cfg(test)]
@@ -112,9 +143,33 @@ mod tests {
     }
 
     #[test]
+    fn a_sum_that_left_the_range_of_floats_comes_back() {
+        let mut floats = of(&[1e308, 1e308, 3.0]);
+        assert_eq!(floats.sum(), Some(f64::INFINITY));
+        for (gone, new) in [(1e308, 1.0), (1e308, 2.0)] {
+            floats.add(gone, -1);
+            floats.add(new, 1);
+        }
+        assert_eq!((floats.sum(), floats.mean()), (Some(6.0), Some(2.0)));
+    }
+
+    #[test]
     fn state_is_read_back() {
         let floats = of(&[1.5, -2.5, f64::NEG_INFINITY]);
         assert_eq!(Floats::of_state(&floats.state()).unwrap(), floats);
-        assert!(Floats::of_state(&floats.state()[..5]).is_err());
+        assert!(Floats::of_state(&floats.state()[..4]).is_err());
+    }
+
+    #[test]
+    fn state_of_rounded_sums_is_read() {
+        let older = |sum: f64, rest: f64| {
+            let floats = [sum, rest].map(|value| ScalarValue::Float64(Some(value)));
+            let state: Vec<_> =
+                floats.into_iter().chain([2, 0, 0, 0].map(|count| ScalarValue::Int64(Some(count)))).collect();
+            assert!(state.iter().map(ScalarValue::data_type).eq(OLDER_KINDS));
+            Floats::of_state(&state).unwrap()
+        };
+        assert_eq!(older(0.5, 0.25), of(&[0.5, 0.25]));
+        assert!(older(f64::INFINITY, f64::NAN).sum().is_some_and(|sum| !sum.is_finite()));
     }
 }

@@ -19,6 +19,8 @@ mod agenda;
 mod aggregate;
 mod balance;
 mod cell;
+mod decimals;
+mod exact;
 mod floats;
 mod given;
 mod group;
@@ -30,6 +32,7 @@ mod sessions;
 mod settings;
 mod shape;
 mod sliced;
+mod spread;
 mod standing;
 mod taken;
 #[cfg(test)]
@@ -281,8 +284,7 @@ impl Operator for Window {
     fn open(&mut self, context: Context, restored: Restored) -> Result<()> {
         let identity = &context.identity;
         let mut state = KeyedState::open(identity, self.settings.state.clone(), restored)?;
-        // Panes over updates hold other bytes.
-        let mut panes = state.table(TableSpec::new("panes", if self.settings.updates { 2 } else { 1 }))?;
+        let mut panes = state.table(pane::spec(&self.layout))?;
         let ends = state.timers("ends")?;
         let clock = Clock::open(&mut state, "clock", identity, self.settings.bug == Some(WindowBug::ForgetClock))?;
         let latest = self.settings.ttl.map(|_| state.table(TableSpec::new("latest", 1))).transpose()?;

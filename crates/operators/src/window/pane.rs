@@ -10,11 +10,18 @@ use datafusion::scalar::ScalarValue;
 use forebay_core::Result;
 use forebay_core::row::RowId;
 use forebay_core::time::EventTime;
-use forebay_state::keyed::StateValue;
+use forebay_state::keyed::{StateValue, TableSpec};
 
 use super::aggregate::Aggregate;
 use super::cell::{Cell, Layout};
 use super::scalars::{bytes, corrupt, number, put, take};
+
+/// Flag of the bytes of a pane: a result that was given out is in them.
+const GIVEN: u8 = 1;
+
+/// Flag of the bytes of a pane over updates whose sums of floats are not rounded. A pane of an older checkpoint that was never
+/// needed stays the bytes that it was.
+const EXACT: u8 = 2;
 
 /// See the module.
 #[derive(Debug)]
@@ -98,6 +105,18 @@ impl Body {
     }
 }
 
+/// The table `panes` of a step with this layout.
+///
+/// Panes over updates hold other bytes, those of version 2 sums that were rounded. What was rounded of variances is not read:
+/// they would go on being wrong.
+pub(super) fn spec(layout: &Layout) -> TableSpec<Pane> {
+    if !layout.counted {
+        return TableSpec::new("panes", 1);
+    }
+    let spec = TableSpec::new("panes", 3);
+    if layout.aggregates.iter().all(Aggregate::reads_rounded) { spec.reads(2, Pane::decode) } else { spec }
+}
+
 /// What a row adds to the print of its window.
 pub(super) fn print_of(id: RowId) -> u64 {
     let mixed = (id.split.0 ^ id.ordinal.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xff51_afd7_ed55_8ccd);
@@ -142,10 +161,11 @@ impl Live {
     }
 
     fn encode(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        let form = if self.rows.is_some() { EXACT } else { 0 };
         match &self.given {
-            None => out.push(0),
+            None => out.push(form),
             Some(given) => {
-                out.push(1);
+                out.push(form | GIVEN);
                 out.extend_from_slice(&given.print.to_le_bytes());
                 given.values.iter().try_for_each(|value| put(value, out))?;
             }
@@ -162,8 +182,9 @@ impl Live {
 
     fn decode(mut stored: &[u8], layout: &Layout) -> Result<Self> {
         let (rest, aggregates) = (&mut stored, &layout.aggregates);
-        let given = match bytes(rest, 1)? {
-            [0] => None,
+        let flags = *bytes(rest, 1)?.first().ok_or_else(|| corrupt("it is cut"))?;
+        let given = match flags & GIVEN {
+            0 => None,
             _ => {
                 let print = number(rest)?;
                 let field = |aggregate: &Aggregate| take(rest, aggregate.function.field().data_type());
@@ -173,7 +194,7 @@ impl Live {
         let rows = if layout.counted { Some(number(rest)? as i64) } else { None };
         let mut cells = Vec::with_capacity(aggregates.len());
         for aggregate in aggregates {
-            let kinds: &[DataType] = &aggregate.state;
+            let kinds: &[DataType] = aggregate.stored_state(flags & EXACT != 0);
             let state = kinds.iter().map(|kind| take(rest, kind)).collect::<Result<_>>()?;
             cells.push(Cell::of_state(aggregate, state)?);
         }

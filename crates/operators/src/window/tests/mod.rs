@@ -2,6 +2,7 @@
 
 mod drive;
 mod oracle;
+mod spread;
 mod standing;
 mod updates;
 
@@ -299,6 +300,37 @@ fn a_row_of_which_an_argument_cannot_be_computed_is_a_dead_letter_and_counts_now
             [[counted.to_string(), total.to_string()]],
             "{case}"
         );
+    }
+}
+
+#[test]
+fn a_decimal_that_is_too_large_for_its_type_says_so_and_what_to_do() {
+    use arrow::array::Decimal128Array;
+    let kind = DataType::Decimal128(38, 0);
+    let schema = Arc::new(Schema::new(vec![Field::new("x", kind.clone(), true)]));
+    let large = 6 * 10i128.pow(37);
+    let column: ArrayRef = Arc::new(Decimal128Array::from(vec![large, large]).with_data_type(kind));
+    let taken = super::taken::Taken { filter: None, values: super::taken::Values::Any(vec![column]) };
+    for function in [sum_udaf(), datafusion::functions_aggregate::average::avg_udaf()] {
+        for make in [Aggregate::new, Aggregate::of_updates] {
+            let argument = col("x", &schema).unwrap();
+            let built = AggregateExprBuilder::new(Arc::clone(&function), vec![argument]).schema(Arc::clone(&schema));
+            let aggregate = make(Arc::new(built.alias("large").build().unwrap()), None, &schema).unwrap();
+            let over = |rows: &[u32]| {
+                let mut cell = super::cell::Cell::new(&aggregate)?;
+                cell.update(&aggregate, &taken, rows, &[])?;
+                let state = cell.state()?;
+                super::cell::Cell::of_state(&aggregate, state)?.evaluate(&aggregate, true)
+            };
+            // The second is beyond the range of the bits as well.
+            for rows in [&[0, 1][..], &[0; 6][..]] {
+                let error = over(rows).unwrap_err();
+                assert_eq!(error.kind(), Kind::Data);
+                let text = error.chain();
+                assert!(text.contains("large") && text.contains("cast the argument"), "{text}");
+            }
+            assert_eq!(function.name() == "sum", over(&[0]).is_ok());
+        }
     }
 }
 
