@@ -159,7 +159,7 @@ impl Exact {
             digits.push((sum & i128::from(MASK)) as i64);
             carry = sum >> BITS;
         }
-        while carry > 0 || carry < -1 {
+        while !(-1..=0).contains(&carry) {
             digits.push((carry & i128::from(MASK)) as i64);
             carry >>= BITS;
         }
