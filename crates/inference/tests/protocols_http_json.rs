@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch, StringArray};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Float64Type};
 use forebay_core::{Error, Kind, Result};
 use forebay_gate::limiter::Class;
 use forebay_inference::hosts::{Host, Slot};
@@ -80,6 +80,28 @@ async fn rows_of_a_batch_can_share_a_request() {
     assert!(server.requests()[0].ends_with(r#"{"rows":[{"q":"about a","weight":0.5},{"q":"about b","weight":0.5}]}"#));
     let error = asked(&settings, &["a", "b"]).await.unwrap_err();
     assert!(error.chain().ends_with("0 answers to 2 rows"), "{}", error.chain());
+}
+
+#[tokio::test]
+async fn one_bad_answer_of_many_is_refused_and_the_others_stand() {
+    let items = [r#"{"v":null}"#, r#"{"v":1.5}"#, r#"{"w":1}"#, r#"{"v":"x"}"#, r#"{"v":2}"#];
+    let server = Scripted::start(vec![
+        Script::json(&format!("{{\"items\":[{}]}}", items.join(","))),
+        Script::json(r#"{"items":[{"v":null},{}]}"#),
+    ]);
+    let many = Rows::Many { request: None, answer: "/items".into() };
+    let outputs = vec![Output { slot: Slot::scalar("v", DataType::Float64), pointer: "/v".into() }];
+    let settings = HttpJsonSettings { rows: many, outputs, ..settings(&server.url()) };
+    let texts = ["a", "b", "c", "d", "e"];
+    let replica = made(&settings).unwrap().start_unasked(0);
+    let answers = replica.call(batch(5, rows(&texts))).await.unwrap();
+    let refused: Vec<usize> = answers.refused.iter().map(|refused| refused.row).collect();
+    assert_eq!(refused, [0, 2, 3]);
+    assert!(answers.refused[1].reason.contains("row 2: nothing at `/v`"), "{}", answers.refused[1].reason);
+    let values = answers.rows.column(0).as_primitive::<Float64Type>().values().to_vec();
+    assert_eq!((values.len(), values[1], values[4]), (5, 1.5, 2.0));
+    let error = replica.call(batch(2, rows(&texts[..2]))).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Data, "no answer is good");
 }
 
 /// Settings with one text output, the whole of `/v`.

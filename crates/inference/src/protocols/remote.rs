@@ -30,10 +30,11 @@ pub trait Protocol: Send + Sync + 'static {
     fn ready(self: Arc<Self>) -> BoxFuture<'static, Result<()>>;
 
     /// Answers every row of `rows`, in its order, by one request or by one a row, each sent when the one before was answered.
+    /// An answer that is bad for some rows only may refuse these and answer the others, so that nobody asks for them again.
     ///
     /// # Errors
     /// See [`Replica::call`].
-    fn call(self: Arc<Self>, rows: RecordBatch) -> BoxFuture<'static, Result<RecordBatch>>;
+    fn call(self: Arc<Self>, rows: RecordBatch) -> BoxFuture<'static, Result<Answers>>;
 
     /// Rows that one request can carry. Rows beyond that are sent one after the other by the same call.
     fn rows_max(&self) -> usize;
@@ -171,8 +172,7 @@ impl<P: Protocol> Host for RemoteHost<P> {
 
 impl<P: Protocol> Replica for RemoteReplica<P> {
     fn call(&self, batch: RequestBatch) -> BoxFuture<'static, Result<Answers>> {
-        let answer = Arc::clone(&self.protocol).call(batch.rows);
-        Box::pin(async move { Ok(answer.await?.into()) })
+        Arc::clone(&self.protocol).call(batch.rows)
     }
 
     fn observed(&self) -> Observed {

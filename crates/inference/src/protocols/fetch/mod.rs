@@ -30,7 +30,7 @@ use super::CONNECT;
 use super::endpoint::{body_of, innermost};
 use super::refusal::{Meaning, Refusal, cut};
 use super::remote::{Observed, Protocol, RemoteHost};
-use crate::hosts::{Signature, Slot};
+use crate::hosts::{Answers, Signature, Slot};
 
 /// The input.
 const URL: &str = "url";
@@ -132,8 +132,8 @@ impl Protocol for Fetch {
     }
 
     /// A null for a null, one request a row.
-    fn call(self: Arc<Self>, rows: RecordBatch) -> BoxFuture<'static, Result<RecordBatch>> {
-        Box::pin(async move { self.answer(&rows).await })
+    fn call(self: Arc<Self>, rows: RecordBatch) -> BoxFuture<'static, Result<Answers>> {
+        Box::pin(async move { Ok(self.answer(&rows).await?.into()) })
     }
 
     fn rows_max(&self) -> usize {

@@ -8,7 +8,8 @@ mod settings;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, UInt64Array};
+use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Schema};
 use bytes::Bytes;
 use forebay_core::{Error, Kind, Result};
@@ -26,7 +27,7 @@ use super::remote::{Observed, Protocol, RemoteHost};
 use super::secret::Secrets;
 use super::signals::Dialect;
 use super::template::Template;
-use crate::hosts::{Signature, Slot};
+use crate::hosts::{Answers, Refused, Signature, Slot};
 
 /// Speaks to one service.
 pub struct HttpJson {
@@ -39,6 +40,7 @@ pub struct HttpJson {
 }
 
 /// The answer to one row.
+#[derive(Clone, Copy)]
 struct Told<'a> {
     value: &'a Value,
     /// The same as it came.
@@ -104,11 +106,38 @@ impl HttpJson {
         Ok(values.iter().zip(parts(text)).map(|(value, text)| Told { value, text }).collect())
     }
 
-    fn read<'a>(&self, answers: &[Told<'a>]) -> Result<RecordBatch> {
+    /// The answers as rows. Where some are bad they are refused, and the others stand: all of them are paid for.
+    fn answers(&self, told: &[Told<'_>]) -> Result<Answers> {
+        let whole = match self.read(told, 0) {
+            Err(error) if told.len() > 1 => error,
+            read => return read.map(Answers::from),
+        };
+        let (mut good, mut places, mut refused) = (Vec::new(), Vec::with_capacity(told.len()), Vec::new());
+        for (row, each) in told.iter().enumerate() {
+            places.push(good.len().saturating_sub(1) as u64);
+            match self.read(std::slice::from_ref(each), row) {
+                Ok(_) => {
+                    places[row] = good.len() as u64;
+                    good.push(*each);
+                }
+                Err(error) => refused.push(Refused { row, reason: error.chain() }),
+            }
+        }
+        if good.is_empty() || refused.is_empty() {
+            return Err(whole);
+        }
+        let rows = take_record_batch(&self.read(&good, 0)?, &UInt64Array::from(places))
+            .map_err(|source| Error::new(Kind::Internal, "place answers").source(source))?;
+        Ok(Answers { rows, refused })
+    }
+
+    /// The answers as rows, the first of which is row `first` of the call.
+    fn read(&self, answers: &[Told<'_>], first: usize) -> Result<RecordBatch> {
         let mut columns = Vec::with_capacity(self.outputs.len());
         for output in &self.outputs {
-            let value = |(row, told): (usize, &Told<'a>)| {
-                told.output(output).map_err(|why| self.endpoint.bad_answer(format!("row {row}: {why}")))
+            let value = |(row, told)| {
+                let told: &Told<'_> = told;
+                told.output(output).map_err(|why| self.endpoint.bad_answer(format!("row {}: {why}", first + row)))
             };
             let values: Vec<Cow<'_, Value>> = answers.iter().enumerate().map(value).collect::<Result<_>>()?;
             let column = column_of(&output.slot, &values.iter().map(Cow::as_ref).collect::<Vec<_>>());
@@ -151,13 +180,13 @@ impl Protocol for HttpJson {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn call(self: Arc<Self>, rows: RecordBatch) -> BoxFuture<'static, Result<RecordBatch>> {
+    fn call(self: Arc<Self>, rows: RecordBatch) -> BoxFuture<'static, Result<Answers>> {
         Box::pin(async move {
             let mut answers = Vec::new();
             for request in self.requests(&rows)? {
                 answers.push(self.ask(&request).await?);
             }
-            self.read(&self.rows_of(&answers, rows.num_rows())?)
+            self.answers(&self.rows_of(&answers, rows.num_rows())?)
         })
     }
 

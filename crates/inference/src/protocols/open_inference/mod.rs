@@ -27,7 +27,7 @@ use super::refusal::{Meaning, Refusal};
 use super::remote::{Observed, Protocol, RemoteHost};
 use super::secret::Secrets;
 use super::signals::Dialect;
-use crate::hosts::Signature;
+use crate::hosts::{Answers, Signature};
 
 /// Speaks to one model of one server.
 pub struct OpenInference {
@@ -135,19 +135,20 @@ impl Protocol for OpenInference {
         })
     }
 
-    fn call(self: Arc<Self>, rows: RecordBatch) -> BoxFuture<'static, Result<RecordBatch>> {
+    fn call(self: Arc<Self>, rows: RecordBatch) -> BoxFuture<'static, Result<Answers>> {
         Box::pin(async move {
             let Shape { signature, rows_max } = self.shape().await?;
             if rows_max > 1 {
-                return self.call_once(&signature, &rows).await;
+                return Ok(self.call_once(&signature, &rows).await?.into());
             }
             let mut answers = Vec::with_capacity(rows.num_rows());
             for row in 0..rows.num_rows() {
                 answers.push(self.call_once(&signature, &rows.slice(row, 1)).await?);
             }
             let schema = answers.first().map_or_else(|| Arc::new(Schema::empty()), RecordBatch::schema);
-            arrow::compute::concat_batches(&schema, &answers)
-                .map_err(|source| self.endpoint.bad_answer(format!("answers to single rows differ in shape: {source}")))
+            let joined = arrow::compute::concat_batches(&schema, &answers);
+            let differ = |source| self.endpoint.bad_answer(format!("answers to single rows differ in shape: {source}"));
+            Ok(joined.map_err(differ)?.into())
         })
     }
 

@@ -38,7 +38,7 @@ use super::remote::{Observed, Protocol, RemoteHost};
 use super::secret::Secrets;
 use super::signals::{Dialect, of_error_object};
 use super::template::Template;
-use crate::hosts::{Signature, Slot};
+use crate::hosts::{Answers, Signature, Slot};
 
 /// What the last piece of a stream says.
 const DONE: &str = "[DONE]";
@@ -257,16 +257,16 @@ impl Protocol for OpenAi {
         })
     }
 
-    fn call(self: Arc<Self>, rows: RecordBatch) -> BoxFuture<'static, Result<RecordBatch>> {
+    fn call(self: Arc<Self>, rows: RecordBatch) -> BoxFuture<'static, Result<Answers>> {
         Box::pin(async move {
             if matches!(self.settings.task, Task::Embeddings { .. }) {
-                return self.embeddings(&rows).await;
+                return Ok(self.embeddings(&rows).await?.into());
             }
             let mut said = Vec::with_capacity(rows.num_rows());
             for row in 0..rows.num_rows() {
                 said.push(self.say(self.filled(&rows, row)?).await?);
             }
-            self.columns(&said)
+            Ok(self.columns(&said)?.into())
         })
     }
 
