@@ -300,6 +300,8 @@ async fn a_null_is_not_asked_about() {
 #[tokio::test]
 async fn a_stream_that_breaks_off_is_overload_and_one_that_never_ends_is_too_large() {
     let piece = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n";
+    let done = hostile(Script::stream(&format!("{piece}data: [DONE]\n\n")), chat(None), true).await;
+    assert_eq!(done.kind(), Kind::Data, "{}", done.chain());
     let broken = hostile(Script::stream(piece), chat(None), true).await;
     assert_eq!((broken.kind(), class_of(&broken)), (Kind::Overload, Class::Overloaded), "{}", broken.chain());
     let head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n".to_vec();

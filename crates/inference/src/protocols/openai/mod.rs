@@ -170,6 +170,9 @@ impl OpenAi {
         if taken == 0 && bytes > 0 && !is_stream(&headers) {
             return Err(self.endpoint.unread(&headers, no_stream(&headers)));
         }
+        if done {
+            return Err(self.endpoint.bad_answer("the stream came to its [DONE] without a finish_reason"));
+        }
         let words = format!("the stream ended after {} bytes of text without a reason", said.bytes());
         Err(self.endpoint.refused(Refusal::new(Meaning::Overloaded, "stream broken off", &words)))
     }
