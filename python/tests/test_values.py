@@ -279,3 +279,12 @@ def test_a_fallback_with_fractions_is_refused_for_whole_numbers() -> None:
     asked = testing.rows([{"n": 2}]).select(x=half.with_options(fallback=fb.col("n") + 0.4)(fb.col("n")))
     with pytest.raises(InvalidError, match="may have a fraction"):
         asked.collect()
+
+
+def test_dates_of_all_years_are_compared_with_times() -> None:
+    until = [datetime.datetime(2024, 1, 1), datetime.datetime(9999, 12, 31), None]
+    rows = testing.rows(pa.table({"until": pa.array(until, pa.timestamp("us")), "day": pa.array(until, pa.date32())}))
+    for expression in ["until = DATE '9999-12-31'", "until = day", "until > DATE '2000-01-01'"]:
+        found = rows.filter(fb.expr(expression)).collect()
+        assert (datetime.datetime(9999, 12, 31) in found.column("until"), len(found.dead_letters)) == (True, 0)
+    assert len(rows.filter(fb.col("until") < datetime.date(9999, 12, 31)).collect()) == 1

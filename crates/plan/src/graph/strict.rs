@@ -1,17 +1,18 @@
 //! Numbers as their readers mean them, where DataFusion's kernels go by bits.
 //!
 //! - Sums, differences, products and negatives of whole numbers fail where they do not fit, instead of going on with what is left.
+//! - Dates and times are compared in microseconds where they are none finer, so that all years fit.
 //! - `-0.0` is the same as `0.0` to comparisons, `IN`, `CASE x WHEN`, `nullif` and `DISTINCT`, as in SQL and as keys here already
 //!   are; Arrow's kernels put it before `0.0`.
 
 use std::sync::Arc;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, Schema, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, ScalarValue, internal_err};
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::aggregate::LoweredAggregate;
-use datafusion::physical_expr::expressions::{BinaryExpr, CaseExpr, InListExpr, Literal, NegativeExpr};
+use datafusion::physical_expr::expressions::{BinaryExpr, CaseExpr, CastExpr, InListExpr, Literal, NegativeExpr, cast};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
 type Part = Arc<dyn PhysicalExpr>;
@@ -60,12 +61,35 @@ pub(super) fn strict_aggregate(lowered: LoweredAggregate, input: &Schema) -> Res
 
 /// Sums and the like fail where they do not fit; floats are compared by value.
 fn operated(binary: &BinaryExpr, input: &Schema) -> Result<Part> {
-    let (left, right) = (binary.left(), binary.right());
-    Ok(Arc::new(if compares(*binary.op()) && left.data_type(input)?.is_floating() {
-        BinaryExpr::new(unsigned_zero(left, input)?, *binary.op(), unsigned_zero(right, input)?)
-    } else {
-        binary.clone().with_fail_on_overflow(true)
-    }))
+    let (left, right, op) = (binary.left(), binary.right(), *binary.op());
+    if compares(op) && left.data_type(input)?.is_floating() {
+        return Ok(Arc::new(BinaryExpr::new(unsigned_zero(left, input)?, op, unsigned_zero(right, input)?)));
+    }
+    if compares(op)
+        && let (Some(left), Some(right)) = (in_micros(left, input)?, in_micros(right, input)?)
+    {
+        return Ok(Arc::new(BinaryExpr::new(left, op, right)));
+    }
+    Ok(Arc::new(binary.clone().with_fail_on_overflow(true)))
+}
+
+/// The time in microseconds, if nothing of it is lost by that, of one that is only cast to nanoseconds to be compared: those end in
+/// the year 2262, and `DATE '9999-12-31'` is how many tables say "until further notice".
+fn in_micros(part: &Part, input: &Schema) -> Result<Option<Part>> {
+    let DataType::Timestamp(TimeUnit::Nanosecond, zone) = part.data_type(input)? else { return Ok(None) };
+    if let Some(constant) = part.downcast_ref::<Literal>() {
+        let ScalarValue::TimestampNanosecond(Some(time), zone) = constant.value() else { return Ok(None) };
+        let micros = || Literal::new(ScalarValue::TimestampMicrosecond(Some(time / 1000), zone.clone()));
+        return Ok((time % 1000 == 0).then(|| Arc::new(micros()) as Part));
+    }
+    let Some(cast_part) = part.downcast_ref::<CastExpr>() else { return Ok(None) };
+    Ok(match cast_part.expr().data_type(input)? {
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => None,
+        DataType::Timestamp(..) | DataType::Date32 => {
+            Some(cast(Arc::clone(cast_part.expr()), input, DataType::Timestamp(TimeUnit::Microsecond, zone))?)
+        }
+        _ => None,
+    })
 }
 
 /// `x IN (..)` of floats.

@@ -106,7 +106,7 @@ fn a_join_as_of_takes_the_changes_of_a_table_and_only_adds() {
     assert_eq!(join.changes, Changes::Append);
     let refused = plan(&of("window = \"1s\"")).map(drop).unwrap_err().to_string();
     assert!(refused.contains("as_of takes those of the stream"), "{refused}");
-    let thinned = "[[step]]\nuid = \"some\"\nfilter = \"n > 1\"\n[[step]]\nuid = \"again\"\nselect = [\"*\"]\n[[step]]\nuid = \"met\"";
+    let thinned = "[[step]]\nuid = \"some\"\nfilter = \"n > 1\"\n[[step]]\nuid = \"again\"\nselect = [\"user\", \"at\", \"n\"]\n[[step]]\nuid = \"met\"";
     let filtered =
         of("as_of = true").replace("[[step]]\nuid = \"met\"", thinned).replace("\"latest\", on", "\"again\", on");
     let refused = plan(&filtered).map(drop).unwrap_err().to_string();
