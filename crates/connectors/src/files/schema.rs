@@ -158,12 +158,14 @@ fn infer_json(sample: &[u8]) -> Result<SchemaRef, String> {
         return Err(no_object(sample));
     }
     let schema = infer_json_schema_from_iterator(objects.iter().map(Ok)).map_err(|error| {
-        let names = places.keys().find_map(|name| Some((name, first_misfit(&objects, name)?)));
-        names.map_or_else(|| error.to_string(), |(name, place)| {
-            let kind = if objects[place][name].is_object() { "an object" } else { "no object" };
-            let line = lines[place];
-            format!("column `{name}` holds objects and other values: in line {line} it is {kind}; name columns and types in `schema`")
-        })
+        let misfit = places.keys().find_map(|name| Some((name, lines[first_misfit(&objects, name)?])));
+        misfit.map_or_else(
+            || error.to_string(),
+            |(name, line)| {
+                let why = "does not go with the values of lines before, such as an object after a number";
+                format!("column `{name}` of line {line} {why}: name columns and types in `schema`, or mend the file")
+            },
+        )
     })?;
     // The inference answers in hash order; the order of first appearance is what a reader of the file expects.
     let mut fields: Vec<Field> = schema.fields().iter().map(|field| settled(field)).collect();

@@ -502,7 +502,9 @@ fn empty_files_do_not_decide_on_columns_and_compressed_ones_are_called_that() {
             .ends_with("file=a): it is empty, or its first line is longer than 8 MiB")
     );
     let mixed = said(FileFormat::JsonLines, &[("a", b"{\"n\": 1}\n\n{\"n\": 2, \"m\": 1}\n{\"n\": {}}\n{\"n\": 1}\n")]);
-    assert!(mixed.contains("column `n` holds objects and other values: in line 4 it is an object"), "{mixed}");
+    assert!(mixed.contains("column `n` of line 4 does not go with the values of lines before"), "{mixed}");
+    let nested = said(FileFormat::JsonLines, &[("a", b"{\"n\": {\"m\": 1}}\n{\"n\": {\"m\": {}}}\n")]);
+    assert!(nested.contains("column `n` of line 2 does not go"), "{nested}");
     for format in [FileFormat::JsonLines, FileFormat::Csv] {
         let gzip = said(format, &[("a", &[0x1f, 0x8b, 8, 0, 0])]);
         assert!(gzip.ends_with("it is compressed, and compressed files are not read: unpack it first"), "{gzip}");
