@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what a build, the demo and the tests need on Debian 12 with Rust and Python 3.11. Idempotent; says nothing when
 # nothing is missing. What it installs: Debian packages for the C libraries that are built from source (libjpeg-turbo needs
-# cmake and nasm), and virtual environments with the pinned tools of python/requirements-tools.txt and the model servers of
-# python/requirements-servers.txt and python/requirements-kserve.txt.
+# cmake and nasm), and virtual environments with the pinned tools of python/requirements-tools.txt, the model servers of
+# python/requirements-servers.txt and python/requirements-kserve.txt, and the torch of python/requirements-torch.txt.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/env.sh
@@ -31,16 +31,18 @@ python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
     echo "setup: Python 3.11 or later is needed, found $(python3 --version)" >&2
     exit 1
 }
-environment() { # LIST PLACE
+environment() { # LIST PLACE [OPTION_OF_PIP]
     local list="$1" venv="$2" mark="$2/.made-from" made_from
     made_from="$(cat "$list" <(python3 --version) <(echo "$venv") | sha256sum | cut -d' ' -f1)"
     [ "$(cat "$mark" 2>/dev/null)" != "$made_from" ] || return 0
     echo "setup: making $venv from $list"
     rm -f "$mark"
     python3 -m venv --clear "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: --requirement "$list"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: "${@:3}" --requirement "$list"
     echo "$made_from" >"$mark"
 }
 environment python/requirements-tools.txt "$FOREBAY_CACHE/venv"
 environment python/requirements-servers.txt "$FOREBAY_CACHE/venv-servers"
 environment python/requirements-kserve.txt "$FOREBAY_CACHE/venv-kserve"
+environment python/requirements-torch.txt "$FOREBAY_CACHE/venv-torch" --no-deps
+"$FOREBAY_CACHE/venv-torch/bin/python" scripts/torch_without_cuda.py
