@@ -87,21 +87,60 @@ def is_tensor(given: pa.DataType) -> bool:
     return isinstance(given, pa.FixedShapeTensorType) or pa.types.is_fixed_size_list(given)
 
 
+def is_numeric(given: pa.DataType) -> bool:
+    """Says whether values of this type are numbers or truth values, alone or as tensors."""
+    while is_tensor(given):
+        given = given.value_type
+    return any(check(given) for check in (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating))
+
+
+def nulls_in(column: pa.Array) -> int:
+    """How many rows of the column are null; if none is, how many values inside of its rows are."""
+    if column.null_count or not is_tensor(column.type):
+        return int(column.null_count)
+    return nulls_in(_inside(_storage(column)))
+
+
 def ndarray(column: pa.Array) -> np.ndarray[Any, Any]:
     """The column as one array, rows first; a view where the column has no nulls, no text and no booleans."""
-    array: np.ndarray[Any, Any]
     if not is_tensor(column.type):
-        array = _with_none(column) if pa.types.is_integer(column.type) and column.null_count else _numpy(column)
-        return array
-    storage = column.storage if isinstance(column, pa.FixedShapeTensorArray) else column
+        return _with_none(column) if pa.types.is_integer(column.type) and column.null_count else _numpy(column)
+    storage = _storage(column)
     shape = column.type.shape if isinstance(column, pa.FixedShapeTensorArray) else [storage.type.list_size]
-    if storage.null_count:
-        return _with_nulls(storage, shape)
+    return _with_nulls(storage, shape) if storage.null_count else _shaped(storage, shape)
+
+
+class _Writable:
+    """The memory of an array, which it keeps, as what may be written to."""
+
+    def __init__(self, array: np.ndarray[Any, Any]) -> None:
+        self._array = array
+        address = array.__array_interface__["data"][0]
+        self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
+
+
+def writable(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The array itself as one that may be written to, for memory that nobody else sees: torch warns of every other."""
+    import numpy as np
+
+    return array if array.flags.writeable else np.asarray(_Writable(array))
+
+
+def _storage(column: pa.Array) -> pa.Array:
+    """The lists of a tensor column."""
+    return column.storage if isinstance(column, pa.FixedShapeTensorArray) else column
+
+
+def _inside(storage: pa.Array) -> pa.Array:
+    """All values of the rows, one behind the other; those of null rows too."""
     # Not `to_numpy_ndarray`, which forgets where a slice begins, and not `flatten`, which takes longer.
     width = storage.type.list_size
-    flat = storage.values.slice(storage.offset * width, len(storage) * width)
-    array = flat.to_numpy(zero_copy_only=False).reshape(len(storage), *shape)
-    return array
+    return storage.values.slice(storage.offset * width, len(storage) * width)
+
+
+def _shaped(storage: pa.Array, shape: Sequence[int]) -> np.ndarray[Any, Any]:
+    inside = ndarray(_inside(storage))
+    return inside.reshape(len(storage), *shape, *inside.shape[1:])
 
 
 def _numpy(column: pa.Array) -> np.ndarray[Any, Any]:
@@ -117,12 +156,16 @@ def _with_none(column: pa.Array) -> np.ndarray[Any, Any]:
 
 
 def _with_nulls(storage: pa.Array, shape: Sequence[int]) -> np.ndarray[Any, Any]:
+    """An array for each row, or `None`."""
     import numpy as np
 
-    whole = storage.values.to_numpy(zero_copy_only=False).reshape(-1, *shape)[storage.offset :]
+    valid = storage.is_valid()
+    # Null rows may have nulls inside of them, for which the values of the others would be objects.
+    is_filtered = _inside(storage).null_count > 0
+    whole = _shaped(storage.filter(valid) if is_filtered else storage, shape)
     boxed = np.empty(len(storage), dtype=object)
-    for row, valid in enumerate(storage.is_valid().to_pylist()):
-        boxed[row] = whole[row] if valid else None
+    for number, row in enumerate(np.flatnonzero(valid)):
+        boxed[row] = whole[number if is_filtered else row]
     return boxed
 
 
@@ -136,6 +179,8 @@ def column_of_rows(results: Sequence[Any], slot: Slot) -> pa.Array:
 
     Raises: pa.ArrowInvalid, TypeError or ShapeError if one of them does not fit the slot.
     """
+    if any(hasattr(kind, "detach") for kind in set(map(type, results))):
+        results = [_plain(each) if hasattr(each, "detach") else each for each in results]
     if slot.shape:
         return _tensor_of_rows(results, slot)
     target = field(slot).type
@@ -209,7 +254,8 @@ def column_of_batch(result: Any, slot: Slot, rows: int) -> pa.Array:
         result = result.combine_chunks()
     elif not isinstance(result, pa.Array):
         result = _unwrapped(result)
-    if not hasattr(result, "__len__") or isinstance(result, set | frozenset | dict | str | bytes | bytearray):
+    is_single = not hasattr(result, "__len__") or getattr(result, "ndim", 1) == 0
+    if is_single or isinstance(result, set | frozenset | dict | str | bytes | bytearray):
         raise TypeError(f"{type(result).__name__} is no column; return an array or a list with a value for each row")
     if len(result) != rows:
         # One row for two may be a function that leaves out a row, which halving finds.
@@ -229,10 +275,29 @@ def _unwrapped(result: Any) -> Any:
     if hasattr(result, "to_arrow"):
         return _unchunked(result.to_arrow())
     if hasattr(result, "detach"):
-        return result.detach().cpu().numpy()
+        return _out_of_torch(result)
     if type(result).__module__.startswith("pandas"):
         return _unchunked(pa.Array.from_pandas(result))
     return result
+
+
+def _out_of_torch(tensor: Any) -> np.ndarray[Any, Any]:
+    """A view of a torch tensor that lies in memory as its values are, else a copy."""
+    array: np.ndarray[Any, Any]
+    try:
+        array = tensor.numpy(force=True)
+    except TypeError:
+        if not tensor.is_floating_point():
+            raise
+        # NumPy has no bfloat16 and nothing narrower; all their values are values of float32.
+        array = tensor.float().numpy(force=True)
+    return array
+
+
+def _plain(tensor: Any) -> Any:
+    """What a torch tensor holds that is the result of one row: a number for one without axes, else an array."""
+    array = _out_of_torch(tensor)
+    return array if array.ndim else array.item()
 
 
 def _unchunked(column: Any) -> pa.Array:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from forebay import _convert
+from forebay import _convert, _torch
 from forebay._frames import RowFailure
 from forebay._function import Bound, Parameter
 from forebay._layout import Layout
@@ -68,7 +68,7 @@ class Executor:
             self._places = [self._place(rows.schema, parameter) for parameter in self._parameters]
             self._schema = rows.schema
         given = zip(self._places, self._parameters, strict=True)
-        columns = [_formed(rows.column(place), parameter.form) for place, parameter in given]
+        columns = [self._formed(rows.column(place), parameter) for place, parameter in given]
         if self._bound.function.batch:
             try:
                 return self._batch(columns, rows.num_rows), []
@@ -86,12 +86,30 @@ class Executor:
         if index < 0:
             raise InvalidError(f"function {self._bound.label}: nothing is given to parameter {parameter.name}")
         given = schema.field(index).type
-        if not parameter.shape and not _convert.fits(parameter.value, given):
+        wanted = None if parameter.shape or _convert.fits(parameter.value, given) else parameter.value
+        if parameter.in_torch and not (_convert.is_numeric(given) or pa.types.is_null(given)):
+            wanted = "a torch tensor"
+        if wanted is not None:
             raise InvalidError(
-                f"function {self._bound.label}: parameter {parameter.name} takes {parameter.value}, but its column is "
+                f"function {self._bound.label}: parameter {parameter.name} takes {wanted}, but its column is "
                 f"{given}; change the hint, or cast the column: .cast(..)"
             )
         return index
+
+    def _formed(self, column: pa.Array, parameter: Parameter) -> Any:
+        """The column as the function takes it.
+
+        Raises: DataError if it is to be a torch tensor and has nulls.
+        """
+        if not parameter.in_torch:
+            return _formed(column, parameter.form)
+        nulls = _convert.nulls_in(column)
+        # A null float is NaN, as in NumPy; a row that is null is `None` where the function takes one at a time.
+        is_taken = column.null_count if parameter.form == "torch_row" else pa.types.is_floating(column.type)
+        if nulls and not is_taken:
+            what = f"function {self._bound.label}: parameter {parameter.name} takes a torch tensor"
+            raise DataError(f"{what}, which has no nulls; its column has {nulls} in {len(column)} rows")
+        return _torch.of_column(column) if parameter.form == "torch" else _torch.of_rows(column)
 
     def _batch(self, columns: list[Any], rows: int) -> pa.RecordBatch:
         result = self._call(**self._named(columns))
@@ -193,6 +211,14 @@ def trace(error: BaseException) -> str:
     return text if len(text) <= 2 * half else f"{text[:half]}\n...\n{text[-half:]}"
 
 
+def is_out_of_memory(error: Any) -> bool:
+    """Says whether an exception tells of memory that is full: Python's, or torch's of a GPU or of the CPU."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    # torch has no class for that of the CPU.
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+
+
 def speakable(text: str) -> str:
     """The text without halves of characters, which file names and broken input bring along and UTF-8 has none of."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
@@ -224,7 +250,7 @@ def _caught(call: Any, arguments: dict[str, Any]) -> Any:
 
 def _fails_all(result: Any) -> bool:
     """Whether a result says that no row can be served."""
-    return isinstance(result, MemoryError) or (isinstance(result, Error) and not isinstance(result, _OF_ROWS))
+    return is_out_of_memory(result) or (isinstance(result, Error) and not isinstance(result, _OF_ROWS))
 
 
 def _formed(column: pa.Array, form: str) -> Any:
@@ -233,10 +259,6 @@ def _formed(column: pa.Array, form: str) -> Any:
             return _convert.values(column)
         case "numpy":
             return _convert.ndarray(column)
-        case "torch":
-            import torch
-
-            return torch.from_numpy(_convert.ndarray(column))
         case "pandas":
             return column.to_pandas(integer_object_nulls=True)
         case "polars":

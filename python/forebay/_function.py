@@ -22,6 +22,8 @@ from forebay.types import ANY, Slot
 
 # The name under which `python -m forebay run` executes a file.
 SCRIPT: Final = "__forebay__"
+# Of a script there is only one in a process; the second is that of a process which multiprocessing has started.
+_OF_SCRIPTS: Final = ("__main__", "__mp_main__", SCRIPT)
 
 if TYPE_CHECKING:
     from forebay.udf import Class
@@ -38,6 +40,11 @@ class Parameter:
     required: bool
     # Where it takes a whole row as a dict: the columns that its hint names, none for all of them.
     row: tuple[str, ...] | None = None
+
+    @property
+    def in_torch(self) -> bool:
+        """Whether it is a torch tensor, of a batch or of one row."""
+        return self.form in ("torch", "torch_row")
 
     def slot(self) -> Slot:
         """The input; tensors are exact, any other column is checked when it comes."""
@@ -119,7 +126,7 @@ class Function:
         if not any(isinstance(each, Expression) for each in (*arguments, *named.values())):
             return self.load()(*arguments, **named)
         inputs = self._bound(arguments, named)
-        asked = Bound(self, tuple(inputs))
+        asked = self._asked_with(tuple(inputs))
         # A field is a column of its own name, also where it is the only one; a value takes its name from an input.
         name = self.outputs[0].name if self.several and len(self.outputs) == 1 else None
         return Answer(Call(asked, inputs, tuple(slot.name for slot in self.outputs), self.options), name=name)
@@ -138,7 +145,7 @@ class Function:
         Raises: InvalidError if it has other ones.
         """
         self._bound((), {name: lit(None) for name in given})
-        return Bound(self, given)
+        return self._asked_with(given)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         """Travels to a worker by name where it has one there, else as a whole."""
@@ -150,6 +157,9 @@ class Function:
             # Of a class that travels whole, names that only hints use stay behind; so what they said travels, too.
             return _method, (type(self), self.plain.__name__, self.owner, self._parts()[1:])
         return by_name(self) or (type(self), self._parts())
+
+    def _asked_with(self, given: tuple[str, ...]) -> Bound:
+        return Bound(self, given, self.options.get("replicas", 1))
 
     def _parts(self) -> tuple[Any, ...]:
         """What it is made of anew in a worker."""
@@ -175,6 +185,8 @@ class Bound:
 
     function: Function
     given: tuple[str, ...]
+    # In how many workers; a function that travels by name forgets its options.
+    replicas: int = 1
 
     @property
     def label(self) -> str:
@@ -210,7 +222,7 @@ def by_name(decorated: Any) -> str | None:
     found: Any = sys.modules.get(decorated.__module__)
     for part in getattr(decorated, "__qualname__", "").split("."):
         found = getattr(found, part, None)
-    importable = found is decorated and decorated.__module__ not in ("__main__", SCRIPT)
+    importable = found is decorated and decorated.__module__ not in _OF_SCRIPTS
     return str(decorated.__qualname__) if importable else None
 
 

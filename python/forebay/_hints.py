@@ -83,7 +83,9 @@ def _parameter(given: inspect.Parameter, hint: object, function: str, batch: boo
     if given.kind not in (given.POSITIONAL_OR_KEYWORD, given.KEYWORD_ONLY):
         raise InvalidError(f"function {function}: parameter {given.name} has no name to give a column to")
     value, shape = type_of(_element(hint) if batch else hint) or (ANY, ())
-    form = _form(hint) if batch else "row"
+    form = _form(hint)
+    if not batch:
+        form = "torch_row" if form == "torch" else "row"
     return Parameter(given.name, value, shape, form, given.default is given.empty, None if batch else _row(hint))
 
 

@@ -24,11 +24,18 @@ def restored(batch: pa.RecordBatch) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
-def rows_of(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
-    """The rows as dicts; tensors are NumPy arrays."""
-    columns = [_convert.values(column) for column in batch.columns]
+def rows_of(batch: pa.RecordBatch, *, given_away: bool = False) -> Iterator[dict[str, Any]]:
+    """The rows as dicts; tensors are NumPy arrays, which may be written to if nobody else has the batch."""
+    columns = [_own(column) if given_away else _convert.values(column) for column in batch.columns]
     for values in zip(*columns, strict=True):
         yield dict(zip(batch.schema.names, values, strict=True))
+
+
+def _own(column: pa.Array) -> list[Any]:
+    values = _convert.values(column)
+    if not _convert.is_tensor(column.type):
+        return values
+    return [None if value is None else _convert.writable(value) for value in values]
 
 
 def _column(column: pa.Array, field: pa.Field) -> pa.Array:

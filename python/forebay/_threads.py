@@ -44,7 +44,7 @@ def _serve(settings: str, calls: _native.Calls) -> None:
 def _answer(calls: _native.Calls, executor: Executor, bound: Bound, rows: pa.RecordBatch) -> None:
     try:
         # torch takes every array for one that it may write to.
-        in_torch = any(parameter.form == "torch" for parameter in bound.parameters)
+        in_torch = any(parameter.in_torch for parameter in bound.parameters)
         answers, failures = executor.answer(_copied(rows) if in_torch else rows)
         # A batch function may fill the same array again at its next call.
         answers = _copied(answers) if executor.lent else answers

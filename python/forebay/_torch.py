@@ -1,7 +1,8 @@
-"""Columns as torch tensors. torch is imported here only, when it is first asked for."""
+"""Columns as torch tensors, for functions and for `to_torch`. torch is imported here only, when first asked for."""
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ from forebay import _convert
 from forebay.errors import InvalidError
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 
@@ -33,20 +35,64 @@ def tensors(table: pa.Table) -> dict[str, torch.Tensor]:
     module = imported()
     for name in table.column_names:
         _check(name, table.column(name))
-    return {name: module.from_numpy(_joined(table.column(name))) for name in table.column_names}
+    return {name: _of(module, _joined(table.column(name)), name) for name in table.column_names}
+
+
+def of_column(column: pa.Array) -> torch.Tensor:
+    """A tensor over the memory of the column, which has no nulls but for those of floats, which are NaN.
+
+    torch knows no tensors that cannot be written to: the memory has to be the function's own.
+    """
+    import torch
+
+    return torch.from_numpy(_convert.writable(_convert.ndarray(column)))
+
+
+def of_rows(column: pa.Array) -> list[torch.Tensor | None]:
+    """A tensor for each row, `None` for null rows; over the memory of the column where none is null."""
+    if not column.null_count:
+        return list(of_column(column))
+    if column.null_count == len(column):
+        return [None] * len(column)
+    valid = column.is_valid()
+    rows = iter(of_column(column.filter(valid)))
+    return [next(rows) if is_there else None for is_there in valid.to_pylist()]
+
+
+def is_plain(value: Any) -> bool:
+    """Says whether it is a torch tensor, or a parameter of a module, with all of its values in memory."""
+    found: Any = sys.modules.get("torch")
+    if found is None or type(value) not in (found.Tensor, found.nn.Parameter):
+        return False
+    is_special = value.is_nested or value.is_quantized or value.device.type == "meta"
+    return value.layout == found.strided and not is_special
+
+
+def content(tensor: torch.Tensor) -> tuple[object, ...]:
+    """What a plain tensor is, apart from where it lies: the same for equal tensors in every process."""
+    import torch
+
+    values = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+    content = values.view(torch.uint8).numpy().tobytes()
+    return type(tensor).__name__, str(tensor.dtype), tuple(tensor.shape), tensor.requires_grad, content
 
 
 def _check(name: str, column: pa.ChunkedArray) -> None:
-    kind = column.type
-    numbers = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating)
-    if not _convert.is_tensor(kind) and not any(check(kind) for check in numbers):
+    if not _convert.is_numeric(column.type):
         raise InvalidError(
-            f"column {name} is {kind}, of which torch has no tensor; leave it out with exclude({name!r})"
+            f"column {name} is {column.type}, of which torch has no tensor; leave it out with exclude({name!r})"
         )
-    if column.null_count:
-        raise InvalidError(
-            f"column {name} has {column.null_count} nulls, which torch has not; filter or fill them before"
-        )
+    if nulls := sum(map(_convert.nulls_in, column.chunks)):
+        raise InvalidError(f"column {name} has {nulls} nulls, which torch has not; filter or fill them before")
+
+
+def _of(module: Any, array: np.ndarray[Any, Any], name: str) -> torch.Tensor:
+    try:
+        tensor: torch.Tensor = module.from_numpy(array)
+    except TypeError as error:
+        # Before 2.3 torch had no uint16, uint32 and uint64.
+        raise InvalidError(f"column {name} is {array.dtype}, of which this torch has no tensor; cast it") from error
+    return tensor
 
 
 def _joined(column: pa.ChunkedArray) -> Any:
@@ -54,4 +100,4 @@ def _joined(column: pa.ChunkedArray) -> Any:
     import numpy as np
 
     chunks = [_convert.ndarray(chunk) for chunk in column.chunks]
-    return np.concatenate(chunks) if chunks else np.array(_convert.ndarray(column.combine_chunks()))
+    return np.concatenate(chunks or [_convert.ndarray(pa.nulls(0, column.type))])

@@ -34,12 +34,14 @@ except ImportError as error:
     )
 
 from forebay import _frames, _shared
-from forebay._execute import Executor, speakable, trace
+from forebay._execute import Executor, is_out_of_memory, speakable, trace
 from forebay._function import Bound, Function, Instance
 from forebay._hints import function_of
 from forebay.errors import CorruptError, Error, InvalidError
 
 _PR_SET_PDEATHSIG: Final = 1
+# What OpenMP reads when it is loaded, and with it torch.
+_THREADS: Final = "OMP_NUM_THREADS"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,6 +67,7 @@ def _serve(connection: socket.socket, descriptors: Sequence[int] | None, log: st
     try:
         _expect(_frames.OPEN, frame[0])
         bound = load(json.loads(frame[1].to_pybytes()))
+        _share_cores(bound.replicas)
         executor = Executor(bound)
         memory = _memory(descriptors, bound)
     except BaseException as error:
@@ -87,8 +90,22 @@ def _memory(descriptors: Sequence[int] | None, bound: Bound) -> _shared.Memory |
     if descriptors is None:
         return None
     requests, answers = descriptors
-    in_torch = any(parameter.form == "torch" for parameter in bound.parameters)
+    in_torch = any(parameter.in_torch for parameter in bound.parameters)
     return _shared.Memory(requests, answers, copy_on_write=in_torch)
+
+
+def _share_cores(replicas: int) -> None:
+    """Leaves each of several replicas its part of the cores: torch takes all of them in every process.
+
+    Threads of OpenMP wait by spinning, so that replicas with more threads than cores are slower than a single one.
+    """
+    if replicas < 2 or _THREADS in os.environ:
+        return
+    threads = max(1, len(os.sched_getaffinity(0)) // replicas)
+    os.environ[_THREADS] = str(threads)
+    torch: Any = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(threads)
 
 
 def _answer(connection: socket.socket, executor: Executor, call: _frames.Call, log: str | None) -> None:
@@ -211,7 +228,7 @@ def failure(error: BaseException, *, loading: bool) -> dict[str, str]:
 
 
 def _failure(error: BaseException, *, loading: bool) -> dict[str, str]:
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if is_out_of_memory(error):
         return {"kind": "Exhausted", "reason": f"out of memory\n{trace(error)}"}
     if isinstance(error, _frames.FrameTooLongError):
         return {"kind": "Exhausted", "reason": str(error)}

@@ -17,7 +17,7 @@ import cloudpickle
 import pyarrow as pa
 
 from forebay import _frames
-from forebay._function import Bound, Function
+from forebay._function import Function
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # Ends a test that hangs; a worker starts in well under a second.
@@ -55,7 +55,7 @@ class Worker:
     @classmethod
     def of(cls, folder: Path, function: Function, memory: Sequence[int] = (), **settings: Any) -> Self:
         """A worker of a decorated function."""
-        content = cloudpickle.dumps(Bound(function, tuple(parameter.name for parameter in function.parameters)))
+        content = cloudpickle.dumps(function.asked_with(tuple(parameter.name for parameter in function.parameters)))
         file = folder / "function.pkl"
         file.write_bytes(content)
         own = {
