@@ -18,18 +18,31 @@ from forebay._function import Bound, Function
 from worker_process import HANG_SECONDS, PACKAGE
 
 SCRIPT = """
+import dataclasses
+import enum
+import re
 import forebay as fb
+
+class Kind(enum.Enum):
+    LONG = 1
+
+@dataclasses.dataclass
+class Rules:
+    words: set[str]
+    kind: Kind = Kind.LONG
+    pattern: re.Pattern = re.compile("a+")
 
 @fb.cls
 class Judge:
-    def __init__(self, words):
-        self.words = words
+    def __init__(self, rules, choose):
+        self.words = {word for word in rules.words if choose(word)}
 
     @fb.method
     def judge(self, text: str) -> bool:
         return text in self.words or text in {"a", "b", "c"}
 
-bound = fb.ai and Judge({"x", "y", "z", "w"}).judge(fb.col("text")).call.asked
+rules = Rules({"x", "y", "z", "w"})
+bound = Judge(rules, lambda word: word not in {"d", "e", "f"}).judge(fb.col("text")).call.asked
 import tempfile
 print(bound.table(tempfile.mkdtemp())["version"])
 """
@@ -103,6 +116,40 @@ if __name__ == "__main__":
 """
 
 
+SPAWNING = """
+import multiprocessing
+import forebay as fb
+from forebay import testing
+
+OFFSET = 3
+
+@fb.func
+def more(n: int) -> int:
+    return n + OFFSET
+
+@fb.cls
+class Less:
+    def __init__(self, by):
+        self.by = by
+
+    @fb.method
+    def less(self, n: int) -> int:
+        return n - self.by
+
+def run(answers):
+    rows = testing.rows([{"n": 1}])
+    answers.put(rows.select(more=more(fb.col("n")), less=Less(5).less(fb.col("n"))).collect().rows())
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    process = context.Process(target=run, args=(answers,))
+    process.start()
+    print(answers.get(timeout=60))
+    process.join()
+"""
+
+
 def table(function: Any, folder: Path) -> dict[str, Any]:
     """The table of a function in a job."""
     return Bound(function, tuple(parameter.name for parameter in function.parameters)).table(str(folder))
@@ -131,6 +178,10 @@ def test_functions_with_caches_and_called_typed_dicts_travel(tmp_path: Path) -> 
     ]
 
 
+def test_functions_of_a_script_travel_from_a_process_that_it_spawned(tmp_path: Path) -> None:
+    assert said(tmp_path, SPAWNING) == ["[{'more': 4, 'less': -4}]"]
+
+
 def test_the_version_is_the_same_in_every_process(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
@@ -143,6 +194,26 @@ def test_the_version_is_the_same_in_every_process(tmp_path: Path) -> None:
         )
         versions.add(done.stdout)
     assert len(versions) == 1
+
+
+def test_the_version_follows_what_a_class_inside_a_function_is_given(tmp_path: Path) -> None:
+    def made(factor: int) -> Any:
+        class Times:
+            def __call__(self, n: int) -> int:
+                return n * factor
+
+        @fb.cls
+        class Outer:
+            def __init__(self, times: Any) -> None:
+                self.times = times
+
+            @fb.method
+            def found(self, n: int) -> int:
+                return int(self.times(n))
+
+        return Outer(Times())
+
+    assert table(made(2).found, tmp_path)["version"] != table(made(3).found, tmp_path)["version"]
 
 
 def test_the_version_follows_what_answers_hang_on(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +16,7 @@ from torch import nn
 
 import forebay as fb
 from forebay import testing
-from worker_process import Worker
+from worker_process import HANG_SECONDS, PACKAGE, Worker
 
 SIDE = 16
 Pixels = fb.Tensor("float32", SIDE, SIDE, 3)
@@ -105,6 +107,61 @@ def test_images_become_embeddings(
     assert torch.allclose(found["vector"], expected, atol=tolerance)
     unit = nn.functional.normalize(found["vector"], dim=1)
     assert torch.allclose(found["unit"].float(), unit, atol=1e-6)
+
+
+VERSIONS = """
+import tempfile
+import torch
+from torch import nn
+import forebay as fb
+
+class Network(nn.Module):
+    def __init__(self, value):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        nn.init.constant_(self.layer.weight, value)
+        nn.init.zeros_(self.layer.bias)
+
+@fb.cls
+class Model:
+    def __init__(self, network, scale):
+        self.network, self.scale = network, scale
+
+    @fb.method.batch(returns=float)
+    def ask(self, n: torch.Tensor):
+        return self.network(n)
+
+def outer(weights):
+    @fb.func.batch(returns=float)
+    def ask(n: torch.Tensor):
+        return n * weights
+    return ask
+
+for ask in (
+    Model(Network(1), torch.ones(2)).ask,
+    Model(Network(2), torch.ones(2)).ask,
+    Model(Network(1), torch.ones(2).half()).ask,
+    Model(Network(1).state_dict(), torch.tensor(3.0).bfloat16()).ask,
+    outer(torch.ones(3)),
+    outer(torch.zeros(3)),
+):
+    print(ask(fb.col("n")).call.asked.table(tempfile.mkdtemp())["version"])
+"""
+
+
+def test_the_version_of_what_is_made_with_tensors_is_that_of_their_values(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(VERSIONS)
+    environment = os.environ | {"PYTHONPATH": str(PACKAGE)}
+    found = set()
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=HANG_SECONDS
+        )
+        assert done.returncode == 0, done.stderr
+        found.add(done.stdout)
+    (versions,) = found
+    assert len(set(versions.split())) == 6
 
 
 @fb.func.batch(returns=int)
