@@ -20,6 +20,7 @@ PAGES: Final[dict[str, list[str]]] = {
     "Guide": [
         "docs/guide/quickstart",
         "docs/guide/python",
+        "docs/guide/torch",
         "docs/guide/process-functions",
         "docs/guide/failures",
         "docs/guide/when-not-to-use",

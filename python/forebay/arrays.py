@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from forebay.errors import InvalidError
 from forebay.expressions import Expression, function
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     Numbers = Sequence[float] | np.ndarray[Any, Any]
+
+# Text has no numbers, the others no order of them.
+_NO_EMBEDDINGS: Final = (str, bytes, set, frozenset, dict)
 
 DType = Literal[
     "float16",
@@ -162,8 +165,8 @@ def _numbers(values: Any) -> str:
     """
     given = values.tolist() if hasattr(values, "tolist") else values
     try:
-        numbers = [float(value) for value in given] if not isinstance(given, str | bytes) else []
-    except (TypeError, ValueError):
+        numbers = [float(value) for value in given] if not isinstance(given, _NO_EMBEDDINGS) else []
+    except (TypeError, ValueError, OverflowError):
         numbers = []
     if not numbers or not all(map(math.isfinite, numbers)):
         raise InvalidError(f"{values!r:.100} is no embedding; give a column, col(..), or a list of finite numbers")

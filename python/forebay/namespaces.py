@@ -6,11 +6,13 @@ Each is one function of the engine, but for what has to be waited for, which is 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Unpack
+from typing import Literal, Unpack, get_args
 
 from forebay._options import Options, Size
 from forebay.errors import InvalidError
 from forebay.expressions import Expression, function
+
+Unit = Literal["second", "minute", "hour", "day", "week", "month", "quarter", "year"]
 
 
 class TextFunctions:
@@ -54,7 +56,7 @@ class TextFunctions:
         return function("ends_with", self._text, end)
 
     def match(self, pattern: str) -> Expression:
-        """True where the regular expression matches somewhere."""
+        """True where the regular expression matches somewhere; it has no look-around and no back-references."""
         return function("regexp_like", self._text, pattern)
 
     def replace(self, old: object, new: object) -> Expression:
@@ -118,10 +120,13 @@ class DateTimeFunctions:
         """The day, without the time."""
         return self._time.cast("date")
 
-    def truncate(
-        self, unit: Literal["second", "minute", "hour", "day", "week", "month", "quarter", "year"]
-    ) -> Expression:
-        """The start of its hour, day and so on."""
+    def truncate(self, unit: Unit) -> Expression:
+        """The start of its second, minute, hour, day, week (on Monday), month, quarter or year.
+
+        Raises: InvalidError for another unit.
+        """
+        if unit not in get_args(Unit):
+            raise InvalidError(f"{unit!r:.100} is no unit; there are {', '.join(get_args(Unit))}")
         return function("date_trunc", unit, self._time)
 
     def _part(self, unit: str) -> Expression:

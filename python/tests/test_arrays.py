@@ -127,7 +127,7 @@ def test_values_that_do_not_fit_are_dead_letters() -> None:
     ] * 2
 
 
-@pytest.mark.parametrize("other", ["w", b"w", [], [1.0, float("nan")], [[1.0]], ["a"], 3, None])
+@pytest.mark.parametrize("other", ["w", b"w", [], [1.0, float("nan")], [10**400], [[1.0]], ["a"], {1.0, 2.0}, 3, None])
 def test_what_is_no_embedding_is_refused(other: Any) -> None:
     with pytest.raises(fb.errors.InvalidError, match="is no embedding"):
         fb.col("v").embedding.cosine_similarity(other)

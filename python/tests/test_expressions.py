@@ -46,6 +46,11 @@ def test_python_becomes_sql(expression: Expression, sql: str) -> None:
     assert expression.sql() == sql
 
 
+def test_units_of_time_are_checked_at_once() -> None:
+    with pytest.raises(fb.errors.InvalidError, match="'fortnight' is no unit; there are second, minute"):
+        fb.col("a").dt.truncate("fortnight")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("value", "sql"),
     [

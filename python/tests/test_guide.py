@@ -11,15 +11,18 @@ from typing import Final
 
 import pytest
 
-from worker_process import HANG_SECONDS, PACKAGE
+from worker_process import HANG_SECONDS, PACKAGE, TORCH
 
 DOCS: Final = PACKAGE.parent / "docs"
 # Each runs in a folder of its own; pages of one line go on where the one before left off.
 PAGES: Final = [
     ["guide/quickstart.md", "guide/python.md"],
     ["guide/failures.md"],
+    ["guide/torch.md"],
     ["reference/errors.md"],
 ]
+# Run by the Python that has torch.
+WITH_TORCH: Final = {"guide/torch.md"}
 # Python in these is shown, and runs elsewhere or not at all: it reads what a job of the page would have written.
 SHOWN: Final = {"index.md", "reference/formats/parquet.md"}
 BLOCK: Final = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
@@ -32,8 +35,10 @@ def test_the_pages_run_and_print_what_they_say(pages: list[str], tmp_path: Path)
     script = tmp_path / "page.py"
     script.write_text(f'\nprint("{MARK}")\n'.join(code for code, _ in blocks))
     environment = os.environ | {"PYTHONPATH": str(PACKAGE)}
+    python = TORCH if WITH_TORCH & set(pages) else Path(sys.executable)
+    assert python.is_file(), f"no {python}: run scripts/setup.sh, which makes it"
     done = subprocess.run(
-        [sys.executable, str(script)],
+        [str(python), str(script)],
         cwd=tmp_path,
         env=environment,
         capture_output=True,

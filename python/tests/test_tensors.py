@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from forebay._convert import values
+from forebay._convert import ndarray, values
 from forebay._tensors import restored
 
 
@@ -29,6 +29,33 @@ def test_tensors_come_back(dtype: str, missing: set[int]) -> None:
     found = values(restored(as_bytes(array, missing).slice(1)).column(0))
     expected = [None if row in missing else array[row].tolist() for row in range(1, 4)]
     assert [None if each is None else each.tolist() for each in found] == expected
+
+
+@pytest.mark.parametrize("is_sliced", [False, True])
+def test_whole_numbers_beside_nulls_keep_their_digits(is_sliced: bool) -> None:
+    large = 2**53 + 1
+    column = pa.array([[7, 7], [large, None], None, [large, 2]], pa.list_(pa.int64(), 2))
+    found = values(column.slice(1) if is_sliced else column)[-3:]
+    assert [None if each is None else each.tolist() for each in found] == [[large, None], None, [large, 2]]
+
+
+def test_only_rows_without_nulls_of_their_own_are_arrays_of_numbers() -> None:
+    column = pa.array([[1, 2], None, [3, 4]], pa.list_(pa.int16(), 2))
+    assert column.values.null_count == 2
+    assert [None if each is None else (each.dtype, each.tolist()) for each in values(column)] == [
+        (np.int16, [1, 2]),
+        None,
+        (np.int16, [3, 4]),
+    ]
+
+
+def test_lists_of_lists_of_fixed_lengths_are_one_array() -> None:
+    inner = pa.FixedSizeListArray.from_arrays(pa.array(np.arange(24, dtype="int8")), 3)
+    column = pa.FixedSizeListArray.from_arrays(inner, 2)
+    assert np.array_equal(ndarray(column.slice(1, 2)), np.arange(6, 18).reshape(2, 2, 3))
+    assert ndarray(column).dtype == np.int8
+    some = pa.FixedSizeListArray.from_arrays(inner, 2, mask=pa.array([False, True, False, False]))
+    assert [None if each is None else each.shape for each in values(some)] == [(2, 3), None, (2, 3), (2, 3)]
 
 
 def test_values_are_not_copied() -> None:

@@ -11,18 +11,16 @@ from typing import Final
 import pytest
 
 import forebay as fb
-from worker_process import PACKAGE
+from worker_process import PACKAGE, TORCH
 
-CACHE: Final = Path(os.environ.get("FOREBAY_CACHE") or Path.home() / ".cache/forebay")
-PYTHON: Final = CACHE / "venv-torch/bin/python"
 TESTS: Final = Path(__file__).parent / "with_torch"
 
 
 # One process a file: one that hangs or crashes says which it was.
 @pytest.mark.parametrize("file", sorted(path.name for path in TESTS.glob("test_*.py")))
 def test_with_torch_itself(file: str) -> None:
-    assert PYTHON.is_file(), f"no {PYTHON}: run scripts/setup.sh, which installs torch"
-    command = [str(PYTHON), "-m", "pytest", "-q", "-p", "no:cacheprovider", str(TESTS / file)]
+    assert TORCH.is_file(), f"no {TORCH}: run scripts/setup.sh, which installs torch"
+    command = [str(TORCH), "-m", "pytest", "-q", "-p", "no:cacheprovider", str(TESTS / file)]
     environment = os.environ | {"PYTHONPATH": str(PACKAGE)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]

@@ -20,6 +20,8 @@ from forebay import _frames
 from forebay._function import Function
 
 PACKAGE = Path(__file__).resolve().parents[1]
+# The Python that has torch; scripts/setup.sh makes it.
+TORCH = Path(os.environ.get("FOREBAY_CACHE") or Path.home() / ".cache/forebay") / "venv-torch/bin/python"
 # Ends a test that hangs; a worker starts in well under a second.
 HANG_SECONDS = 60.0
 
