@@ -94,6 +94,11 @@ def is_numeric(given: pa.DataType) -> bool:
     return any(check(given) for check in (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating))
 
 
+def are_lists_of_numbers(given: pa.DataType) -> bool:
+    """Says whether values of this type are lists that `.tensor.reshape` makes tensors of."""
+    return bool(pa.types.is_list(given) or pa.types.is_large_list(given)) and is_numeric(given.value_type)
+
+
 def nulls_in(column: pa.Array) -> int:
     """How many rows of the column are null; if none is, how many values inside of its rows are."""
     if column.null_count or not is_tensor(column.type):

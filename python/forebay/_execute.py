@@ -86,13 +86,13 @@ class Executor:
         if index < 0:
             raise InvalidError(f"function {self._bound.label}: nothing is given to parameter {parameter.name}")
         given = schema.field(index).type
-        wanted = None if parameter.shape or _convert.fits(parameter.value, given) else parameter.value
-        if parameter.in_torch and not (_convert.is_numeric(given) or pa.types.is_null(given)):
-            wanted = "a torch tensor"
-        if wanted is not None:
+        if not _takes(parameter, given):
+            wanted = "a torch tensor" if parameter.in_torch and not _convert.is_numeric(given) else parameter.value
+            is_list = _convert.are_lists_of_numbers(given)
+            how = "make tensors of it: .tensor.reshape(..)" if is_list else "cast the column: .cast(..)"
             raise InvalidError(
                 f"function {self._bound.label}: parameter {parameter.name} takes {wanted}, but its column is "
-                f"{given}; change the hint, or cast the column: .cast(..)"
+                f"{given}; change the hint, or {how}"
             )
         return index
 
@@ -103,13 +103,13 @@ class Executor:
         """
         if not parameter.in_torch:
             return _formed(column, parameter.form)
-        nulls = _convert.nulls_in(column)
-        # A null float is NaN, as in NumPy; a row that is null is `None` where the function takes one at a time.
-        is_taken = column.null_count if parameter.form == "torch_row" else pa.types.is_floating(column.type)
-        if nulls and not is_taken:
+        by_row = parameter.form == "torch_row"
+        # A row that is null is `None` where the function takes one at a time. Else a null float is NaN, as in NumPy.
+        nulls = _convert.nulls_in(column.filter(column.is_valid()) if by_row and column.null_count else column)
+        if nulls and (by_row or not pa.types.is_floating(column.type)):
             what = f"function {self._bound.label}: parameter {parameter.name} takes a torch tensor"
             raise DataError(f"{what}, which has no nulls; its column has {nulls} in {len(column)} rows")
-        return _torch.of_column(column) if parameter.form == "torch" else _torch.of_rows(column)
+        return _torch.of_rows(column) if by_row else _torch.of_column(column)
 
     def _batch(self, columns: list[Any], rows: int) -> pa.RecordBatch:
         result = self._call(**self._named(columns))
@@ -251,6 +251,13 @@ def _caught(call: Any, arguments: dict[str, Any]) -> Any:
 def _fails_all(result: Any) -> bool:
     """Whether a result says that no row can be served."""
     return is_out_of_memory(result) or (isinstance(result, Error) and not isinstance(result, _OF_ROWS))
+
+
+def _takes(parameter: Parameter, given: pa.DataType) -> bool:
+    """Whether a parameter takes a column of type `given`; the engine has compared tensors."""
+    if parameter.in_torch and not (_convert.is_numeric(given) or pa.types.is_null(given)):
+        return False
+    return bool(parameter.shape) or _convert.fits(parameter.value, given)
 
 
 def _formed(column: pa.Array, form: str) -> Any:

@@ -23,7 +23,7 @@ def imported() -> Any:
     try:
         import torch
     except ImportError as error:
-        raise InvalidError(f"to_torch needs torch, which cannot be imported: {error}; pip install torch") from error
+        raise InvalidError(f"this needs torch, which cannot be imported: {error}; pip install torch") from error
     return torch
 
 
@@ -35,17 +35,17 @@ def tensors(table: pa.Table) -> dict[str, torch.Tensor]:
     module = imported()
     for name in table.column_names:
         _check(name, table.column(name))
-    return {name: _of(module, _joined(table.column(name)), name) for name in table.column_names}
+    return {name: _of(module, _joined(table.column(name)), f"column {name}") for name in table.column_names}
 
 
 def of_column(column: pa.Array) -> torch.Tensor:
     """A tensor over the memory of the column, which has no nulls but for those of floats, which are NaN.
 
     torch knows no tensors that cannot be written to: the memory has to be the function's own.
-    """
-    import torch
 
-    return torch.from_numpy(_convert.writable(_convert.ndarray(column)))
+    Raises: InvalidError if this release of torch has not the type of its values.
+    """
+    return _of(imported(), _convert.writable(_convert.ndarray(column)), "its column")
 
 
 def of_rows(column: pa.Array) -> list[torch.Tensor | None]:
@@ -79,19 +79,20 @@ def content(tensor: torch.Tensor) -> tuple[object, ...]:
 
 def _check(name: str, column: pa.ChunkedArray) -> None:
     if not _convert.is_numeric(column.type):
+        first = "make tensors of it with .tensor.reshape(..), or " if _convert.are_lists_of_numbers(column.type) else ""
         raise InvalidError(
-            f"column {name} is {column.type}, of which torch has no tensor; leave it out with exclude({name!r})"
+            f"column {name} is {column.type}, of which torch has no tensor; {first}leave it out with exclude({name!r})"
         )
     if nulls := sum(map(_convert.nulls_in, column.chunks)):
         raise InvalidError(f"column {name} has {nulls} nulls, which torch has not; filter or fill them before")
 
 
-def _of(module: Any, array: np.ndarray[Any, Any], name: str) -> torch.Tensor:
+def _of(module: Any, array: np.ndarray[Any, Any], what: str) -> torch.Tensor:
     try:
         tensor: torch.Tensor = module.from_numpy(array)
     except TypeError as error:
         # Before 2.3 torch had no uint16, uint32 and uint64.
-        raise InvalidError(f"column {name} is {array.dtype}, of which this torch has no tensor; cast it") from error
+        raise InvalidError(f"{what} is {array.dtype}, of which this torch has no tensor; cast it") from error
     return tensor
 
 

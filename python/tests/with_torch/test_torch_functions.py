@@ -125,6 +125,9 @@ def test_nulls_are_an_error_of_their_rows_but_for_those_of_floats() -> None:
     ):
         with pytest.raises(DataError, match="x takes a torch tensor, which has no nulls; its column has 1 in"):
             answers(batched(int, lambda x: x), x=column)
+    inside = pa.array([None, [1, None], [1, 2]], pa.list_(pa.int64(), 2))
+    with pytest.raises(DataError, match="its column has 1 in 3 rows"):
+        answers(by_row(int, lambda x: x.sum()), x=inside)
     assert answers(batched(bool, lambda x: x.isnan()), x=pa.array([1.0, None]))[0]["value"] == [False, True]
 
 
