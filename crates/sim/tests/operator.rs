@@ -20,6 +20,7 @@ fn watermarks_order_and_linger_hold_in_every_seed() {
         "operator restored",
         "rows that were late",
         "rows with another answer",
+        "toxic rows that were given up",
     ] {
         assert!(counts.get(reached) > 0, "never reached: {reached}");
     }
