@@ -453,6 +453,7 @@ impl Bench {
                 return Ok(());
             }
             self.push()?;
+            self.check()?;
             self.answer();
             self.pass_time()?;
             self.check()?;
