@@ -60,6 +60,7 @@ def start(
     job: dict[str, Any],
     *,
     checkpoints: str,
+    lasting: bool = True,
     journal: str | None,
     resume: str | None,
     keep: int,
@@ -68,6 +69,6 @@ def start(
 ) -> _native.Run:
     """Plans and starts a job."""
     text = json.dumps(job)
-    options: dict[str, Any] = {"checkpoints": checkpoints, "journal": journal, "resume": resume, "keep": keep}
+    options: dict[str, Any] = {"lasting": lasting, "journal": journal, "resume": resume, "keep": keep}
     with raised():
-        return native().run(text, python=python, clock=clock, **options)  # type: ignore[no-any-return]
+        return native().run(text, checkpoints=checkpoints, python=python, clock=clock, **options)  # type: ignore[no-any-return]

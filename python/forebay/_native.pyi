@@ -28,6 +28,9 @@ class Run:
     def suspend(self) -> None:
         """Takes nothing new, and keeps what is in flight in a checkpoint."""
 
+    def scale(self, parallelism: int) -> None:
+        """Goes on at another parallelism; returns when it does."""
+
     def savepoint(self, name: str) -> str:
         """Keeps the newest checkpoint under a name."""
 
@@ -80,6 +83,7 @@ def run(
     job: str,
     *,
     checkpoints: str,
+    lasting: bool = True,
     journal: str | None = None,
     resume: str | None = None,
     keep: int = 3,

@@ -123,6 +123,7 @@ class Job:
             native = _engine.start(
                 self.to_dict(folder.name),
                 checkpoints=str(checkpoints or Path(folder.name) / "checkpoints"),
+                lasting=bool(checkpoints),
                 journal=None if journal is None else str(journal),
                 resume=None if checkpoints is None else resume,
                 keep=keep,

@@ -19,7 +19,12 @@ _PROGRESS_SECONDS: Final = 0.5
 
 @dataclass(frozen=True)
 class Report:
-    """How a job ended: `details` is all that `forebay run --report` writes."""
+    """How a job ended: `details` is all that `forebay run --report` writes.
+
+    It covers the whole run, over every `Run.scale`: counts and times are those of all its parts together, and
+    percentiles are of all their calls and checkpoints. Only `attempt` and `epoch`, and what models said of their
+    limits, are the last part's.
+    """
 
     outcome: str
     rows_in: int
@@ -75,6 +80,24 @@ class Run:
     def suspend(self) -> None:
         """Lets it take nothing new and leave a checkpoint at once, which keeps what is in flight; returns at once."""
         self._native.suspend()
+
+    def scale(self, *, parallelism: int) -> None:
+        """Has the job go on with another parallelism; blocks until it does, or has ended by itself meanwhile.
+
+        The job is suspended, which leaves a checkpoint at once, and started again from it inside this run: meanwhile
+        nothing is read or answered, and the workers of local models are started anew. What was in flight is asked
+        again, as after `suspend`, but for answers that are in the journal. Sources, steps and sinks with a
+        `parallelism` of their own keep theirs. `status`, `metrics` and the report count on, and whoever waits for the
+        end waits on. Ctrl-C ends the waiting alone; the job is started again all the same.
+
+        What cannot be is refused before anything is suspended: less than 1, more than the job's key groups, or a job
+        that has ended or was told to. If it cannot be started again, it has ended with its last checkpoint, and every
+        `wait` says so.
+
+        Raises: InvalidError if it is refused; the error of its kind if the job could not be started again.
+        """
+        with _engine.raised():
+            self._native.scale(parallelism)
 
     def stop(self, *, savepoint: str | None = None) -> Report:
         """Drains it and waits for its end; then keeps the last checkpoint under a name, if one is given."""

@@ -80,6 +80,8 @@ class Backend(ThreadingHTTPServer):
         self.refused = 0
         self.down = False
         self.refuses_text: str | None = None
+        self.breaks_on: str | None = None
+        self.broken = 0
         self.forbids = False
         self.waiting = 0
         self.scraped = 0
@@ -109,6 +111,10 @@ class Backend(ThreadingHTTPServer):
                 time.sleep(SLOW_SECONDS if slow else SERVICE_SECONDS)
             if self.forbids:
                 return 401, {"error": "who are you?"}
+            if self.breaks_on is not None and self.breaks_on in text:
+                with self.lock:
+                    self.broken += 1
+                return 500, {"error": "a bug"}
             if self.refuses_text is not None and self.refuses_text in text:
                 return 422, {"error": "not this one"}
             with self.lock:
@@ -236,6 +242,23 @@ def test_a_row_that_the_model_refuses_is_a_dead_letter_alone(space: MakeSpace, b
     assert balance([row["id"] for row in committed(workspace.out)], set(range(300)) - {123}).exact
     letters = dead_letters(workspace.out)
     assert [(json.loads(letter["input"])["id"], letter["kind"]) for letter in letters] == [(123, "data")]
+
+
+def test_a_row_that_breaks_the_model_each_time_is_a_dead_letter_once_others_are_answered(
+    space: MakeSpace, backend: Backend
+) -> None:
+    """A 500 for one row each time is told from an outage: the job ends without it, and no other row is lost."""
+    workspace = space(JOB.format(url=backend.url))
+    backend.breaks_on = f"{plain_text(77)}."
+    texts = {number: plain_text(number) for number in range(ROWS)} | {77: f"{plain_text(77)}."}
+    write_rows(workspace.input, ROWS, texts.__getitem__)
+    workspace.run()
+    assert balance([row["id"] for row in committed(workspace.out)], set(range(ROWS)) - {77}).exact
+    (letter,) = dead_letters(workspace.out)
+    assert (json.loads(letter["input"])["id"], letter["kind"]) == (77, "unavailable")
+    assert letter["attempts"] == backend.broken
+    assert f"so {backend.broken} times, while others were answered" in letter["reason"]
+    assert max(backend.answered.values()) == 1
 
 
 def test_a_credential_that_is_refused_stops_the_job_and_loses_no_row(space: MakeSpace, backend: Backend) -> None:

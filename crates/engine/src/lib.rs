@@ -8,7 +8,7 @@
 //! - [`mod@run`]: starts, restores and restarts attempts until the job is done.
 //! - [`mod@checkpoints`]: what a published checkpoint involves: state, sinks, journal.
 //! - [`mod@env`]: clock, randomness and background work of this process; [`mod@clock`]: a clock for tests.
-//! - [`mod@watch`], [`mod@progress`] and [`mod@metrics`]: what a running job shows.
+//! - [`mod@watch`], [`mod@progress`] and [`mod@metrics`]: what a running job shows; `parts`: over stops in between.
 //!
 //! This is the one crate that names every built-in. It decides nothing about data: protocols and policies are in the
 //! crates it assembles.
@@ -29,6 +29,7 @@ pub mod model;
 pub mod models;
 mod nexmark;
 pub mod outside;
+mod parts;
 pub mod prepare;
 mod process;
 pub mod progress;
@@ -48,7 +49,7 @@ pub use components::Components;
 pub use edges::edge_logs;
 pub use forebay_runtime::coordinator::Stop;
 pub use outside::{Bounds, Local, Outside, Planted};
-pub use prepare::{Prepared, prepare, prepare_with};
+pub use prepare::{Outlook, Prepared, prepare, prepare_with};
 pub use resume::ResumeJob;
 pub use run::{OVERTAKE_AFTER, RunOptions, journal_folder, run};
 pub use watch::{Report, Watch};

@@ -33,6 +33,13 @@ pub struct Prepared {
     pub components: Components,
 }
 
+/// What a job needs to know of the outside, found out once: the job is planned from it as often as its parallelism changes.
+pub struct Outlook {
+    facts: Facts,
+    hosts: BTreeMap<String, Arc<dyn Host>>,
+    components: Components,
+}
+
 /// Why a job cannot be planned: its file is wrong, or something it names cannot be looked at.
 #[derive(Debug)]
 pub enum PrepareError {
@@ -82,11 +89,32 @@ pub async fn prepare_with(
     outside: &dyn Outside,
     components: &Components,
 ) -> Result<Prepared, PrepareError> {
-    let needs = needs(job);
-    let hosts = hosts(outside, &needs.models)?;
-    let facts = facts(&needs, &hosts, outside).await?;
-    let plan = build(job, &facts, &forebay_functions::functions(), &components.known())?;
-    Ok(Prepared { plan, hosts, components: components.clone() })
+    Outlook::of(job, outside, components).await?.plan(job)
+}
+
+// === impl Outlook ===
+
+impl Outlook {
+    /// Looks at sources, tables and models of `job`. Loads each model once to read its signature.
+    ///
+    /// # Errors
+    /// Those of [`prepare`].
+    pub async fn of(job: &JobFile, outside: &dyn Outside, components: &Components) -> Result<Self, PrepareError> {
+        let needs = needs(job);
+        let hosts = hosts(outside, &needs.models)?;
+        let facts = facts(&needs, &hosts, outside).await?;
+        Ok(Self { facts, hosts, components: components.clone() })
+    }
+
+    /// Plans `job`, which may differ in its parallelism from the one that this was made for. All such plans share their
+    /// models' hosts.
+    ///
+    /// # Errors
+    /// [`PrepareError::File`] for what the user must change.
+    pub fn plan(&self, job: &JobFile) -> Result<Prepared, PrepareError> {
+        let plan = build(job, &self.facts, &forebay_functions::functions(), &self.components.known())?;
+        Ok(Prepared { plan, hosts: self.hosts.clone(), components: self.components.clone() })
+    }
 }
 
 async fn facts(needs: &Needs, hosts: &BTreeMap<String, Arc<dyn Host>>, outside: &dyn Outside) -> Result<Facts> {

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::watch::{CheckpointReport, ModelReport, Status, Watch};
 
-/// Counts of a running job at one moment. Rows count this process only.
+/// Counts of a running job at one moment. Rows count this process only, over all the parts that the job ran in.
 #[derive(Debug, Clone, Serialize)]
 pub struct Progress {
     /// Rows read.
@@ -54,22 +54,13 @@ impl Watch {
         let Status { rows_in, rows_out, dead_letters, attempt, epoch, .. } = self.status();
         let services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
         let planned = self.models.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut models: BTreeMap<String, ModelProgress> =
-            planned.iter().map(|name| (name.clone(), ModelProgress::default())).collect();
-        models.extend(services.iter().map(|(name, service)| {
-            let report = self.model(name, service);
-            let progress = ModelProgress { in_flight: self.in_flight(name), open_rows: service.open_rows(), report };
-            (name.clone(), progress)
-        }));
+        let model = |name: &String| {
+            let (service, in_flight) = (services.get(name), self.in_flight(name));
+            let (open_rows, report) = (service.map_or(0, Service::open_rows), self.model(name, service));
+            (name.clone(), ModelProgress { in_flight, open_rows, report })
+        };
+        let models = planned.iter().chain(services.keys()).map(model).collect();
         Progress { rows_in, rows_out, dead_letters, attempt, epoch, checkpoints: self.checkpoints(), models }
-    }
-
-    /// Ends the models of a job that has ended, with whatever it left unfinished.
-    pub fn end_models(&self) {
-        let services = std::mem::take(&mut *self.services.lock().unwrap_or_else(PoisonError::into_inner));
-        let gates = std::mem::take(&mut *self.gates.lock().unwrap_or_else(PoisonError::into_inner));
-        services.values().for_each(Service::end);
-        drop(gates);
     }
 
     fn in_flight(&self, model: &str) -> usize {

@@ -66,7 +66,8 @@ const SETTLE_MAX: Duration = Duration::from_secs(10);
 /// How often it looks.
 const SETTLE_LOOK: Duration = Duration::from_millis(20);
 
-/// Runs the job to its end. `stop` completes when the user asks to stop: how; what the job does shows in `watch`.
+/// Runs the job to its end, or a part of it from a checkpoint to the next stop: `watch` then counts over all parts, whose
+/// `outside` is the same. `stop` completes when the user asks to stop: how; what the job does shows in `watch`.
 ///
 /// # Errors
 /// `Invalid`, `Corrupt`, `Exhausted` and `Fenced` at once, others when restarts did not help.
@@ -78,7 +79,7 @@ pub async fn run(
     watch: &Arc<Watch>,
 ) -> Result<Report> {
     let env = outside.env();
-    let started_at = env.now();
+    let started_at = watch.begun(env.now());
     let job = Job::open(prepared, options, outside, watch)?;
     let finish = job.run_until_done(stop.shared()).await?;
     let graph = &prepared.plan.graph;

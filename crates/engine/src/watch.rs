@@ -1,20 +1,22 @@
 //! What a running job shows: counts while it runs, a report at its end.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use forebay_core::time::Instant;
 use forebay_inference::call::{Heard, ModelGate};
-use forebay_inference::service::{Latencies, Service};
+use forebay_inference::service::{Counters as ModelCounters, Latencies, Service};
 use forebay_runtime::attempt::CheckpointTimes;
 use forebay_runtime::coordinator::Finish;
 use forebay_runtime::counters::Counters;
 use serde::Serialize;
 
+use crate::parts::{ComingUp, Past};
 use crate::resume::region_name;
 
-/// Counts of a running job, shared between the job and whoever shows them. Rows count this process only.
+/// Counts of a running job, shared between the job and whoever shows them. Rows count this process only, over all the parts
+/// that the job ran in.
 #[derive(Default)]
 pub struct Watch {
     /// Rows read, written and dead-lettered.
@@ -27,6 +29,11 @@ pub struct Watch {
     pub(crate) models: Mutex<BTreeSet<String>>,
     pub(crate) services: Mutex<BTreeMap<String, Service>>,
     pub(crate) gates: Mutex<BTreeMap<String, Arc<ModelGate>>>,
+    /// By name: what was counted of models in the parts of the job that have ended.
+    pub(crate) past: Mutex<BTreeMap<String, Past>>,
+    /// When the first part began.
+    begun: OnceLock<Instant>,
+    pub(crate) coming_up: Mutex<ComingUp>,
     checkpoints: Mutex<CheckpointLatencies>,
 }
 
@@ -159,13 +166,15 @@ impl Watch {
     /// Counts now.
     pub fn status(&self) -> Status {
         let services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
-        let p99 = |service: &Service| service.counters().latencies.percentile_micros(0.99).unwrap_or(0);
+        let p99 = |(name, service): (&String, &Service)| {
+            self.counters_of(name, Some(service)).latencies.percentile_micros(0.99).unwrap_or(0)
+        };
         Status {
             rows_in: Counters::get(&self.counters.rows_read),
             rows_out: Counters::get(&self.counters.rows_written),
             dead_letters: Counters::get(&self.counters.dead_letters),
             open_rows: services.values().map(Service::open_rows).sum(),
-            p99: Duration::from_micros(services.values().map(p99).max().unwrap_or(0)),
+            p99: Duration::from_micros(services.iter().map(p99).max().unwrap_or(0)),
             epoch: self.regions().first().map_or(0, |region| region.epoch),
             attempt: self.regions().first().map_or(0, |region| region.attempt),
         }
@@ -199,10 +208,12 @@ impl Watch {
     /// The region at `place` begins to run, at `now`, or begins again.
     pub(crate) fn on_begin(&self, place: usize, now: Instant) {
         self.published.lock().unwrap_or_else(PoisonError::into_inner).entry(place).or_insert(now);
+        self.on_up(place);
     }
 
     /// The region at `place` is at its end.
     pub(crate) fn on_end(&self, place: usize) {
+        self.on_up(place);
         self.published.lock().unwrap_or_else(PoisonError::into_inner).remove(&place);
     }
 
@@ -253,23 +264,30 @@ impl Watch {
         self.services.lock().unwrap_or_else(PoisonError::into_inner).insert(model.to_string(), service);
     }
 
-    pub(crate) fn model(&self, name: &str, service: &Service) -> ModelReport {
+    /// What was counted of the model `name`, whose service, if one has started, is `service`.
+    pub(crate) fn model(&self, name: &str, service: Option<&Service>) -> ModelReport {
         let gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
         let gate = gates.get(name);
         let moving = gate.filter(|gate| gate.moves());
-        let heard = gate.map(|gate| gate.heard()).unwrap_or_default();
+        let heard = self.heard_of(name, gate.map(|gate| gate.heard()).unwrap_or_default());
         ModelReport {
             limit: moving.map(|gate| gate.knobs().calls_max),
             why: moving.map(|gate| gate.why()),
-            ..ModelReport::of(service, &heard)
+            ..ModelReport::of(&self.counters_of(name, service), &heard)
         }
+    }
+
+    /// When the first part of the job began, which is `now` if this is it.
+    pub(crate) fn begun(&self, now: Instant) -> Instant {
+        *self.begun.get_or_init(|| now)
     }
 
     /// The report of a job that ran from `started` to `ended`.
     pub(crate) fn report(&self, job: &str, sink: &str, finish: Finish, started: Instant, ended: Instant) -> Report {
         let status = self.status();
         let services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
-        let counters = services.values().map(Service::counters);
+        let names: BTreeSet<String> = services.keys().cloned().chain(self.past_models()).collect();
+        let counters = names.iter().map(|name| self.counters_of(name, services.get(name)));
         let spans = counters.filter_map(|counters| Some((counters.first_sent?, counters.last_told?)));
         let spans: Vec<(Instant, Instant)> = spans.collect();
         let first = spans.iter().map(|(first, _)| *first).min().unwrap_or(started);
@@ -292,7 +310,7 @@ impl Watch {
             rows_per_second: if run_seconds > 0.0 { status.rows_out as f64 / run_seconds } else { 0.0 },
             sink: sink.to_string(),
             checkpoints: self.checkpoints(),
-            models: services.iter().map(|(name, service)| (name.clone(), self.model(name, service))).collect(),
+            models: names.iter().map(|name| (name.clone(), self.model(name, services.get(name)))).collect(),
         }
     }
 }
@@ -300,10 +318,9 @@ impl Watch {
 // === impl ModelReport ===
 
 impl ModelReport {
-    fn of(service: &Service, heard: &Heard) -> Self {
+    fn of(counters: &ModelCounters, heard: &Heard) -> Self {
         let Heard { observed, hedged } = *heard;
         let limits = observed.rate_limits.unwrap_or_default();
-        let counters = service.counters();
         let seconds = |ratio| counters.latencies.percentile_micros(ratio).unwrap_or(0) as f64 / 1e6;
         Self {
             calls: counters.calls,

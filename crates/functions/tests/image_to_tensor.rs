@@ -273,3 +273,19 @@ fn wrong_arguments_are_named() {
     let error = forebay_functions::functions()[0].bind(&[vec![name], sized(8, 8)].concat()).unwrap_err();
     assert!(error.to_string().contains("argument=image, given=column name of type Utf8"), "{error}");
 }
+
+#[test]
+fn what_is_in_a_shrunk_jpeg_stays_where_it_was() {
+    // 224.125 pixels at an eighth: libjpeg makes 225 of them.
+    let (width, edge) = (1793, 1680);
+    let picture = RgbImage::from_fn(width, 64, |x, _| Rgb([if x < edge { 0 } else { 255 }; 3]));
+    for kind in [Jpeg::Baseline, Jpeg::Progressive] {
+        let row = &tensor(&jpeg(&picture, kind), 224, 8, "L").unwrap()[..224];
+        let white = row.iter().map(|value| f64::from(*value)).sum::<f64>() / 255.0;
+        let expected = f64::from(width - edge) * 224.0 / f64::from(width);
+        assert!((white - expected).abs() < 0.1, "{white} columns are white, not {expected}");
+    }
+    let corner = RgbImage::from_fn(9, 9, |x, _| Rgb([if x < 8 { 0 } else { 255 }; 3]));
+    let mean = tensor(&jpeg(&corner, Jpeg::Baseline), 1, 1, "L").unwrap()[0];
+    assert!(mean.abs_diff(28) < 12, "{mean}: a ninth of it is white");
+}

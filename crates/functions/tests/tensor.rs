@@ -154,6 +154,9 @@ fn a_row_whose_values_do_not_fit_is_an_error_of_its_own() {
         assert_eq!(rows[1], expected.map(|value| vec![value]), "{value} {from} to {to}");
     };
     case(DataType::Float32, "uint8", 255.9, Some(255.0));
+    case(DataType::Int32, "float16", 65_504.0, Some(65_504.0));
+    case(DataType::Int32, "float16", 70_000.0, None);
+    case(DataType::Float32, "float16", 70_000.0, Some(f64::INFINITY));
     case(DataType::Float32, "uint8", 256.0, None);
     case(DataType::Float32, "uint8", -0.9, Some(0.0));
     case(DataType::Float32, "uint8", -1.0, None);

@@ -7,6 +7,7 @@
 //! - [`limiter`]: moves the limit by what answers tell; [`limiter::latch`] is ours.
 
 pub mod batcher;
+pub mod blame;
 pub mod breaker;
 mod by_key;
 pub mod chance;

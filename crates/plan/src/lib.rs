@@ -33,7 +33,7 @@ use forebay_core::function::RowFunction;
 use forebay_core::process::KnownProcess;
 
 pub use facts::{Facts, Needs, needs};
-pub use job_file::{JobFile, JobFileError, Overrides, json_schema, parse, parse_json, parse_with};
+pub use job_file::{JobFile, JobFileError, Overrides, json_schema, parse, parse_json, parse_json_with, parse_with};
 
 /// A checked job: as the user wrote it and as it will run.
 #[derive(Debug, Clone)]

@@ -56,6 +56,15 @@ impl<T: Clone + Send> Promise<T> {
         }
     }
 
+    /// The value, however long it takes; for threads without an interpreter.
+    pub fn waited(&self) -> T {
+        loop {
+            if let Some(value) = self.wait_without_python(SLICE) {
+                return value;
+            }
+        }
+    }
+
     fn wait_without_python(&self, longest: Duration) -> Option<T> {
         let value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.came.wait_timeout_while(value, longest, |value| value.is_none());

@@ -10,6 +10,7 @@ mod errors;
 mod order;
 mod running;
 mod threads;
+mod words;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -59,12 +60,15 @@ fn sql(py: Python<'_>, query: String, frames: Vec<String>) -> PyResult<String> {
 
 /// Plans a job and starts it; returns when it is planned.
 #[pyfunction]
-#[pyo3(signature = (job_json, *, checkpoints, journal = None, resume = None, keep = 3, python = None, clock = None))]
+#[pyo3(signature = (
+    job_json, *, checkpoints, lasting = true, journal = None, resume = None, keep = 3, python = None, clock = None
+))]
 #[expect(clippy::too_many_arguments, reason = "in Python they are named")]
 fn run(
     py: Python<'_>,
     job_json: String,
     checkpoints: String,
+    lasting: bool,
     journal: Option<PathBuf>,
     resume: Option<String>,
     keep: usize,
@@ -72,7 +76,8 @@ fn run(
     clock: Option<PyRef<'_, Clock>>,
 ) -> PyResult<Run> {
     let clock = clock.map(|clock| clock.movable());
-    Run::start(py, Order::new(py, job_json, python).with_clock(clock), Places { checkpoints, journal, resume, keep })
+    let places = Places { checkpoints, lasting, journal, resume, keep };
+    Run::start(py, Order::new(py, job_json, python).with_clock(clock), places)
 }
 
 /// Runs a model's worker process to its end, as `forebay worker` does; returns its exit status.

@@ -1,6 +1,7 @@
 //! What Python asks for: a job as JSON and the interpreter of its workers; and how that is planned on this machine.
 
 use std::ffi::OsString;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
@@ -8,9 +9,11 @@ use arrow::datatypes::SchemaRef;
 use arrow::ipc::writer::StreamWriter;
 use forebay_core::{Error, Kind};
 use forebay_engine::clock::MovableClock;
-use forebay_engine::{Local, Outside, Prepared, ResumeJob, RunOptions, prepare};
+use forebay_engine::prepare::PrepareError;
+use forebay_engine::{Components, Local, Outlook, Outside, Prepared, ResumeJob, RunOptions};
 use forebay_inference::hosts::process::WorkerCommand;
 use forebay_plan::graph::{JobGraph, StepAction};
+use forebay_plan::{JobFile, Overrides};
 use forebay_state::checkpoint::CheckpointFolder;
 use pyo3::prelude::*;
 use tokio::runtime::{Builder, Runtime};
@@ -39,6 +42,8 @@ pub struct Order {
 pub struct Places {
     /// Folder or URL of the checkpoints.
     pub checkpoints: String,
+    /// They outlive the run.
+    pub lasting: bool,
     /// Local folder of the journal; default beside the checkpoints.
     pub journal: Option<PathBuf>,
     /// Where to begin, as `--resume` takes it; `None`: from nothing.
@@ -111,9 +116,23 @@ impl Order {
     }
 
     /// Looks at what the job needs and plans it.
-    pub async fn plan(&self, machine: &Local) -> Result<Prepared, Failure> {
-        let job = forebay_plan::parse_json(&self.job, "job").map_err(forebay_engine::prepare::PrepareError::from)?;
-        Ok(prepare(&job, machine).await?)
+    async fn plan(&self, machine: &Local) -> Result<Prepared, Failure> {
+        self.planned(&self.look(machine).await?, None)
+    }
+
+    /// Looks at what the job needs.
+    pub async fn look(&self, machine: &Local) -> Result<Outlook, Failure> {
+        Ok(Outlook::of(&self.read(None)?, machine, &Components::default()).await?)
+    }
+
+    /// Plans the job, at another `parallelism` than its own if one is given.
+    pub fn planned(&self, outlook: &Outlook, parallelism: Option<NonZeroU16>) -> Result<Prepared, Failure> {
+        Ok(outlook.plan(&self.read(parallelism)?)?)
+    }
+
+    fn read(&self, parallelism: Option<NonZeroU16>) -> Result<JobFile, Failure> {
+        let read = forebay_plan::parse_json_with(&self.job, "job", Overrides { parallelism });
+        Ok(read.map_err(PrepareError::from)?)
     }
 
     fn command(&self, mut command: WorkerCommand) -> WorkerCommand {
@@ -143,6 +162,18 @@ impl Places {
         let logs = forebay_engine::edge_logs(machine, &self.checkpoints, self.journal.as_deref(), job)?;
         let savepoint = folder.create_savepoint(name, logs.as_ref()).await?;
         Ok(format!("savepoint:{}", savepoint.name))
+    }
+
+    /// What to say of `error`, which kept a job that was suspended from going on at `parallelism`.
+    pub fn not_again(&self, error: &Error, parallelism: NonZeroU16) -> Error {
+        let advice = match self.lasting {
+            true => "its last checkpoint is kept: mend this, and run it again to go on from there",
+            false => "its checkpoints were temporary: give `checkpoints` to be able to go on",
+        };
+        Error::new(error.kind(), "start job again after it was suspended to be scaled")
+            .with("parallelism", parallelism)
+            .with("checkpoints", &self.checkpoints)
+            .source(format!("{}; the job has ended, and {advice}", error.chain()))
     }
 
     /// How the job `job` is run.

@@ -1,8 +1,11 @@
 //! A running job as a Python object.
 //!
 //! The job has a thread of its own, which plans it, runs it and keeps how it ended. The object only asks and tells: for the
-//! end, for counts, to stop, to cancel. A job whose object is gone is cancelled: nobody could ask for its end any more.
+//! end, for counts, to stop, to scale, to cancel. A job whose parallelism changes is suspended and started again by that
+//! thread, so whoever waits for its end sees one job, and Ctrl-C only ends the waiting. A job whose object is gone is
+//! cancelled: nobody could ask for its end any more.
 
+use std::num::NonZeroU16;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -10,7 +13,7 @@ use std::time::Duration;
 use forebay_core::{Error, Kind};
 use forebay_engine::metrics::open_metrics;
 use forebay_engine::progress::Progress;
-use forebay_engine::{Report, Stop, Watch};
+use forebay_engine::{Local, Outlook, Prepared, Report, ResumeJob, RunOptions, Stop, Watch};
 use futures::FutureExt;
 use futures::channel::oneshot::{Receiver, Sender, channel};
 use futures::future::{Either, pending, select};
@@ -19,6 +22,7 @@ use pyo3::prelude::*;
 use crate::background::{self, Promise, caught};
 use crate::errors::Failure;
 use crate::order::{Order, Places, runtime};
+use crate::words::{Next, Words};
 
 /// A job that was started. Its methods may be called from any thread.
 #[pyclass(frozen)]
@@ -26,7 +30,6 @@ pub struct Run {
     shared: Arc<Shared>,
     order: Order,
     places: Places,
-    stop: Once<Stop>,
     cancel: Once<()>,
 }
 
@@ -36,9 +39,18 @@ struct Shared {
     watch: Arc<Watch>,
     /// The counts of a job that has ended.
     last: OnceLock<Progress>,
-    /// The job's name, once it is planned.
-    planned: Promise<Result<String, Failure>>,
+    planned: Promise<Result<Arc<Planned>, Failure>>,
+    words: Words,
+    /// Held by who scales: one at a time.
+    scaling: Mutex<()>,
     ended: Promise<Result<String, Failure>>,
+}
+
+/// The job as it was planned first.
+struct Planned {
+    job: String,
+    key_groups: u16,
+    outlook: Outlook,
 }
 
 /// A word that can be given once.
@@ -52,16 +64,15 @@ impl Run {
     /// # Errors
     /// Whatever the job cannot be planned with, or what a Python signal handler raised.
     pub fn start(py: Python<'_>, order: Order, places: Places) -> PyResult<Self> {
-        let ((stop, stopped), (cancel, cancelled)) = (channel(), channel());
+        let (cancel, cancelled) = channel();
         let shared = Arc::new(Shared::default());
         let run = Self {
             shared: Arc::clone(&shared),
             order: order.clone(),
             places: places.clone(),
-            stop: Once::new(stop),
             cancel: Once::new(cancel),
         };
-        std::thread::spawn(move || shared.work(&order, &places, stopped, cancelled));
+        std::thread::spawn(move || shared.work(&order, &places, cancelled));
         match run.shared.planned.wait(py, None)? {
             Some(Err(failure)) => Err(failure.raise(py)),
             _ => Ok(run),
@@ -93,35 +104,41 @@ impl Run {
 
     /// Counts now, as OpenMetrics text.
     fn metrics(&self, py: Python<'_>) -> PyResult<String> {
-        let Some(Ok(job)) = self.shared.planned.wait(py, None)? else {
+        let Some(Ok(planned)) = self.shared.planned.wait(py, None)? else {
             return Err(Failure::from(Error::new(Kind::Invalid, "write metrics")).raise(py));
         };
         let text = py.detach(|| match self.shared.last.get() {
-            Some(last) => open_metrics(&job, last),
-            None => open_metrics(&job, &self.shared.watch.progress()),
+            Some(last) => open_metrics(&planned.job, last),
+            None => open_metrics(&planned.job, &self.shared.watch.progress()),
         });
         text.map_err(|error| Failure::from(error).raise(py))
     }
 
     /// Takes nothing new, finishes what is in flight, and ends with a checkpoint.
     fn drain(&self) {
-        self.stop.give(Stop::Drain);
+        self.shared.words.end(Stop::Drain);
     }
 
     /// Takes nothing new and ends with a checkpoint that keeps what is in flight.
     fn suspend(&self) {
-        self.stop.give(Stop::Suspend);
+        self.shared.words.end(Stop::Suspend);
     }
 
     /// Keeps the newest checkpoint as `name`, whether the job is running or not; returns what `resume` calls it.
     fn savepoint(&self, py: Python<'_>, name: String) -> PyResult<String> {
         let (shared, order, places) = (Arc::clone(&self.shared), self.order.clone(), self.places.clone());
-        let Some(Ok(job)) = shared.planned.wait(py, None)? else {
+        let Some(Ok(planned)) = shared.planned.wait(py, None)? else {
             return Err(Failure::from(Error::new(Kind::Invalid, "create savepoint")).raise(py));
         };
         background::answer(py, move || {
-            runtime()?.block_on(async { places.savepoint(&job, &order.machine()?, &name).await })
+            runtime()?.block_on(async { places.savepoint(&planned.job, &order.machine()?, &name).await })
         })
+    }
+
+    /// Suspends the job and starts it again at another parallelism; returns when it runs, or is at its end.
+    fn scale(&self, py: Python<'_>, parallelism: i64) -> PyResult<()> {
+        let (shared, order) = (Arc::clone(&self.shared), self.order.clone());
+        background::answer(py, move || shared.scale(&order, parallelism))
     }
 
     /// Drops work; what no checkpoint covers is not output.
@@ -156,9 +173,9 @@ impl<T> Once<T> {
 
 impl Shared {
     /// The life of the job's thread.
-    fn work(&self, order: &Order, places: &Places, stopped: Receiver<Stop>, cancelled: Receiver<()>) {
+    fn work(&self, order: &Order, places: &Places, cancelled: Receiver<()>) {
         let ended = caught(|| {
-            let running = pin!(self.plan_and_run(order, places, stopped));
+            let running = pin!(self.plan_and_run(order, places));
             runtime()?.block_on(async {
                 match select(running, pin!(told(cancelled))).await {
                     Either::Left((ended, _)) => ended,
@@ -172,23 +189,64 @@ impl Shared {
         });
         // Without this, calls of a cancelled job would go on to their end.
         let _ = self.last.set(self.watch.progress());
-        self.watch.end_models();
+        self.watch.end_part();
         if let Err(failure) = &ended {
             // Of no effect on a job that was planned.
             self.planned.set(Err(failure.clone()));
         }
+        self.words.over(ended.as_ref().map(drop).map_err(Failure::clone));
         self.ended.set(ended);
     }
 
-    async fn plan_and_run(&self, order: &Order, places: &Places, stopped: Receiver<Stop>) -> Result<Report, Failure> {
+    async fn plan_and_run(&self, order: &Order, places: &Places) -> Result<Report, Failure> {
         let machine = order.machine()?;
-        let prepared = order.plan(&machine).await?;
-        let options = places.options(&prepared.plan.graph.job)?;
-        self.watch.planned(&prepared.plan.graph);
-        self.planned.set(Ok(prepared.plan.graph.job.clone()));
-        let stop = told(stopped).boxed();
-        Ok(forebay_engine::run(&prepared, &options, &machine, stop, &self.watch).await?)
+        let outlook = order.look(&machine).await?;
+        let mut prepared = order.planned(&outlook, None)?;
+        let graph = &prepared.plan.graph;
+        let mut options = places.options(&graph.job)?;
+        self.watch.planned(graph);
+        self.planned.set(Ok(Arc::new(Planned { job: graph.job.clone(), key_groups: graph.key_groups, outlook })));
+        let mut report = self.part(&prepared, &options, &machine).await.map_err(|(error, _)| error)?;
+        while let Some(Next { parallelism, prepared: next }) = self.words.next(report.outcome == "completed") {
+            self.watch.end_part();
+            (prepared, options) = (next, RunOptions { resume: ResumeJob::Latest, ..options });
+            let part = self.part(&prepared, &options, &machine).await;
+            report = part.map_err(|(error, was_up)| match was_up {
+                true => error,
+                false => places.not_again(&error, parallelism),
+            })?;
+        }
+        Ok(report)
     }
+
+    /// Runs the job from where it is to its end or the next stop; an error comes with whether it ran before.
+    async fn part(&self, prepared: &Prepared, options: &RunOptions, machine: &Local) -> Result<Report, (Error, bool)> {
+        let stop = told(self.words.begin()).boxed();
+        let up = self.watch.begin_part(prepared.plan.graph.task_regions().count());
+        match select(pin!(forebay_engine::run(prepared, options, machine, stop, &self.watch)), pin!(told(up))).await {
+            Either::Left((ended, _)) => ended.map_err(|error| (error, false)),
+            Either::Right(((), running)) => {
+                self.words.is_up();
+                running.await.map_err(|error| (error, true))
+            }
+        }
+    }
+
+    /// Has the job go on at another parallelism; waits until it does, or is at its end.
+    fn scale(&self, order: &Order, parallelism: i64) -> Result<(), Failure> {
+        let _only = self.scaling.lock().unwrap_or_else(PoisonError::into_inner);
+        self.words.check()?;
+        let planned = self.planned.waited()?;
+        let parallelism = parallelism_of(parallelism, planned.key_groups)?;
+        let prepared = order.planned(&planned.outlook, Some(parallelism))?;
+        self.words.follow_with(Next { parallelism, prepared })?.waited()
+    }
+}
+
+fn parallelism_of(wanted: i64, key_groups: u16) -> Result<NonZeroU16, Failure> {
+    let valid = u16::try_from(wanted).ok().filter(|wanted| *wanted <= key_groups).and_then(NonZeroU16::new);
+    let failed = || Error::new(Kind::Invalid, "scale job").with("parallelism", wanted);
+    Ok(valid.ok_or_else(|| failed().source(format!("expected 1 to {key_groups}, the number of key groups")))?)
 }
 
 /// Resolves when the word is given; never if nobody can give it any more.

@@ -257,6 +257,9 @@ pub(crate) fn check_end(view: &View, expected: &Expected, job: &Job, books: &Boo
         }
         let refused = expected.poisonous.contains(&id) || books.lock().miscounted.contains(&id);
         let given_up = letter.kind != "data" && letter.attempts >= u64::from(job.attempts);
+        if given_up && letter.kind == "unavailable" && expected.toxic.contains(&id) {
+            books.count("I19: toxic rows that were given up");
+        }
         let late = letter.kind == "timeout" && job.deadline_ms.is_some();
         let reason = letter.kind == "data" && refused || given_up || late;
         if !reason || job.fallback.has_constant() {

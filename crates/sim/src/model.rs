@@ -18,12 +18,15 @@ use futures::future::{BoxFuture, pending, ready};
 
 use crate::counts::Counts;
 use crate::disk::Gate;
-use crate::oracle::{is_poisonous, row_of};
+use crate::oracle::{is_poisonous, is_toxic, row_of};
 use crate::random::Random;
 use crate::scenario::Moods;
 
 /// Calls that a model elsewhere takes at a time.
 const REMOTE_CALLS_MAX: usize = 64;
+
+/// After so many failures because of toxic rows they are answered: those that nobody could find are not looked at.
+const TOXIC_FAILURES_MAX: u32 = 80;
 
 /// What survives every process: executions, what is known to be durable, violations and counts. Clones share it.
 #[derive(Clone)]
@@ -44,6 +47,8 @@ pub(crate) struct Inner {
     pub miscounted: BTreeSet<u64>,
     /// Rows that the second model was asked about, and the process that asked first.
     fallen: BTreeMap<u64, u32>,
+    /// Calls that failed because of toxic rows.
+    toxic_failures: u32,
     pub violations: Vec<String>,
     pub counts: Counts,
     random: Random,
@@ -140,6 +145,7 @@ impl Books {
             one_journal: true,
             miscounted: BTreeSet::new(),
             fallen: BTreeMap::new(),
+            toxic_failures: 0,
             violations: Vec::new(),
             counts: Counts::default(),
             random,
@@ -235,6 +241,13 @@ impl Inner {
         (if poisonous { Mood::Refuse } else { Mood::Answer }, latency)
     }
 
+    /// Whether the model fails because of one of the rows.
+    fn is_toxic(&mut self, texts: &[String]) -> bool {
+        let fails = self.moods.toxic > 0 && texts.iter().any(|text| is_toxic(text));
+        self.toxic_failures += u32::from(fails);
+        fails && self.toxic_failures <= TOXIC_FAILURES_MAX
+    }
+
     fn finish(&mut self, numbers: &[usize], outcome: Answered) {
         numbers.iter().for_each(|number| self.executions[*number].outcome = Some(outcome));
     }
@@ -312,7 +325,11 @@ impl Replica for Loaded {
             }
             let by = By { process, second, journal_failed: gate.journal_failed() };
             let numbers = books.lock().start_all(&batch.ids, &texts, by);
-            let (mood, latency) = books.lock().mood(texts.iter().any(|text| is_poisonous(text)), texts.len());
+            let (mut mood, latency) = books.lock().mood(texts.iter().any(|text| is_poisonous(text)), texts.len());
+            if books.lock().is_toxic(&texts) {
+                books.count("fault: toxic row");
+                mood = Mood::Die;
+            }
             match mood {
                 Mood::Lost => {
                     books.count("fault: answer lost");

@@ -189,6 +189,8 @@ impl Mutant {
             Self::planted("keys_overtake", |planted| planted.batcher.keys_overtake = true),
             Self::planted("key_order_forgotten", |planted| planted.inference.key_order_forgotten = true),
             Self::planted("deadline_forgotten", |planted| planted.inference.deadline_forgotten = true),
+            Self::planted("outage_is_blamed", |planted| planted.inference.outage_is_blamed = true),
+            Self::planted("fault_forgotten", |planted| planted.inference.fault_forgotten = true),
         ]
     }
 

@@ -7,6 +7,8 @@
 //!   every row leaves exactly once;
 //! - a row with a deadline has left by then, and is in no call that is sent later; what a ladder's last answer stands for
 //!   failed or was late;
+//! - a row of which a server makes a failure each time is given up once others are answered, and no other row ever is,
+//!   whatever the server does;
 //! - a row leaves its request batch's queue no later than its linger if a permit is free, and a request batch that is not
 //!   full does not leave before its first row has waited so long.
 
@@ -27,6 +29,7 @@ use forebay_core::testing::ManualEnv;
 use forebay_core::time::{EventTime, Instant};
 use forebay_core::{Batch, Kind, Result, RowId};
 use forebay_gate::batcher::BatcherSettings;
+use forebay_gate::limiter::Class;
 use forebay_inference::call::{ModelGate, Permit};
 use forebay_inference::request::{Outcome, RequestBatch, RequestId};
 use forebay_operators::inference::answer::AnswerColumns;
@@ -41,10 +44,14 @@ use crate::counts::Counts;
 use crate::mutants::Mutant;
 use crate::random::Random;
 
+/// After so many answered calls a server is known not to be down.
+const KNOWN: u64 = 10;
 /// What is done in one run.
 const ACTIONS: u64 = 300;
 /// How many keys rows have.
 const KEYS: i64 = 3;
+/// One row of so many is toxic, where any is.
+const TOXIC: i64 = 17;
 
 /// A request batch on its way.
 struct Call {
@@ -90,6 +97,14 @@ struct Bench {
     rows: i64,
     epoch: u64,
     draining: bool,
+    /// Every call fails.
+    outage: bool,
+    /// Rows from here on are not toxic; 0 where none is.
+    toxic_before: i64,
+    /// Calls answered since the restore.
+    answered: u64,
+    /// How many that were when a toxic row failed first since then.
+    toxic: BTreeMap<i64, u64>,
     counts: Counts,
 }
 
@@ -103,6 +118,7 @@ pub fn run(seed: u64, mutant: &Mutant) -> Result<Counts, String> {
         bench.act()?;
         bench.check()?;
     }
+    bench.give_up_toxic()?;
     bench.finish()?;
     Ok(bench.counts)
 }
@@ -145,6 +161,7 @@ impl Bench {
         let (settings, env) = (settings(&mut random, mutant), ManualEnv::new(seed));
         let (model, gate) = (Told::default(), gate(&env, random.within(1, 3) as usize, &settings));
         let laddered = random.chance(500);
+        let toxic = settings.site == Site::Server && random.chance(500);
         let operator = operator(&settings, &model, &gate, laddered);
         let mut bench = Self {
             random,
@@ -163,6 +180,10 @@ impl Bench {
             rows: 0,
             epoch: 0,
             draining: false,
+            outage: false,
+            toxic_before: if toxic { i64::MAX } else { 0 },
+            answered: 0,
+            toxic: BTreeMap::new(),
             counts: Counts::default(),
         };
         bench.open(Restored::default());
@@ -187,7 +208,11 @@ impl Bench {
                 self.answer();
                 Ok(())
             }
-            75..97 => self.pass_time(),
+            75..95 => self.pass_time(),
+            95..97 => {
+                self.outage = !self.outage && self.settings.site == Site::Server;
+                Ok(())
+            }
             _ => self.restore(),
         }
     }
@@ -224,11 +249,17 @@ impl Bench {
             calls.remove(place)
         };
         let Call { rows, batch, tell, permit } = call;
-        drop(permit);
         // All rows fail, or one of them, or none.
-        let all = self.random.chance(150);
+        let all = self.random.chance(150) || self.outage || rows.iter().any(|row| self.is_toxic(*row));
         let one = self.random.chance(150).then(|| self.random.below(rows.len() as u64) as usize);
+        let one = one.filter(|_| self.settings.site == Site::Here);
         let fails = |place| all || one == Some(place);
+        permit.finish(if all { Class::Down } else { Class::Answered });
+        self.answered += u64::from(!all);
+        let toxic: Vec<i64> = rows.iter().copied().filter(|row| self.is_toxic(*row)).collect();
+        for row in toxic {
+            self.toxic.entry(row).or_insert(self.answered);
+        }
         let answer: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row * 10)));
         let answers = RecordBatch::try_from_iter([("y", answer)]).expect("one column");
         let outcome = |place| match fails(place) {
@@ -265,6 +296,7 @@ impl Bench {
         let (model, gate) = (Told::default(), gate(&self.env, self.gate.knobs().calls_max, &self.settings));
         self.operator = operator(&self.settings, &model, &gate, self.laddered);
         (self.model, self.gate, self.seen) = (model, gate, 0);
+        (self.answered, self.toxic) = (0, BTreeMap::new());
         // A watermark that had not left is given again by the source; here it is not.
         self.waiting.retain(|item| matches!(item, In::Row(_)));
         let now = self.env.now();
@@ -286,6 +318,8 @@ impl Bench {
         let now = self.env.now();
         if self.gate.in_flight() < self.gate.knobs().calls_max
             && self.settings.order != Order::PerKey
+            // The breaker before a server that fails gives no permits.
+            && self.settings.site == Site::Here
             && let Some((row, since)) = self.unsent.iter().find(|(_, since)| now.since(**since) > linger)
         {
             let waited = now.since(*since);
@@ -306,7 +340,9 @@ impl Bench {
             if let (Some(first), false, false) = (first, full, self.draining) {
                 let waited = self.env.now().since(first);
                 // A batch may leave early for a deadline.
+                // So may one with rows that came before it was restored.
                 if self.settings.rows.deadline.is_none()
+                    && !call.rows.iter().any(|row| self.failed.contains(row))
                     && self.settings.order != Order::PerKey
                     && waited < self.settings.batcher.linger
                 {
@@ -365,6 +401,7 @@ impl Bench {
                 }
                 Out::DeadLetters(letters) => {
                     for letter in letters {
+                        self.given_up(letter.row.ordinal as i64)?;
                         self.left(letter.row.ordinal as i64)?;
                     }
                 }
@@ -386,6 +423,49 @@ impl Bench {
             return Err(format!("row {row} has the answer {answer:?}"));
         }
         self.counts.count("rows with another answer");
+        self.given_up(row)
+    }
+
+    /// A row that the model did not answer; a server that fails is no reason, but for rows at fault.
+    fn given_up(&mut self, row: i64) -> Result<(), String> {
+        if self.settings.site != Site::Server || self.is_late(row) {
+            return Ok(());
+        }
+        if row % TOXIC != 0 {
+            return Err(format!("row {row} was given up because the server failed"));
+        }
+        self.counts.count("toxic rows that were given up");
+        Ok(())
+    }
+
+    fn is_toxic(&self, row: i64) -> bool {
+        row % TOXIC == 0 && row < self.toxic_before
+    }
+
+    /// Toxic rows that are inside leave while others are answered.
+    fn give_up_toxic(&mut self) -> Result<(), String> {
+        self.outage = false;
+        self.toxic_before = self.toxic_before.min(self.rows);
+        for _ in 0..20_000 {
+            let toxic = |item: &In| matches!(item, In::Row(row) if self.is_toxic(*row));
+            if !self.waiting.iter().any(toxic) {
+                self.toxic_before = 0;
+                return Ok(());
+            }
+            self.push()?;
+            self.check()?;
+            self.answer();
+            self.pass_time()?;
+            self.check()?;
+        }
+        // Where one failed first when hardly anybody was left to be answered, all fail as if the server were down since then.
+        let known = |row: i64| self.toxic.get(&row).is_some_and(|answered| answered + KNOWN < self.answered);
+        let rows = self.waiting.iter().filter_map(|item| if let In::Row(row) = item { Some(*row) } else { None });
+        if rows.filter(|row| self.is_toxic(*row)).all(known) {
+            return Err(format!("asked without end: {:?}", self.waiting));
+        }
+        self.counts.count("toxic rows of which nothing was known");
+        self.toxic_before = 0;
         Ok(())
     }
 
@@ -441,6 +521,8 @@ impl Bench {
                 return Ok(());
             }
             self.answer();
+            // Rows that a server failed on come back later.
+            self.pass_time()?;
         }
         Err(format!("drained, and still inside: {:?}", self.waiting.front()))
     }
@@ -485,7 +567,7 @@ fn settings(random: &mut Random, mutant: &Mutant) -> InferenceSettings {
         rows,
         order,
         attempts_max: random.within(1, 4) as u32,
-        site: Site::Here,
+        site: random.pick(&[Site::Here, Site::Server]),
         patience: None,
         updates: None,
         planted: mutant.planted.inference,

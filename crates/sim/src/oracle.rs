@@ -8,6 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Text that the model refuses.
 const POISON: &str = "poison";
 
+/// Text of which a model elsewhere makes a failure that looks as if it were down.
+const TOXIC: &str = "toxic";
+
 /// How many keys the rows have.
 const KEYS: u64 = 5;
 
@@ -20,6 +23,8 @@ pub struct Row {
     pub n: u64,
     /// Whether the model refuses it.
     pub poisonous: bool,
+    /// Whether the model, where it is elsewhere, fails each time that it is asked about it.
+    pub toxic: bool,
 }
 
 /// What must come out of a job.
@@ -31,6 +36,8 @@ pub struct Expected {
     pub rows: BTreeMap<u64, serde_json::Value>,
     /// Those that the model refuses.
     pub poisonous: BTreeSet<u64>,
+    /// Those of which it makes a failure.
+    pub toxic: BTreeSet<u64>,
     /// Lines that are no rows.
     pub bad_lines: u64,
 }
@@ -44,8 +51,9 @@ impl Row {
     }
 
     fn text(&self) -> String {
-        let tail = if self.poisonous { format!(" {POISON}") } else { String::new() };
-        format!("row {}{tail}", self.id)
+        let tails = [(self.poisonous, POISON), (self.toxic, TOXIC)];
+        let tails: String = tails.iter().filter(|(has, _)| *has).map(|(_, tail)| format!(" {tail}")).collect();
+        format!("row {}{tails}", self.id)
     }
 }
 
@@ -54,7 +62,14 @@ impl Row {
 impl Expected {
     /// Nothing yet, of a job with or without the filter and the added column.
     pub fn new(filter: bool, doubled: bool) -> Self {
-        Self { filter, doubled, rows: BTreeMap::new(), poisonous: BTreeSet::new(), bad_lines: 0 }
+        Self {
+            filter,
+            doubled,
+            rows: BTreeMap::new(),
+            poisonous: BTreeSet::new(),
+            toxic: BTreeSet::new(),
+            bad_lines: 0,
+        }
     }
 
     /// Reads one row.
@@ -70,12 +85,20 @@ impl Expected {
         if row.poisonous {
             self.poisonous.insert(row.id);
         }
+        if row.toxic {
+            self.toxic.insert(row.id);
+        }
     }
 }
 
 /// Whether the model refuses `text`.
 pub(crate) fn is_poisonous(text: &str) -> bool {
     text.contains(POISON)
+}
+
+/// Whether a model elsewhere fails when it is asked about `text`.
+pub(crate) fn is_toxic(text: &str) -> bool {
+    text.contains(TOXIC)
 }
 
 /// The id of the row that `text` belongs to.

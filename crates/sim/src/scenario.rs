@@ -105,6 +105,8 @@ pub(crate) struct Moods {
     pub refused: u64,
     /// The model is elsewhere and takes many calls at a time.
     pub remote: bool,
+    /// Rows, per mille, of which a model elsewhere makes a failure as if it were down; not of calls.
+    pub toxic: u64,
     /// Replicas of a local model take calls ahead.
     pub ahead: bool,
     pub latency_max: Duration,
@@ -165,9 +167,11 @@ impl Scenario {
     /// What `seed` draws.
     pub fn draw(seed: u64) -> Self {
         let mut random = Random::new(seed, "scenario");
-        let moods = Moods { ahead: Random::new(seed, "ahead").chance(500), ..Moods::draw(&mut random) };
+        let moods = Moods::draw(&mut random);
+        let toxic = if moods.remote { Moods::draw_toxic(seed) } else { 0 };
+        let moods = Moods { ahead: Random::new(seed, "ahead").chance(500), toxic, ..moods };
         let job = Job::draw(&mut random, &moods);
-        let (mut files, expected) = input(&mut random, &job);
+        let (mut files, expected) = input(&mut random, &mut Random::new(seed, "toxic rows"), &job, toxic);
         let mut timed = Timed::draw(seed);
         let far_max = timed.as_ref().map(|timed| timed.far_max).unwrap_or_default();
         files.extend(timed.iter().flat_map(Timed::files));
@@ -288,7 +292,7 @@ impl Job {
         let latency_ms = moods.latency_max.as_millis() as u64;
         let longest_ms = match () {
             // Most calls run out of time, and rows wait for their turn to be sent again.
-            () if latency_ms > timeout_ms => RETRIES_LAST_MS,
+            () if latency_ms > timeout_ms || moods.toxic > 0 => RETRIES_LAST_MS,
             () if waits => timeout_ms,
             () => latency_ms,
         };
@@ -329,11 +333,17 @@ impl Moods {
         let latency_max = Duration::from_millis(random.pick(&[2, 20, 100, 1_000]));
         let remote = random.chance(350);
         let refused = if remote && random.chance(500) { random.within(1, 300) } else { 0 };
-        Self { die, wrong_count, lost, late, exhausted, start_fails, refused, remote, latency_max, ahead: false }
+        Self { die, wrong_count, lost, late, exhausted, start_fails, refused, remote, latency_max, ..Self::default() }
+    }
+
+    /// How many rows are toxic.
+    fn draw_toxic(seed: u64) -> u64 {
+        let mut random = Random::new(seed, "toxic");
+        if random.chance(500) { random.within(8, 25) } else { 0 }
     }
 }
 
-fn input(random: &mut Random, job: &Job) -> (Vec<(String, String)>, Expected) {
+fn input(random: &mut Random, toxic_random: &mut Random, job: &Job, toxic: u64) -> (Vec<(String, String)>, Expected) {
     let (mut files, mut expected) = (Vec::new(), Expected::new(job.filter, job.doubled));
     let poison = if random.chance(600) { random.within(10, 120) } else { 0 };
     let bad = if random.chance(300) { 40 } else { 0 };
@@ -342,7 +352,8 @@ fn input(random: &mut Random, job: &Job) -> (Vec<(String, String)>, Expected) {
     for file in 0..count {
         let mut text = String::new();
         for id in (0..rows).filter(|id| id % count == file) {
-            let row = Row { id, n: random.below(1000), poisonous: random.chance(poison) };
+            let (n, poisonous) = (random.below(1000), random.chance(poison));
+            let row = Row { id, n, poisonous, toxic: toxic_random.chance(toxic) };
             text.push_str(&row.line());
             expected.take(row);
             // Not in the first file: the schema is taken from it.

@@ -36,6 +36,7 @@ const REACHED: &[&str] = &[
     "I14: a stale process was fenced",
     "I14: steps of a stale process",
     "I19: dead letters compared with the oracle",
+    "I19: toxic rows that were given up",
     "I25: rows asked of the second model",
     "I25: rows that took the last answer",
     "fault: a subtask failed",

@@ -19,6 +19,15 @@ pub(super) struct Size {
     pub(super) height: usize,
 }
 
+/// Decoded pixels, and how much of them is the picture: a shrunk one ends within its last column and row.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Decoded {
+    pub(super) size: Size,
+    /// Above `size.width - 1`, at most that wide.
+    pub(super) width: f64,
+    pub(super) height: f64,
+}
+
 /// The tensor asked for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Target {
@@ -40,6 +49,15 @@ pub(super) struct Scratch {
 impl Size {
     pub(super) fn pixels(self) -> usize {
         self.width * self.height
+    }
+}
+
+// === impl Decoded ===
+
+impl Decoded {
+    /// A picture of whole pixels.
+    pub(super) fn whole(size: Size) -> Self {
+        Self { size, width: size.width as f64, height: size.height as f64 }
     }
 }
 
@@ -70,11 +88,11 @@ impl Scratch {
     /// # Errors
     /// `Data` with the reason if `encoded` is no usable image; `out` is untouched then.
     pub(super) fn decode_into(&mut self, encoded: &[u8], target: Target, out: &mut [u8]) -> Result<()> {
-        let size = match format(encoded)? {
+        let decoded = match format(encoded)? {
             ImageFormat::Jpeg => self.jpeg.decode(encoded, target, &mut self.pixels)?,
-            format => raster::decode(encoded, format, target, &mut self.pixels)?,
+            format => Decoded::whole(raster::decode(encoded, format, target, &mut self.pixels)?),
         };
-        self.resize(size, target, out)
+        self.resize(decoded, target, out)
     }
 
     /// The same as [`Scratch::decode_into`], into [`Scratch::resized`].
@@ -97,12 +115,14 @@ impl Scratch {
     }
 
     /// Resizes with a triangle as wide as the shrinking asks for, so that nothing aliases.
-    fn resize(&mut self, from: Size, target: Target, out: &mut [u8]) -> Result<()> {
+    fn resize(&mut self, decoded: Decoded, target: Target, out: &mut [u8]) -> Result<()> {
+        let from = decoded.size;
         let kind = match target.mode {
             Mode::Rgb => PixelType::U8x3,
             Mode::L => PixelType::U8,
         };
         let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+        let options = options.crop(0.0, 0.0, decoded.width, decoded.height);
         let bytes = from.pixels() * target.mode.channels();
         let side = |side: usize| u32::try_from(side).expect("sides are held against the limits");
         let source = ImageRef::new(side(from.width), side(from.height), &self.pixels[..bytes], kind);

@@ -7,7 +7,7 @@
 use forebay_core::{Error, Kind, Result};
 use turbojpeg::{Colorspace, DecompressHeader, Decompressor, Image, PixelFormat, ScalingFactor};
 
-use super::decode::{Size, Target};
+use super::decode::{Decoded, Size, Target};
 use super::pixels::{Mode, inverted_cmyk_to_rgb, luminance};
 use super::{limits, unusable};
 
@@ -32,8 +32,9 @@ impl JpegDecoder {
         Ok(Self { decompressor })
     }
 
-    /// Decodes `encoded` into the start of `pixels`, in `target`'s mode, at least as large as `target` if the file is.
-    pub(super) fn decode(&mut self, encoded: &[u8], target: Target, pixels: &mut Vec<u8>) -> Result<Size> {
+    /// Decodes `encoded` into the start of `pixels`, in `target`'s mode, at least as large as `target` if the file is. Where
+    /// it is shrunk, libjpeg fills up the last pixels of rows and columns.
+    pub(super) fn decode(&mut self, encoded: &[u8], target: Target, pixels: &mut Vec<u8>) -> Result<Decoded> {
         let header = self.decompressor.read_header(encoded).map_err(|error| failed(encoded, error))?;
         check(encoded, &header)?;
         let factor = scaling(&header, target);
@@ -57,7 +58,8 @@ impl JpegDecoder {
                 luminance(pixels, size.pixels());
             }
         }
-        Ok(size)
+        let side = |side: usize| side as f64 * factor.num() as f64 / factor.denom() as f64;
+        Ok(Decoded { size, width: side(header.width), height: side(header.height) })
     }
 }
 
@@ -78,8 +80,10 @@ fn scaling(header: &DecompressHeader, target: Target) -> ScalingFactor {
     if header.is_lossless {
         return ScalingFactor::ONE;
     }
+    // Not by the pixels that it is decoded to: the last one is only begun by the picture.
+    let reaches = |factor: &ScalingFactor, from: usize, to: usize| from * factor.num() >= to * factor.denom();
     let covers = |factor: &ScalingFactor| {
-        factor.scale(header.width) >= target.size.width && factor.scale(header.height) >= target.size.height
+        reaches(factor, header.width, target.size.width) && reaches(factor, header.height, target.size.height)
     };
     SCALINGS.into_iter().find(covers).unwrap_or(ScalingFactor::ONE)
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
+use arrow::array::{Array, ArrayRef, AsArray, Float16Array};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, FieldRef};
+use arrow::datatypes::{DataType, FieldRef, Float16Type};
 use forebay_core::function::{Argument, BoundFunction, Evaluated, RowFunction};
 use forebay_core::types::dtype::{self, DTYPES};
 use forebay_core::types::tensor::TensorType;
@@ -70,8 +70,18 @@ impl BoundFunction for Bound {
         let [column] = columns else { return Err(internal()) };
         let mut rows = TensorRows::of(column, self.width)?;
         // What does not fit becomes null, and a row with a null an error.
+        let whole = rows.values.data_type().is_integer();
         rows.values = cast(&rows.values, &self.value).map_err(|source| internal().source(source))?;
+        if whole && self.value == DataType::Float16 {
+            rows.values = finite(&rows.values);
+        }
         rows.refuse_nulls(self.width, || unusable(format!("a value of it does not fit {}", self.dtype)));
         rows.into_column(&self.output)
     }
+}
+
+/// Half-precision values with nulls in place of infinite ones, which whole numbers beyond their range become.
+fn finite(values: &ArrayRef) -> ArrayRef {
+    let halves = values.as_primitive::<Float16Type>();
+    Arc::new(halves.iter().map(|half| half.filter(|half| half.is_finite())).collect::<Float16Array>())
 }

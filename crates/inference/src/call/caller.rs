@@ -5,6 +5,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use forebay_core::time::Instant;
+use forebay_gate::blame::Tally;
 use forebay_gate::limiter::Knobs;
 use forebay_gate::permits::Size;
 use forebay_gate::share::CallerId;
@@ -50,6 +51,11 @@ impl Caller {
     /// random pause under a bound that doubles.
     pub fn retry_at(&self, failures: u32, retry_after: Option<Duration>) -> Instant {
         self.gate.retry_at(failures, retry_after)
+    }
+
+    /// How the calls of all who ask the model ended so far: those that are answered from the journal are none.
+    pub fn tally(&self) -> Tally {
+        self.gate.tally()
     }
 
     /// Pays for sending rows again that the model may have worked on; false if the budget for that is spent. It is shared,

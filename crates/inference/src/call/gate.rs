@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use forebay_core::env::Env;
 use forebay_core::time::Instant;
+use forebay_gate::blame::Tally;
 use forebay_gate::hedge::HedgeSettings;
 use forebay_gate::limiter::{Class, Fixed, Gauges, Hint, Knobs, Limiter};
 use forebay_gate::permits::{Caps, Refused, Size, TICK};
@@ -144,6 +145,11 @@ impl ModelGate {
     /// What the model told besides rows, so far.
     pub fn heard(&self) -> Heard {
         self.lock().heard()
+    }
+
+    /// How the calls of all who ask ended so far.
+    pub(super) fn tally(&self) -> Tally {
+        self.lock().tally
     }
 
     pub(super) fn earn(&self) {

@@ -118,6 +118,23 @@ pub struct Counters {
     pub last_told: Option<Instant>,
 }
 
+// === impl Counters ===
+
+impl Counters {
+    /// Counts all that `later` has counted, of the same model in a service that came after.
+    pub fn add(&mut self, later: &Self) {
+        self.calls += later.calls;
+        self.rows += later.rows;
+        self.journal_hits += later.journal_hits;
+        self.attached += later.attached;
+        self.replica_restarts += later.replica_restarts;
+        self.late_dropped += later.late_dropped;
+        self.latencies.add(&later.latencies);
+        self.first_sent = self.first_sent.or(later.first_sent);
+        self.last_told = later.last_told.or(self.last_told);
+    }
+}
+
 /// Bugs that the simulation plants to see that it finds them; all off in production.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, Default)]

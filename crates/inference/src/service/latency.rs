@@ -29,6 +29,12 @@ impl Latencies {
         self.total += 1;
     }
 
+    /// Counts all that `other` has counted.
+    pub fn add(&mut self, other: &Self) {
+        self.counts.iter_mut().zip(&other.counts).for_each(|(count, more)| *count += more);
+        self.total += other.total;
+    }
+
     /// How many were counted.
     pub fn count(&self) -> u64 {
         self.total
@@ -79,6 +85,16 @@ mod tests {
             assert!(found >= exact && found <= exact + exact / 8, "{ratio}: {found}");
         }
         assert_eq!(Latencies::default().percentile_micros(0.5), None);
+    }
+
+    #[test]
+    fn what_another_has_counted_is_added() {
+        let (mut one, mut other) = (Latencies::default(), Latencies::default());
+        one.record(Duration::from_millis(1));
+        (0..2).for_each(|_| other.record(Duration::from_secs(1)));
+        one.add(&other);
+        assert_eq!((one.count(), one.percentile_micros(0.5)), (3, other.percentile_micros(0.5)));
+        assert!(one.percentile_micros(0.3) < one.percentile_micros(0.5));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use forebay_core::Result;
 use forebay_core::operator::Out;
 use forebay_core::time::Instant;
 use forebay_gate::batcher::Entry as Queued;
+use forebay_gate::blame::{Blame, Company};
 use forebay_inference::request::Outcome;
 
 use super::retry::{self, Refused, Verdict};
@@ -30,6 +31,7 @@ impl Inference {
 
     fn take_call(&mut self, rung: usize, rows: Vec<Queued<u64>>, sent: Instant, outcomes: Vec<Outcome>) -> Result<()> {
         let (alone, site) = (rows.len() == 1, self.lane(rung).site);
+        let company = Company { alone, last: site == Site::Server && self.is_last(rung, &rows) };
         if outcomes.iter().any(|outcome| matches!(outcome, Outcome::Answered { .. })) {
             let took = self.now().since(sent);
             self.lane_mut(rung).took(took);
@@ -41,7 +43,11 @@ impl Inference {
                 self.came_back(rung, &row);
             }
             match retry::verdict(&outcome, site, alone) {
-                Verdict::Refused { retry_after } => refused.add(asked.then_some(row), retry_after),
+                Verdict::Refused { retry_after } if !asked => refused.add(None, retry_after, Blame::Server),
+                Verdict::Refused { retry_after } => match self.blame(rung, &row, &outcome, company) {
+                    Blame::Row => ended.push(self.at_fault(&row, outcome)),
+                    blame => refused.add(Some(row), retry_after, blame),
+                },
                 Verdict::Stop => return Err(retry::wrong_settings(&outcome)),
                 _ if !asked => {}
                 Verdict::Final => ended.push((row.item, outcome)),
@@ -55,7 +61,8 @@ impl Inference {
         Ok(())
     }
 
-    /// A call that the model refused without work: its rows come back together, and no try is counted.
+    /// A call that the model refused without work: its rows come back together, or in two parts if one of them may be at
+    /// fault, and no try is counted.
     fn wait_for_room(&mut self, rung: usize, refused: Refused) {
         let now = self.now();
         let lane = self.lane_mut(rung);
@@ -67,8 +74,10 @@ impl Inference {
         lane.later.refused(now, at);
         if self.is_hopeless(rung) {
             self.refuse_all(rung, refused.rows);
-        } else if !refused.rows.is_empty() {
-            self.lane_mut(rung).later.push(at, refused.rows, false);
+            return;
+        }
+        for rows in refused.parts() {
+            self.lane_mut(rung).later.push(at, rows, false);
         }
     }
 

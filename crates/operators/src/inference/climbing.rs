@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use forebay_core::Kind;
 use forebay_gate::batcher::Entry as Queued;
+use forebay_gate::blame::Suspicion;
 use forebay_inference::request::{Outcome, RequestId};
 
 use super::lane::Standing;
@@ -93,6 +94,7 @@ impl Inference {
             entry.rung = rung;
             entry.earlier.push(std::mem::replace(&mut entry.request, request));
             entry.attempts_before += std::mem::take(&mut entry.attempts);
+            entry.suspicion = Suspicion::default();
             let deadline = entry.deadline;
             self.deadlines.remove(&(deadline.unwrap_or_default(), number));
         }

@@ -15,6 +15,7 @@
 pub mod answer;
 mod answering;
 mod answers;
+mod blaming;
 mod climbing;
 pub mod codec;
 mod codec_updates;
@@ -122,7 +123,8 @@ pub struct InferenceSettings {
 pub enum Site {
     /// On this machine: what fails has failed.
     Here,
-    /// At a server: while it is down or full, rows wait for it, and no try of theirs is counted.
+    /// At a server: while it is down or full, rows wait for it, and no try of theirs is counted; unless others are answered
+    /// meanwhile, see [`forebay_gate::blame`].
     Server,
     /// Each row is asked of a server of its own: a server that is down or full has failed its row, which is tried again later
     /// and holds up no other.
@@ -149,6 +151,10 @@ pub struct Planted {
     pub retraction_overtakes: bool,
     /// A restart forgets which answers were given.
     pub answers_forgotten: bool,
+    /// Every failure counts as a try of its row, also while nobody is answered.
+    pub outage_is_blamed: bool,
+    /// A row that fails while others are answered is never at fault.
+    pub fault_forgotten: bool,
 }
 
 /// Completes when what was given out up to a published epoch is closed in the journal.

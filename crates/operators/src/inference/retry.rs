@@ -2,7 +2,8 @@
 //!
 //! Two ways to fail: a remote model that is down or full did no work, so its rows come back as often as it takes and no try
 //! is counted; everything else counts as a try of each row, and is paid for where the model may have worked on it. Where each
-//! row has a server of its own, nothing is paid for: one server's trouble must not spend what all rows share.
+//! row has a server of its own, nothing is paid for: one server's trouble must not spend what all rows share. A row that fails
+//! each time while others are answered is at fault although the model seems to be down: see [`blaming`](super::blaming).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use forebay_core::time::Instant;
 use forebay_core::{Error, Kind};
 use forebay_gate::batcher::Entry as Queued;
+use forebay_gate::blame::Blame;
 use forebay_inference::request::Outcome;
 
 use super::Site;
@@ -45,6 +47,8 @@ pub(super) struct Refused {
     pub any: bool,
     pub rows: Vec<Queued<u64>>,
     pub retry_after: Option<Duration>,
+    /// As far as one can tell of one of the rows, none is at fault.
+    whole: bool,
 }
 
 /// Rows that wait before they are sent again, by when their pause ends.
@@ -90,10 +94,18 @@ pub(super) fn wrong_settings(outcome: &Outcome) -> Error {
 // === impl Refused ===
 
 impl Refused {
-    pub fn add(&mut self, row: Option<Queued<u64>>, retry_after: Option<Duration>) {
+    pub fn add(&mut self, row: Option<Queued<u64>>, retry_after: Option<Duration>, blame: Blame) {
         self.any = true;
+        self.whole |= row.is_some() && blame == Blame::Server;
         self.rows.extend(row);
         self.retry_after = self.retry_after.max(retry_after);
+    }
+
+    /// The rows that are sent again together; none is empty.
+    pub fn parts(mut self) -> impl Iterator<Item = Vec<Queued<u64>>> {
+        let first = if self.whole { self.rows.len() } else { self.rows.len() / 2 };
+        let second = self.rows.split_off(first);
+        [self.rows, second].into_iter().filter(|rows| !rows.is_empty())
     }
 }
 
@@ -118,6 +130,11 @@ impl Later {
     /// When the first pause ends.
     pub fn next(&self) -> Option<Instant> {
         self.waiting.keys().next().copied()
+    }
+
+    /// The rows that wait, those together that are sent again together.
+    pub fn groups(&self) -> impl Iterator<Item = &[Queued<u64>]> {
+        self.waiting.values().flatten().map(|(rows, _)| rows.as_slice())
     }
 
     /// The rows that wait.

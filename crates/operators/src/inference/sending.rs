@@ -6,6 +6,7 @@ use std::time::Duration;
 use forebay_core::time::Instant;
 use forebay_core::{Batch, Result};
 use forebay_gate::batcher::{Cause, Entry as Queued, Formed};
+use forebay_gate::blame::Suspicion;
 use forebay_inference::request::RequestId;
 
 use super::codec::Waiting;
@@ -49,6 +50,7 @@ impl Inference {
             request: self.lane(rung).request_id(&self.context().identity.uid, row),
             attempts,
             attempts_before,
+            suspicion: Suspicion::default(),
             cost: known.cost(place),
             bucket: known.bucket(place),
             key: known.key(place),

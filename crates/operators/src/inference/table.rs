@@ -11,6 +11,7 @@ use std::time::Duration;
 use forebay_core::Batch;
 use forebay_core::key_group::KeyGroup;
 use forebay_core::time::EventTime;
+use forebay_gate::blame::Suspicion;
 use forebay_inference::request::{Outcome, RequestId};
 
 use super::contents::Content;
@@ -49,6 +50,8 @@ pub struct Entry {
     pub attempts: u32,
     /// How often on the rungs below.
     pub attempts_before: u32,
+    /// What its failures say of it, as far as they are no tries; of this rung and since the last restore.
+    pub suspicion: Suspicion,
     /// Its cost.
     pub cost: u64,
     /// Its length bucket.

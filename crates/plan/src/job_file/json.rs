@@ -19,6 +19,14 @@ use super::{JobFile, JobFileError, JobText, Overrides};
 /// # Errors
 /// What is wrong, where, and what is accepted.
 pub fn parse_json(text: &str, name: &str) -> Result<JobFile, JobFileError> {
+    parse_json_with(text, name, Overrides::default())
+}
+
+/// [`parse_json`], with some settings from elsewhere.
+///
+/// # Errors
+/// What is wrong, where, and what is accepted.
+pub fn parse_json_with(text: &str, name: &str, overrides: Overrides) -> Result<JobFile, JobFileError> {
     let wrong = |message: String| {
         let text = JobText { file: name.to_string(), text: String::new(), given: Given::Values };
         Arc::new(text).error(0..0, message)
@@ -27,7 +35,7 @@ pub fn parse_json(text: &str, name: &str) -> Result<JobFile, JobFileError> {
     forget_nulls(&mut job);
     let text = toml::to_string(&job).map_err(|error| wrong(error.to_string()))?;
     let text = JobText { file: name.to_string(), text, given: Given::Values };
-    super::read(Arc::new(text), None, Overrides::default())
+    super::read(Arc::new(text), None, overrides)
 }
 
 /// A key without a value is a key that was not given.
@@ -91,6 +99,8 @@ fn around(outer: &Range<usize>, inner: &Range<usize>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU16;
+
     use super::*;
 
     const JOB: &str = r#"{
@@ -111,6 +121,8 @@ mod tests {
         let job = parse_json(JOB, "job").unwrap();
         assert_eq!((job.parallelism, job.sources[0].spec.path.as_str()), (1, "${HOME}/a.csv"));
         assert_eq!((job.steps.len(), job.models["shout"].replicas), (2, 2));
+        let overrides = Overrides { parallelism: NonZeroU16::new(3) };
+        assert_eq!(parse_json_with(JOB, "job", overrides).unwrap().parallelism, 3);
     }
 
     #[test]

@@ -51,7 +51,7 @@ use crate::window::WindowShape;
 pub use durable::DurableDecl;
 pub use error::{JobFileError, JobText};
 pub use feedback::{FeedbackDecl, MetricsDecl};
-pub use json::parse_json;
+pub use json::{parse_json, parse_json_with};
 pub use keyed::{DeduplicateDecl, TopDecl};
 pub use process::ProcessDecl;
 pub use rows::ExplodeDecl;

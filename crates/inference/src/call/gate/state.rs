@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use forebay_gate::blame::Tally;
 use forebay_gate::chance::Chance;
 use forebay_gate::hedge::Hedge;
 use forebay_gate::limiter::{Class, Knobs, Limiter};
@@ -40,6 +41,8 @@ pub(super) struct State {
     /// What each replica's address told last.
     seen: Vec<Observed>,
     hedged: u64,
+    /// How calls ended.
+    pub(super) tally: Tally,
 }
 
 /// Somebody who asks.
@@ -88,6 +91,7 @@ impl State {
             callers: BTreeMap::new(),
             joined: 0,
             hedged: 0,
+            tally: Tally::default(),
         }
     }
 
@@ -205,6 +209,11 @@ impl State {
         let Held { permit, replica, caller, lost, .. } = held;
         let class = if lost { Class::Cancelled } else { class };
         let (size, sent) = (permit.size(), permit.sent());
+        match class {
+            Class::Answered => self.tally.answered += 1,
+            Class::Down => self.tally.down += 1,
+            _ => {}
+        }
         self.quota.give_back(size, class.may_have_worked());
         if class == Class::Answered && self.usage.as_ref().is_some_and(Usage::is_told) {
             self.quota.settle(size.cost, 0);

@@ -1,5 +1,6 @@
 //! Scripts against the inference operator: a model that answers when told, in the order told.
 
+mod blaming;
 mod facts;
 mod ladder;
 mod updates;
@@ -13,6 +14,7 @@ use forebay_core::RowId;
 use forebay_core::on_error::OnError;
 use forebay_core::row::SplitId;
 use forebay_core::testing::ManualEnv;
+use forebay_gate::limiter::Class;
 use futures::channel::oneshot;
 
 use super::*;
@@ -37,8 +39,9 @@ impl Model for Scripted {
         let (sender, receiver) = oneshot::channel();
         self.calls.lock().unwrap().push((batch, Some(sender)));
         Box::pin(async move {
-            let outcomes = receiver.await.unwrap();
-            drop(permit);
+            let outcomes: Vec<Outcome> = receiver.await.unwrap();
+            let down = |outcome: &Outcome| matches!(outcome, Outcome::Failed { kind: Kind::Unavailable, .. });
+            permit.finish(if outcomes.iter().any(down) { Class::Down } else { Class::Answered });
             Ok(outcomes)
         })
     }

@@ -1,0 +1,220 @@
+"""Scaling a job while it runs: at another parallelism, with every row in the output once."""
+
+from __future__ import annotations
+
+import _thread
+import collections
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import forebay as fb
+from forebay import testing
+from forebay.errors import InvalidError
+from forebay.run import Report, Run
+from worker_process import HANG_SECONDS
+
+
+@fb.func(batch_rows=4)
+def held(number: int, gate: str) -> int:
+    """Answers once the file `gate` exists."""
+    while not Path(gate).exists():
+        time.sleep(0.005)
+    return -number
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Polls, for far longer than it should take."""
+    end = time.monotonic() + HANG_SECONDS
+    while not condition():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.005)
+
+
+def ended(run: Run) -> Report:
+    """How a run ended, which it does soon."""
+    report = run.wait(HANG_SECONDS)
+    assert report is not None
+    return report
+
+
+def written(folder: Path) -> list[dict[str, Any]]:
+    """The rows of the files in `folder`."""
+    return [json.loads(line) for file in folder.glob("*.jsonl") for line in file.read_text().splitlines()]
+
+
+def numbers(rows: int) -> fb.DataFrame:
+    """Rows that take a while to read."""
+    return testing.rows([{"number": number} for number in range(rows)], files=8, batch_rows=16)
+
+
+def held_job(folder: Path, rows: int = 400) -> fb.Job:
+    """A job whose every row waits for the file `gate` in `folder`."""
+    frame = numbers(rows).with_column("answer", held(fb.col("number"), str(folder / "gate")))
+    return fb.Job(name="held", checkpoint_interval="50ms").jsonl(frame, folder / "out")
+
+
+def test_what_is_in_flight_is_answered_once_at_another_parallelism(tmp_path: Path) -> None:
+    reports: list[Report | None] = []
+    with held_job(tmp_path).run() as run:
+        waiting = threading.Thread(target=lambda: reports.append(run.wait()))
+        waiting.start()
+        wait_until(lambda: run.status()["models"]["held"]["in_flight"] == 4)
+        run.scale(parallelism=3)
+        wait_until(lambda: run.status()["models"]["held"]["in_flight"] == 12)
+        read = run.status()["rows_in"]
+        run.scale(parallelism=2)
+        assert waiting.is_alive()
+        assert run.status()["rows_in"] >= read
+        (tmp_path / "gate").touch()
+        waiting.join(HANG_SECONDS)
+    assert len(reports) == 1
+    report = reports[0]
+    assert report is not None
+    assert (report.outcome, report.rows_in, report.rows_out, report.dead_letters) == ("completed", 400, 400, 0)
+    assert report.details["attempt"] == 3
+    assert (report.details["models"]["held"]["rows"] - 400) % 4 == 0, "whole batches were asked again"
+    assert sorted(row["answer"] for row in written(tmp_path / "out")) == sorted(-number for number in range(400))
+
+
+def test_keyed_state_goes_along(tmp_path: Path) -> None:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+
+    def come(part: int) -> None:
+        lines = [json.dumps({"key": number % 17, "number": number}) for number in range(part * 500, part * 500 + 500)]
+        (tmp_path / "new").write_text("\n".join(lines) + "\n")
+        (tmp_path / "new").rename(inbox / f"{part}.jsonl")
+
+    come(0)
+    frame = fb.read_jsonl(inbox / "*.jsonl", monitor_interval="20ms")
+    sums = frame.group_by("key", emit="changes").agg(fb.count().alias("rows"), fb.col("number").sum().alias("sum"))
+    job = fb.Job(checkpoint_interval="50ms").jsonl(sums, tmp_path / "out", kinds="kind")
+    with job.run(checkpoints=tmp_path / "checkpoints") as run:
+        for part, parallelism in enumerate((3, 2, 1)):
+            wait_until(lambda part=part: run.status()["rows_in"] == 500 * (part + 1))  # type: ignore[misc]
+            run.scale(parallelism=parallelism)
+            come(part + 1)
+        wait_until(lambda: run.status()["rows_in"] == 2000)
+        report = run.stop()
+    assert (report.outcome, report.rows_in, report.dead_letters) == ("stopped", 2000, 0)
+    stands: collections.Counter[tuple[int, int, int]] = collections.Counter()
+    for row in written(tmp_path / "out"):
+        stands[row["key"], row["rows"], row["sum"]] += 1 if row["kind"].startswith("+") else -1
+    of_key = [range(key, 2000, 17) for key in range(17)]
+    assert +stands == {(key, len(each), sum(each)): 1 for key, each in enumerate(of_key)}
+    assert not -stands
+
+
+def test_parts_with_a_parallelism_of_their_own_keep_it(tmp_path: Path) -> None:
+    frame = numbers(400).with_column("answer", held(fb.col("number"), str(tmp_path / "gate")))
+    with fb.Job().jsonl(frame, tmp_path / "out", parallelism=1).run() as run:
+        wait_until(lambda: run.status()["models"]["held"]["in_flight"] > 0)
+        run.scale(parallelism=4)
+        (tmp_path / "gate").touch()
+        assert ended(run).rows_out == 400
+    assert sorted(row["number"] for row in written(tmp_path / "out")) == list(range(400))
+
+
+@pytest.mark.parametrize("parallelism", [0, -1, 5, 1 << 40])
+def test_a_parallelism_without_key_groups_is_refused_and_the_job_goes_on(tmp_path: Path, parallelism: int) -> None:
+    job = fb.Job(key_groups=4).jsonl(numbers(100), tmp_path / "out")
+    with job.run() as run:
+        with pytest.raises(InvalidError, match=f"parallelism={parallelism}.*expected 1 to 4"):
+            run.scale(parallelism=parallelism)
+        report = ended(run)
+    assert (report.outcome, report.rows_out, report.details["attempt"]) == ("completed", 100, 1)
+
+
+def test_a_job_that_has_ended_or_was_told_to_is_not_scaled(tmp_path: Path) -> None:
+    with fb.Job().blackhole(numbers(10)).run() as run:
+        ended(run)
+        with pytest.raises(InvalidError, match="scale job: the job has ended"):
+            run.scale(parallelism=2)
+    with held_job(tmp_path).run() as run:
+        run.drain()
+        with pytest.raises(InvalidError, match=r"the job (has ended|was told to end)"):
+            run.scale(parallelism=2)
+
+
+@pytest.mark.parametrize("word", ["drain", "suspend", "cancel"])
+def test_a_word_that_comes_meanwhile_holds(tmp_path: Path, word: str) -> None:
+    with held_job(tmp_path).run(checkpoints=tmp_path / "checkpoints") as run:
+        wait_until(lambda: run.status()["models"]["held"]["in_flight"] > 0)
+
+        def scale() -> None:
+            with contextlib.suppress(InvalidError, fb.errors.CancelledError):
+                run.scale(parallelism=3)
+
+        scaling = threading.Thread(target=scale)
+        scaling.start()
+        getattr(run, word)()
+        (tmp_path / "gate").touch()
+        if word == "cancel":
+            with pytest.raises(fb.errors.CancelledError):
+                run.wait()
+        else:
+            assert ended(run).outcome in ("stopped", "completed")
+        scaling.join(HANG_SECONDS)
+        assert not scaling.is_alive()
+    with held_job(tmp_path).run(checkpoints=tmp_path / "checkpoints") as run:
+        ended(run)
+    assert sorted(row["number"] for row in written(tmp_path / "out")) == list(range(400))
+
+
+def test_several_may_scale_at_once(tmp_path: Path) -> None:
+    with held_job(tmp_path).run() as run:
+        each = [threading.Thread(target=lambda to=to: run.scale(parallelism=to)) for to in (2, 3, 4)]
+        for thread in each:
+            thread.start()
+        for thread in each:
+            thread.join(HANG_SECONDS)
+        assert run.status()["attempt"] <= 4
+        (tmp_path / "gate").touch()
+        assert ended(run).rows_out == 400
+    assert sorted(row["number"] for row in written(tmp_path / "out")) == list(range(400))
+
+
+def test_ctrl_c_does_not_lose_the_job(tmp_path: Path) -> None:
+    with held_job(tmp_path).run() as run:
+        wait_until(lambda: run.status()["models"]["held"]["in_flight"] > 0)
+        interrupting = threading.Thread(target=_thread.interrupt_main)
+        with pytest.raises(KeyboardInterrupt):
+            interrupting.start()
+            run.scale(parallelism=3)
+            interrupting.join()
+            wait_until(lambda: False)
+        (tmp_path / "gate").touch()
+        assert ended(run).rows_out == 400
+    assert sorted(row["number"] for row in written(tmp_path / "out")) == list(range(400))
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+def test_a_start_that_fails_leaves_the_checkpoint(tmp_path: Path, lasting: bool) -> None:
+    table = tmp_path / "names.jsonl"
+    table.write_text('{"number": 1, "name": "one"}\n')
+    joined = numbers(400).join(fb.table(table), on="number", how="left")
+    frame = joined.with_column("answer", held(fb.col("number"), str(tmp_path / "gate")))
+    job = fb.Job(checkpoint_interval="50ms").jsonl(frame, tmp_path / "out")
+    settings: dict[str, Any] = {"checkpoints": tmp_path / "checkpoints"} if lasting else {}
+    advice = "kept: mend this, and run it again to go on" if lasting else "give `checkpoints` to be able to go on"
+    with job.run(**settings) as run:
+        wait_until(lambda: run.status()["models"]["held"]["in_flight"] > 0)
+        table.rename(tmp_path / "away")
+        said = f"start job again after it was suspended to be scaled .parallelism=3.*names.jsonl.*{advice}"
+        with pytest.raises(fb.errors.Error, match=said):
+            run.scale(parallelism=3)
+        with pytest.raises(fb.errors.Error, match=said):
+            run.wait()
+    if lasting:
+        (tmp_path / "away").rename(table)
+        (tmp_path / "gate").touch()
+        with job.run(**settings) as run:
+            assert ended(run).outcome == "completed"
+        assert sorted(row["number"] for row in written(tmp_path / "out")) == list(range(400))
