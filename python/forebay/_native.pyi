@@ -28,8 +28,8 @@ class Run:
     def suspend(self) -> None:
         """Takes nothing new, and keeps what is in flight in a checkpoint."""
 
-    def scale(self, parallelism: int) -> None:
-        """Goes on at another parallelism; returns when it does."""
+    def scale(self, parallelism: int | None, replicas: dict[str, int]) -> None:
+        """Goes on with other replicas and at another parallelism; returns when it does."""
 
     def savepoint(self, name: str) -> str:
         """Keeps the newest checkpoint under a name."""

@@ -6,11 +6,13 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 
 from forebay import _engine
+from forebay.errors import Error, InvalidError
 
 # Between two looks whether Ctrl-C was pressed; the engine itself waits for nothing.
 _LOOK_SECONDS: Final = 0.1
@@ -81,23 +83,34 @@ class Run:
         """Lets it take nothing new and leave a checkpoint at once, which keeps what is in flight; returns at once."""
         self._native.suspend()
 
-    def scale(self, *, parallelism: int) -> None:
-        """Has the job go on with another parallelism; blocks until it does, or has ended by itself meanwhile.
+    def scale(self, *, parallelism: int | None = None, replicas: Mapping[str, int] | None = None) -> None:
+        """Has the job go on with other numbers of replicas of its models, with another parallelism, or both.
 
-        The job is suspended, which leaves a checkpoint at once, and started again from it inside this run: meanwhile
-        nothing is read or answered, and the workers of local models are started anew. What was in flight is asked
-        again, as after `suspend`, but for answers that are in the journal. Sources, steps and sinks with a
-        `parallelism` of their own keep theirs. `status`, `metrics` and the report count on, and whoever waits for the
-        end waits on. Ctrl-C ends the waiting alone; the job is started again all the same.
+        `replicas` is by the name of the model, as `status` shows it: a Python class or function, or an ONNX file. It
+        takes effect while the job runs, and the call returns at once. New replicas are started, and answer when they
+        are loaded; `replicas_ready` in `status` counts them. Fewer: the last ones take nothing new and leave when they
+        have answered what they run. How much is asked at a time follows the replicas, unless an `in_flight` of its own
+        says it; with `latency` it is found out anew. The numbers hold until the end of this run, whatever fails or is
+        started again in between.
 
-        What cannot be is refused before anything is suspended: less than 1, more than the job's key groups, or a job
-        that has ended or was told to. If it cannot be started again, it has ended with its last checkpoint, and every
-        `wait` says so.
+        `parallelism` takes a stop: the job is suspended, which leaves a checkpoint at once, and started again from it
+        inside this run; the call blocks until it runs, or has ended by itself meanwhile. Until then nothing is read or
+        answered, and the workers of local models are started anew. What was in flight is asked again, as after
+        `suspend`, but for answers that are in the journal. Sources, steps and sinks with a `parallelism` of their own
+        keep theirs. `status`, `metrics` and the report count on, and whoever waits for the end waits on. Ctrl-C ends
+        the waiting alone; the job is started again all the same.
+
+        What cannot be is refused before anything changes: less than 1, a parallelism above the job's key groups,
+        replicas of a model that runs elsewhere or for which there are too few GPUs (one that leaves has its own until
+        it is gone), or a job that has ended or was told to. If the job cannot be started again, it has ended with its
+        last checkpoint, and every `wait` says so.
 
         Raises: InvalidError if it is refused; the error of its kind if the job could not be started again.
         """
+        if parallelism is None and not replicas:
+            raise InvalidError('scale what? Say parallelism=4, or replicas={"model": 3}')
         with _engine.raised():
-            self._native.scale(parallelism)
+            self._native.scale(parallelism, dict(replicas or {}))
 
     def stop(self, *, savepoint: str | None = None) -> Report:
         """Drains it and waits for its end; then keeps the last checkpoint under a name, if one is given."""
@@ -185,8 +198,6 @@ class Run:
             raise
 
     def _end_quietly(self) -> None:
-        from forebay.errors import Error
-
         try:
             with _engine.raised():
                 self._native.wait(None)

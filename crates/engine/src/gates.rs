@@ -31,6 +31,8 @@ pub struct Making<'a> {
     pub steps: Vec<&'a InferSpec>,
     /// Where it runs.
     pub host: &'a dyn Host,
+    /// How many replicas it has here.
+    pub replicas: u16,
 }
 
 // === impl Making ===
@@ -57,6 +59,7 @@ impl Making<'_> {
                 ..HedgeSettings::ON
             }),
             answer_tokens: self.answer_tokens(),
+            pool: self.replicas,
             ..GateSettings::default()
         };
         ModelGate::new(Arc::clone(&self.env), (0..addresses(self.spec)).map(limiter).collect(), settings)
@@ -78,7 +81,7 @@ impl Making<'_> {
         let own = self.steps.iter().filter(|step| step.model == self.spec.name);
         let declared = own.filter_map(|step| match step.limit {
             Limit::Follows { calls_max } => calls_max,
-            Limit::Fixed(_) => None,
+            Limit::Fixed(_) | Limit::Pool { .. } => None,
         });
         declared.min().unwrap_or(usize::MAX)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 use forebay_core::Result;
 use forebay_core::keys::KeyColumns;
-use forebay_inference::call::Caller;
+use forebay_inference::call::{Bound, Caller};
 use forebay_operators::inference::contents::ContentColumns;
 use forebay_operators::inference::facts::RowFacts;
 use forebay_operators::inference::ladder::{Computed, Rung, Second};
@@ -50,6 +50,10 @@ pub(crate) fn caller(model: &ServiceModel, limit: Limit, weight: u32) -> Caller 
     match limit {
         Limit::Follows { .. } => model.gate.caller(weight, None),
         Limit::Fixed(calls) => model.gate.caller(weight, Some(calls)),
+        Limit::Pool { subtasks } => {
+            let (least, each, parts) = (Limit::IN_FLIGHT, Limit::IN_FLIGHT_OF_REPLICA, usize::from(subtasks));
+            model.gate.bounded_caller(weight, Bound::Share { least, each, parts })
+        }
     }
 }
 

@@ -8,7 +8,8 @@
 //! - [`mod@run`]: starts, restores and restarts attempts until the job is done.
 //! - [`mod@checkpoints`]: what a published checkpoint involves: state, sinks, journal.
 //! - [`mod@env`]: clock, randomness and background work of this process; [`mod@clock`]: a clock for tests.
-//! - [`mod@watch`], [`mod@progress`] and [`mod@metrics`]: what a running job shows; `parts`: over stops in between.
+//! - [`mod@watch`], [`mod@progress`] and [`mod@metrics`]: what a running job shows; `parts`: over stops in
+//!   between; [`mod@scale`]: how many replicas it has.
 //!
 //! This is the one crate that names every built-in. It decides nothing about data: protocols and policies are in the
 //! crates it assembles.
@@ -37,6 +38,7 @@ mod region;
 pub mod remote;
 pub mod resume;
 pub mod run;
+pub mod scale;
 mod sink;
 mod spill;
 pub mod splits;

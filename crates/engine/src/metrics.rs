@@ -58,7 +58,9 @@ const MODEL_COUNTS: [Counted<ModelProgress>; 8] = [
     ("model_completion_tokens", "Tokens of answers, as the model counted them", |model| model.report.completion_tokens),
 ];
 
-const MODEL_GAUGES: [Gauged<ModelProgress>; 6] = [
+const MODEL_GAUGES: [Gauged<ModelProgress>; 8] = [
+    ("model_replicas", "Replicas that it shall have here", |model| model.replicas.map(f64::from)),
+    ("model_replicas_ready", "Replicas that are loaded and take calls", |model| model.replicas_ready.map(f64::from)),
     ("model_in_flight", "Calls that it has not answered yet", |model| Some(model.in_flight as f64)),
     ("model_open_rows", "Rows given to it and not told yet", |model| Some(model.open_rows as f64)),
     ("model_limit", "Calls that its limit allows", |model| model.report.limit.map(|limit| limit as f64)),

@@ -130,8 +130,9 @@ impl Opening<'_> {
         let mut services = BTreeMap::new();
         for (name, model) in self.models() {
             let journal = journal.clone().filter(|_| model.spec.journal);
+            let replicas = self.watch.scaled(name).unwrap_or_else(|| copies(&model.spec));
             let settings = ServiceSettings {
-                replicas: copies(&model.spec),
+                replicas,
                 idempotent: model.spec.idempotent.unwrap_or(true),
                 attempts_max: 1,
                 timeout: self.timeout_of(name),
@@ -139,14 +140,13 @@ impl Opening<'_> {
             };
             let host = self.prepared.hosts.get(name).cloned();
             let host = host.ok_or_else(|| Error::new(Kind::Internal, "find host of model").with("model", name))?;
-            let making =
-                Making { env: self.env(), spec: &model.spec, steps: self.steps_of(name).collect(), host: &*host };
+            let steps = self.steps_of(name).collect();
+            let making = Making { env: self.env(), spec: &model.spec, steps, host: &*host, replicas };
             let gate = making.gate(|replica| hints.remove(&learned_key(name, replica)).map(Hint::from));
-            self.watch.set_gate(name, Arc::clone(&gate));
             let site = site_of(&*host);
             let service = Service::new(self.env(), host, journal.clone(), settings);
             service.warm();
-            self.watch.set_service(name, service.clone());
+            self.watch.set_model(name, service.clone(), Arc::clone(&gate));
             let scraper = self.outside.scraper(&model.spec)?.map(Arc::new);
             if let Some(scraper) = &scraper {
                 let gate = Arc::clone(&gate);

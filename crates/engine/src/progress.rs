@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use forebay_inference::service::Service;
-use forebay_plan::graph::JobGraph;
 use serde::Serialize;
 
 use crate::watch::{CheckpointReport, ModelReport, Status, Watch};
@@ -31,6 +30,10 @@ pub struct Progress {
 /// Counts of one model of a running job.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct ModelProgress {
+    /// How many replicas of it there shall be here; `None` of one that runs elsewhere.
+    pub replicas: Option<u16>,
+    /// How many of those are loaded and take calls.
+    pub replicas_ready: Option<u16>,
     /// Calls that it has not answered yet.
     pub in_flight: usize,
     /// Rows that were given to it and wait, are in flight, or are on their way into the journal.
@@ -43,23 +46,25 @@ pub struct ModelProgress {
 // === impl Watch ===
 
 impl Watch {
-    /// The job is planned: its models are shown from now on.
-    pub fn planned(&self, graph: &JobGraph) {
-        let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
-        models.extend(graph.models.keys().cloned());
-    }
-
     /// Counts now, by model.
     pub fn progress(&self) -> Progress {
         let Status { rows_in, rows_out, dead_letters, attempt, epoch, .. } = self.status();
+        let scaled = self.scaled.lock().unwrap_or_else(PoisonError::into_inner);
         let services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
         let planned = self.models.lock().unwrap_or_else(PoisonError::into_inner);
         let model = |name: &String| {
-            let (service, in_flight) = (services.get(name), self.in_flight(name));
-            let (open_rows, report) = (service.map_or(0, Service::open_rows), self.model(name, service));
-            (name.clone(), ModelProgress { in_flight, open_rows, report })
+            let service = services.get(name);
+            let replicas = planned.get(name).and_then(|model| model.replicas(scaled.get(name).copied(), service));
+            let model = ModelProgress {
+                replicas: replicas.map(|replicas| replicas.wanted),
+                replicas_ready: replicas.map(|replicas| replicas.ready),
+                in_flight: self.in_flight(name),
+                open_rows: service.map_or(0, Service::open_rows),
+                report: self.model(name, service),
+            };
+            (name.clone(), model)
         };
-        let models = planned.iter().chain(services.keys()).map(model).collect();
+        let models = planned.keys().chain(services.keys()).map(model).collect();
         Progress { rows_in, rows_out, dead_letters, attempt, epoch, checkpoints: self.checkpoints(), models }
     }
 

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::parts::{ComingUp, Past};
 use crate::resume::region_name;
+use crate::scale::Planned;
 
 /// Counts of a running job, shared between the job and whoever shows them. Rows count this process only, over all the parts
 /// that the job ran in.
@@ -26,7 +27,9 @@ pub struct Watch {
     /// By place: when the last checkpoint was published, or the first attempt began, of regions that are not at their end.
     published: Mutex<BTreeMap<usize, Instant>>,
     /// The models of the plan, whether their services have started or not.
-    pub(crate) models: Mutex<BTreeSet<String>>,
+    pub(crate) models: Mutex<BTreeMap<String, Planned>>,
+    /// How many replicas models have in place of those that were declared, for the rest of the run. Taken before any other.
+    pub(crate) scaled: Mutex<BTreeMap<String, u16>>,
     pub(crate) services: Mutex<BTreeMap<String, Service>>,
     pub(crate) gates: Mutex<BTreeMap<String, Arc<ModelGate>>>,
     /// By name: what was counted of models in the parts of the job that have ended.
@@ -250,18 +253,10 @@ impl Watch {
         self.on_region(place, |region| region.attempt = attempt);
     }
 
-    pub(crate) fn set_gate(&self, model: &str, gate: Arc<ModelGate>) {
-        self.gates.lock().unwrap_or_else(PoisonError::into_inner).insert(model.to_string(), gate);
-    }
-
     /// Rows that models were asked for and have not answered.
     pub(crate) fn open_rows(&self) -> usize {
         let services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
         services.values().map(Service::open_rows).sum()
-    }
-
-    pub(crate) fn set_service(&self, model: &str, service: Service) {
-        self.services.lock().unwrap_or_else(PoisonError::into_inner).insert(model.to_string(), service);
     }
 
     /// What was counted of the model `name`, whose service, if one has started, is `service`.

@@ -393,6 +393,10 @@ fn write_limits(out: &mut String, model: &ModelSpec) -> Result {
 fn limit(limit: Limit) -> String {
     match limit {
         Limit::Fixed(calls) => format!("at most {calls} in flight for each subtask"),
+        Limit::Pool { .. } => {
+            let (calls, each) = (Limit::IN_FLIGHT, Limit::IN_FLIGHT_OF_REPLICA);
+            format!("at most {calls} in flight for each subtask or {each} for each replica")
+        }
         Limit::Follows { calls_max: None } => "in flight as the model allows".to_string(),
         Limit::Follows { calls_max: Some(calls) } => format!("in flight as the model allows, at most {calls}"),
     }

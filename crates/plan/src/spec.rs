@@ -262,6 +262,12 @@ pub struct FakeSpec {
 pub enum Limit {
     /// This many, for each subtask.
     Fixed(usize),
+    /// Nobody said, and the model is local: [`Limit::IN_FLIGHT`] for each subtask, or [`Limit::IN_FLIGHT_OF_REPLICA`] for each
+    /// replica, shared out among the subtasks, if that is more.
+    Pool {
+        /// How many subtasks ask.
+        subtasks: u16,
+    },
     /// As many as the model answers within its [`ModelSpec::latency`]; all subtasks and steps that ask it share the limit.
     Follows {
         /// Never more than this.
@@ -309,6 +315,15 @@ pub struct SinkSpec {
 
 /// Signatures of models by name.
 pub type Signatures = BTreeMap<String, ModelSignature>;
+
+// === impl Limit ===
+
+impl Limit {
+    /// Request batches in flight for each subtask, where nothing is declared.
+    pub const IN_FLIGHT: usize = 4;
+    /// The same for each replica of a local model: one that it works on, and one that it begins right after.
+    pub const IN_FLIGHT_OF_REPLICA: usize = 2;
+}
 
 // === impl SourceSpec ===
 

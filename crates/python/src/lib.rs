@@ -7,6 +7,7 @@
 mod background;
 mod clock;
 mod errors;
+mod life;
 mod order;
 mod running;
 mod threads;

@@ -2,7 +2,7 @@
 //!
 //! Whichever thread says what, and when: the job's own thread asks after each part what comes next. A part that is suspended for
 //! the next one looks like any other that was stopped; only here is known why. A word that comes between two parts holds for
-//! the next one.
+//! the next one, and one that comes before the first for that.
 
 use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -50,8 +50,8 @@ impl Words {
         let (part, told) = channel();
         let mut state = self.lock();
         state.part = Some(part);
-        if let Some(last) = state.last {
-            state.tell(last);
+        if let Some(word) = state.last.or(state.next.as_ref().map(|_| Stop::Suspend)) {
+            state.tell(word);
         }
         told
     }

@@ -6,6 +6,7 @@
 //! is woken when it is worth asking again. Limiters are told the time whenever somebody asks or answers, and by a timer
 //! only while somebody was refused: a job without rows costs nothing.
 
+mod bounds;
 mod copies;
 mod state;
 
@@ -23,6 +24,8 @@ use forebay_gate::quota::Limits;
 use forebay_gate::replicas::ReplicaId;
 use forebay_gate::retry::Backoff;
 use forebay_gate::share::CallerId;
+
+pub use self::bounds::Bound;
 
 use self::state::{Refusal, State};
 use super::caller::Caller;
@@ -49,6 +52,8 @@ pub struct GateSettings {
     pub hedge: HedgeSettings,
     /// Cost is tokens, and an answer to one row has so many: then cost is estimated here and settled by what answers tell.
     pub answer_tokens: Option<f64>,
+    /// Replicas of a local model behind it, which callers' bounds may be shares of; see [`ModelGate::scale`].
+    pub pool: u16,
 }
 
 /// The gate of one model. Shared by everyone who asks it.
@@ -78,6 +83,7 @@ impl Default for GateSettings {
             moves: false,
             hedge: HedgeSettings::OFF,
             answer_tokens: None,
+            pool: 1,
         }
     }
 }
@@ -103,8 +109,19 @@ impl ModelGate {
 
     /// Somebody who asks, with `weight` times the share of others and no more than `calls_max` calls in flight.
     pub fn caller(self: &Arc<Self>, weight: u32, calls_max: Option<usize>) -> Caller {
-        let id = self.lock().join(weight, calls_max.unwrap_or(usize::MAX));
+        self.bounded_caller(weight, Bound::Own(calls_max.unwrap_or(usize::MAX)))
+    }
+
+    /// Somebody who asks, with `weight` times the share of others and no more calls in flight than `bound` says.
+    pub fn bounded_caller(self: &Arc<Self>, weight: u32, bound: Bound) -> Caller {
+        let id = self.lock().join(weight, bound);
         Caller::new(Arc::clone(self), id)
+    }
+
+    /// The model has so many replicas from now on: bounds that are shares follow. Calls that are out come back as ever.
+    pub fn scale(&self, replicas: u16) {
+        let woken = self.lock().scale(replicas);
+        woken.into_iter().for_each(Waker::wake);
     }
 
     /// What is allowed now, all replicas together: calls in flight, rows a call, and how long a row waits for company.

@@ -179,6 +179,25 @@ fn a_callers_own_bound_stops_nobody_else() {
 }
 
 #[test]
+fn a_share_of_the_replicas_calls_grows_at_once_and_shrinks_as_they_come_back() {
+    let env = ManualEnv::new(1);
+    let gate = several(&env, 1, GateSettings { pool: 2, ..GateSettings::default() });
+    let share = gate.bounded_caller(1, Bound::Share { least: 1, each: 2, parts: 4 });
+    let (wakes, waker) = Wakes::new();
+    let first = share.try_acquire(ROW, &waker).unwrap();
+    assert!(share.try_acquire(ROW, &waker).is_none());
+    gate.scale(6);
+    assert_eq!((wakes.count(), share.knobs().calls_max), (1, 3));
+    let others = [(); 2].map(|()| share.try_acquire(ROW, &waker).unwrap());
+    gate.scale(1);
+    assert_eq!((gate.in_flight(), share.knobs().calls_max), (3, 1));
+    others.into_iter().for_each(|permit| permit.finish(Class::Answered));
+    assert!(!share.has_room(&waker), "one is still out");
+    first.finish(Class::Answered);
+    assert!(share.has_room(&waker));
+}
+
+#[test]
 fn calls_go_to_the_replica_with_the_fewest_and_never_to_one_that_is_down() {
     let env = ManualEnv::new(1);
     let gate = several(&env, 3, GateSettings::default());

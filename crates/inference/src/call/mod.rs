@@ -9,6 +9,6 @@ pub mod hedger;
 pub mod permit;
 
 pub use caller::Caller;
-pub use gate::{GateSettings, Heard, ModelGate};
+pub use gate::{Bound, GateSettings, Heard, ModelGate};
 pub use hedger::Hedger;
 pub use permit::Permit;

@@ -23,7 +23,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
-use super::gpus;
+use super::gpus::{self, Seat};
 use super::process::ProcessSettings;
 use super::shared::{Loans, inherit};
 
@@ -64,8 +64,9 @@ impl Child {
         let mut command = Command::new(&settings.command.program);
         command.args(&settings.command.arguments).arg("--socket").arg(path);
         command.envs(settings.command.variables.iter().cloned());
-        if let Some(gpus) = gpus_of(settings, replica).await? {
-            command.env(gpus::VARIABLE, gpus.join(","));
+        let seat = seat_of(settings, replica).await?;
+        if let Some(seat) = &seat {
+            command.env(gpus::VARIABLE, seat.gpus().join(","));
         }
         if let Some(log) = &settings.log {
             command.arg("--log").arg(log);
@@ -104,6 +105,8 @@ impl Child {
                     process.wait().await
                 }
             };
+            // Nobody else is placed there before.
+            drop(seat);
             for reader in readers {
                 // A grandchild may hold the pipe open: its output is not worth waiting for.
                 let _ = tokio::time::timeout(Duration::from_millis(200), reader).await;
@@ -152,11 +155,12 @@ impl Drop for Child {
     }
 }
 
-/// The GPUs of `replica`, if its model is given any. Looking for them blocks.
-async fn gpus_of(settings: &ProcessSettings, replica: u16) -> Result<Option<Vec<String>>> {
-    let Some(seats) = settings.seats.clone() else { return Ok(None) };
-    let looked = tokio::task::spawn_blocking(move || seats.of(replica)).await;
-    looked.map_err(|source| Error::new(Kind::Internal, "look for GPUs").source(source))?.map(Some)
+/// The GPUs of `replica`, if its model is given any.
+async fn seat_of(settings: &ProcessSettings, replica: u16) -> Result<Option<Seat>> {
+    match settings.seats.clone() {
+        Some(seats) => gpus::looking(move || seats.of(replica)).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 // === impl Listener ===

@@ -40,6 +40,15 @@ pub trait Host: Send + Sync {
     /// `Invalid` if the model cannot be loaded as it is, `Unavailable` or `Timeout` if its process could not be started.
     fn signature(&self) -> BoxFuture<'static, Result<Signature>>;
 
+    /// Finds a place for so many replicas, in place of as many as were wanted before; asked before more are started. What one
+    /// that leaves has, it has until it is gone.
+    ///
+    /// # Errors
+    /// `Invalid` if this machine has no place for them; then as many have one as before.
+    fn reserve(&self, _replicas: u16) -> BoxFuture<'static, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// Starts replica `replica`, `0..replicas`; resolves when it is loaded and takes calls.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{UnixListener, UnixStream};
 
 use super::child::Child;
-use super::gpus::Seats;
+use super::gpus::{self, Seats};
 use super::line::{Line, Turn};
 use super::protocol::{HEADER_BYTES, Message, read_header, rows_bytes};
 use super::shared::{Arena, Held, Lent, Loans, SLAB_BYTES, Slab};
@@ -171,6 +171,12 @@ impl Host for ProcessHost {
         // Whoever only asks what a model takes must not create its log.
         let settings = ProcessSettings { log: None, ..ProcessSettings::clone(&self.settings) };
         async move { Ok(start(&settings, None, 0).await?.1) }.boxed()
+    }
+
+    /// Looking for GPUs blocks.
+    fn reserve(&self, replicas: u16) -> BoxFuture<'static, Result<()>> {
+        let Some(seats) = self.settings.seats.clone() else { return async { Ok(()) }.boxed() };
+        gpus::looking(move || seats.reserve(replicas)).boxed()
     }
 
     fn start(&self, replica: u16) -> BoxFuture<'static, Result<Arc<dyn Replica>>> {

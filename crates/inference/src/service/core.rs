@@ -2,8 +2,9 @@
 //!
 //! A pure state machine: [`Core::step`] takes what happened and says what to do. Its promises, whatever the order of events:
 //! a row is run by one replica at a time, and never once it is journalled; an answer is told after it is durable; rows of
-//! a replica that died are sent again, alone, so one poisonous row takes nobody with it twice. It never waits, never
-//! looks at the content of rows, and never remembers a row after telling it: from then on the journal does.
+//! a replica that died are sent again, alone, so one poisonous row takes nobody with it twice; a replica that is not wanted
+//! any more ends what it runs before it leaves. It never waits, never looks at the content of rows, and never remembers a row
+//! after telling it: from then on the journal does.
 
 mod dispatch;
 
@@ -14,7 +15,7 @@ use arrow::compute::take_record_batch;
 use forebay_core::time::Instant;
 use forebay_gate::limiter::Class;
 
-use super::events::{Action, CoreSettings, Counters, DispatchId, Event, Failure, SubmissionId};
+use super::events::{Action, CoreSettings, Counters, DispatchId, Event, Failure, Replicas, SubmissionId};
 use super::slots::Slots;
 use crate::request::{Outcome, RequestBatch, RequestId};
 
@@ -101,6 +102,7 @@ impl Core {
     pub fn step(&mut self, event: Event, now: Instant) -> Vec<Action> {
         match event {
             Event::Warm => self.start_replicas(),
+            Event::Scale { replicas } => self.on_scale(replicas),
             Event::Submit { submission, batch, replica } => self.on_submit(submission, batch, replica),
             Event::Known { submission, known } => self.on_known(submission, known, now),
             Event::ReplicaReady { replica } => self.slots.ready(replica),
@@ -111,6 +113,7 @@ impl Core {
             Event::JournalFailed { failure } | Event::End { failure } => self.take_no_more(failure),
             Event::Cancel { submission } => self.on_cancel(submission),
         }
+        self.let_go();
         self.send_queued(now);
         std::mem::take(&mut self.actions)
     }
@@ -118,6 +121,11 @@ impl Core {
     /// Whether it takes no more: the journal failed, or the job is over.
     pub fn is_over(&self) -> bool {
         self.broken.is_some()
+    }
+
+    /// How many replicas are wanted, and how many of those take calls.
+    pub fn replicas(&self) -> Replicas {
+        self.slots.count()
     }
 
     /// What was counted so far.

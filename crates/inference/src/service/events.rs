@@ -50,6 +50,9 @@ impl Failure {
 pub enum Event {
     /// Replicas are wanted before rows come.
     Warm,
+    /// So many replicas are wanted from now on, at least one. Those with the highest numbers leave once their calls have
+    /// ended; new ones are started.
+    Scale { replicas: u16 },
     /// Rows came. `submission` is new; `replica` is the one they are for, if that was chosen before.
     Submit { submission: SubmissionId, batch: RequestBatch, replica: Option<u16> },
     /// The journal answered [`Action::Lookup`], in the order of its ids.
@@ -93,6 +96,15 @@ pub enum Action {
     Release { submission: SubmissionId, class: Class },
     /// Every row of a submission is settled, or the journal failed.
     Tell { submission: SubmissionId, result: Result<Vec<Outcome>, Failure> },
+}
+
+/// How many replicas a model has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Replicas {
+    /// That it shall have.
+    pub wanted: u16,
+    /// Of those, how many are loaded and take calls.
+    pub ready: u16,
 }
 
 /// What the core counts since it was made.
@@ -147,6 +159,8 @@ pub struct Planted {
     pub cancel_on_drop: bool,
     /// All calls of a replica that is gone count as a try, not only the one that ended it.
     pub blame_all: bool,
+    /// A replica that is not wanted any more leaves at once, with the call that it runs.
+    pub cut_short: bool,
 }
 
 /// The settings of [`Core`].

@@ -22,7 +22,7 @@ use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
 
-pub use self::events::{Counters, Planted};
+pub use self::events::{Counters, Planted, Replicas};
 pub use self::latency::Latencies;
 
 use self::core::Core;
@@ -102,6 +102,17 @@ impl Service {
     /// Starts the replicas in the background, so that the first rows need not wait for them.
     pub fn warm(&self) {
         self.shell.drive(Event::Warm);
+    }
+
+    /// Has the model have so many replicas from now on, at least one. New ones are started at once and take rows when they are
+    /// loaded; the last ones take no more, and end when they have answered what they run. Not for a remote model.
+    pub fn scale(&self, replicas: u16) {
+        self.shell.drive(Event::Scale { replicas });
+    }
+
+    /// How many replicas it has.
+    pub fn replicas(&self) -> Replicas {
+        self.shell.replicas()
     }
 
     /// Gives rows to the model; one outcome a row, in their order.

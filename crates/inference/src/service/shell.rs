@@ -18,7 +18,7 @@ use futures::channel::oneshot;
 use futures::future::{AbortHandle, Abortable, BoxFuture, Either, ready, select};
 
 use super::core::Core;
-use super::events::{Action, Counters, DispatchId, Event, Failure, SubmissionId};
+use super::events::{Action, Counters, DispatchId, Event, Failure, Replicas, SubmissionId};
 use super::waiting::Waiting;
 use crate::call::Permit;
 use crate::hosts::{Answers, Host, Replica};
@@ -114,6 +114,10 @@ impl Shell {
         self.lock().core.counters().clone()
     }
 
+    pub(super) fn replicas(&self) -> Replicas {
+        self.lock().core.replicas()
+    }
+
     pub(super) fn open_rows(&self) -> usize {
         self.lock().core.open_rows()
     }
@@ -181,7 +185,9 @@ impl Shell {
                 // Its files may be gone with the job.
                 Err(_) if shell.lock().core.is_over() => {}
                 Err(error) => {
-                    tracing::warn!(replica, error = error.chain(), "replica could not be started");
+                    if shell.lock().core.replicas().wanted > replica {
+                        tracing::warn!(replica, error = error.chain(), "replica could not be started");
+                    }
                     shell.drive(Event::ReplicaFailed { replica, failure: failure_of(&error) });
                 }
             }

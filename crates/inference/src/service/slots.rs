@@ -1,10 +1,10 @@
-//! Which replicas are starting, free or busy; when to start one again; which take a call ahead. Pure bookkeeping for
-//! [`core`](super::core).
+//! Which replicas are starting, free or busy; when to start one again; which take a call ahead; which leave. Pure
+//! bookkeeping for [`core`](super::core).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::events::DispatchId;
+use super::events::{DispatchId, Replicas};
 
 /// First pause before a replica that could not be started is tried again; doubles with every failure.
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
@@ -23,6 +23,8 @@ const SHORT_CALLS: u32 = 4;
 #[derive(Debug)]
 pub(super) struct Slots {
     slots: Vec<Slot>,
+    /// So many are wanted. Those behind them take no more calls, and leave when they have none.
+    wanted: usize,
     /// Calls that one replica takes at a time.
     calls_max: usize,
     /// Replicas whose calls are short get one more.
@@ -63,12 +65,52 @@ pub(super) enum AfterFailure {
 
 impl Slots {
     pub(super) fn new(replicas: u16, calls_max: usize, ahead: bool) -> Self {
-        Self { slots: vec![Slot::default(); usize::from(replicas.max(1))], calls_max: calls_max.max(1), ahead }
+        let wanted = usize::from(replicas.max(1));
+        Self { slots: vec![Slot::default(); wanted], wanted, calls_max: calls_max.max(1), ahead }
+    }
+
+    /// Wants so many replicas, at least one, from now on. One that is leaving stays if it is wanted again.
+    pub(super) fn scale(&mut self, replicas: u16) {
+        self.wanted = usize::from(replicas.max(1));
+        if self.slots.len() < self.wanted {
+            self.slots.resize(self.wanted, Slot::default());
+        }
+    }
+
+    /// How many are wanted, and how many of those take calls.
+    pub(super) fn count(&self) -> Replicas {
+        let ready = self.wanted().iter().filter(|slot| slot.is_ready()).count();
+        Replicas { wanted: self.wanted as u16, ready: ready as u16 }
+    }
+
+    /// Loaded replicas that are not wanted and run nothing. They are forgotten.
+    pub(super) fn take_left(&mut self) -> Vec<u16> {
+        let leaving = self.slots.iter_mut().enumerate().skip(self.wanted);
+        let idle = leaving.filter(|(_, slot)| matches!(&slot.state, State::Ready(calls) if calls.is_empty()));
+        let left = idle.map(|(number, slot)| (number as u16, std::mem::take(slot)).0).collect();
+        while self.slots.len() > self.wanted && self.slots.last().is_some_and(|slot| slot.state == State::Stopped) {
+            self.slots.pop();
+        }
+        left
+    }
+
+    /// The planted bug of that name: lets go of those that are not wanted, whatever they run.
+    pub(super) fn cut_short(&mut self) -> Vec<u16> {
+        let leaving = self.slots.iter_mut().enumerate().skip(self.wanted).filter(|(_, slot)| slot.is_ready());
+        leaving.map(|(number, slot)| (number as u16, std::mem::take(slot)).0).collect()
+    }
+
+    fn wanted(&self) -> &[Slot] {
+        &self.slots[..self.wanted]
+    }
+
+    fn wanted_mut(&mut self) -> &mut [Slot] {
+        &mut self.slots[..self.wanted]
     }
 
     /// Marks every stopped replica as starting: its number, the pause before, and whether it had been ready before.
     pub(super) fn start_stopped(&mut self) -> Vec<(u16, Duration, bool)> {
-        let stopped = self.slots.iter_mut().enumerate().filter(|(_, slot)| slot.state == State::Stopped);
+        let stopped = self.wanted_mut().iter_mut().enumerate().filter(|(_, slot)| slot.state == State::Stopped);
         stopped
             .map(|(number, slot)| {
                 slot.state = State::Starting;
@@ -85,15 +127,20 @@ impl Slots {
 
     /// A start failed; `final_` if trying again cannot help.
     pub(super) fn failed(&mut self, replica: u16, final_: bool) -> AfterFailure {
+        let is_wanted = usize::from(replica) < self.wanted;
         let Some(slot) = self.slots.get_mut(usize::from(replica)) else { return AfterFailure::Wait };
+        if !is_wanted {
+            *slot = Slot::default();
+            return AfterFailure::Wait;
+        }
         slot.state = State::Stopped;
         slot.failures += 1;
         slot.is_hopeless |= final_ || slot.failures.is_multiple_of(STARTS_MAX);
         // Whether it is being started does not count: it always is, while rows wait.
-        if self.slots.iter().any(|slot| matches!(slot.state, State::Ready(_)) || !slot.is_hopeless) {
+        if self.wanted().iter().any(|slot| slot.is_ready() || !slot.is_hopeless) {
             return AfterFailure::Wait;
         }
-        self.slots.iter_mut().for_each(|slot| slot.is_hopeless = false);
+        self.wanted_mut().iter_mut().for_each(|slot| slot.is_hopeless = false);
         AfterFailure::GiveUp
     }
 
@@ -101,7 +148,7 @@ impl Slots {
     /// they take.
     pub(super) fn take(&mut self, dispatch: DispatchId, wanted: Option<u16>) -> Option<u16> {
         let (calls_max, ahead) = (self.calls_max, self.ahead);
-        let ready = self.slots.iter_mut().enumerate().filter_map(|(number, slot)| {
+        let ready = self.wanted_mut().iter_mut().enumerate().filter_map(|(number, slot)| {
             let most = slot.most(calls_max, ahead);
             match &mut slot.state {
                 State::Ready(calls) if calls.len() < most => Some((number, calls)),
@@ -118,7 +165,7 @@ impl Slots {
             let most = slot.most(self.calls_max, self.ahead);
             matches!(&slot.state, State::Ready(calls) if calls.len() < most)
         };
-        self.slots.iter().any(room)
+        self.wanted().iter().any(room)
     }
 
     /// A call of `replica` was answered after so long.
@@ -154,8 +201,14 @@ impl Slots {
 
     /// `replica` is gone; what it was running.
     pub(super) fn lost(&mut self, replica: u16) -> BTreeSet<DispatchId> {
-        match self.slots.get_mut(usize::from(replica)).map(|slot| std::mem::take(&mut slot.state)) {
-            Some(State::Ready(calls)) => calls,
+        let is_wanted = usize::from(replica) < self.wanted;
+        let Some(slot) = self.slots.get_mut(usize::from(replica)) else { return BTreeSet::new() };
+        let state = std::mem::take(&mut slot.state);
+        if !is_wanted {
+            *slot = Slot::default();
+        }
+        match state {
+            State::Ready(calls) => calls,
             _ => BTreeSet::new(),
         }
     }
@@ -164,6 +217,10 @@ impl Slots {
 // === impl Slot ===
 
 impl Slot {
+    fn is_ready(&self) -> bool {
+        matches!(self.state, State::Ready(_))
+    }
+
     fn most(&self, calls_max: usize, ahead: bool) -> usize {
         calls_max + usize::from(ahead && self.short >= SHORT_CALLS)
     }
@@ -226,6 +283,41 @@ mod tests {
         slots.took(0, SHORT + Duration::from_millis(1));
         assert_eq!(slots.oldest(0), Some(DispatchId(3)));
         assert!(!slots.has_room(), "one call was long");
+    }
+
+    #[test]
+    fn a_replica_that_is_not_wanted_takes_no_more_and_leaves_when_it_is_idle() {
+        let mut slots = Slots::new(3, 1, false);
+        slots.start_stopped();
+        (0..3).for_each(|replica| slots.ready(replica));
+        (0..3).for_each(|call| assert_eq!(slots.take(DispatchId(call), None), Some(call as u16)));
+        slots.scale(1);
+        assert_eq!(slots.count(), Replicas { wanted: 1, ready: 1 });
+        assert!(slots.take_left().is_empty(), "both run something");
+        slots.done(DispatchId(1));
+        assert!(!slots.has_room() && slots.take(DispatchId(3), Some(1)).is_none());
+        assert_eq!(slots.take_left(), [1]);
+        slots.scale(2);
+        assert_eq!(slots.start_stopped(), [(1, Duration::ZERO, false)], "it left for good");
+        slots.scale(3);
+        slots.done(DispatchId(2));
+        assert!(slots.take_left().is_empty(), "it is wanted again");
+        assert_eq!(slots.take(DispatchId(4), Some(2)), Some(2));
+    }
+
+    #[test]
+    fn a_start_that_is_not_wanted_any_more_is_waited_for_and_blamed_on_nobody() {
+        let mut slots = Slots::new(2, 1, false);
+        slots.start_stopped();
+        slots.scale(1);
+        assert_eq!(slots.failed(1, true), AfterFailure::Wait);
+        assert_eq!(slots.failed(0, true), AfterFailure::GiveUp, "it is all there is");
+        slots.scale(2);
+        assert_eq!(slots.start_stopped().len(), 2);
+        slots.scale(1);
+        slots.ready(1);
+        assert_eq!(slots.take_left(), [1]);
+        assert_eq!(slots.count(), Replicas { wanted: 1, ready: 0 });
     }
 
     #[test]

@@ -229,6 +229,28 @@ fn warm_starts_replicas_without_rows() {
     assert_eq!((*host.starts.lock().unwrap(), service.counters().calls), (1, 0));
 }
 
+#[test]
+fn more_replicas_answer_at_once_and_fewer_end_what_they_run() {
+    let (env, host, service) = service(&[]);
+    let asked = |ids: [u128; 3]| ids.map(|id| service.submit(batch(&[id]), Permit::unlimited()));
+    service.warm();
+    env.settle();
+    let one = Arc::strong_count(&host.moods);
+    service.scale(3);
+    env.settle();
+    assert_eq!(service.replicas(), Replicas { wanted: 3, ready: 3 });
+    let begun = env.now();
+    let told = asked([1, 2, 3]);
+    service.scale(1);
+    env.block_on(futures::future::try_join_all(told)).unwrap();
+    assert_eq!(env.now().since(begun), Duration::from_millis(10), "all three at once");
+    env.settle();
+    assert_eq!(Arc::strong_count(&host.moods), one, "two are gone");
+    env.block_on(futures::future::try_join_all(asked([4, 5, 6]))).unwrap();
+    assert_eq!((env.now().since(begun), service.replicas().ready), (Duration::from_millis(40), 1));
+    assert_eq!((host.run().len(), service.counters().replica_restarts), (6, 0));
+}
+
 fn journalled(env: &ManualEnv, host: &Scripted, attempt: u64, planted: Planted) -> Service {
     let shared: Arc<dyn Env> = Arc::new(env.clone());
     let opening = Journal::open(Arc::clone(&shared), "journal/model", attempt, JournalSettings::default());

@@ -54,7 +54,7 @@ pub(super) fn buckets(checker: &Checker, table: &InferTable) -> Result<Vec<u64>>
 pub(super) fn ladder(
     checker: &Checker,
     rungs: Vec<Spanned<FallbackTable>>,
-    first: &str,
+    (first, subtasks): (&str, u16),
     models: &Models,
 ) -> Result<Vec<FallbackDecl>> {
     let mut seen = BTreeMap::from([(first.to_string(), ())]);
@@ -63,12 +63,12 @@ pub(super) fn ladder(
         let span = rung.span();
         ladder.push(match rung.into_inner() {
             FallbackTable { model: Some(model), constant: None, sql: None } => {
-                let latency = declared(checker, &model, models)?.latency;
+                let limit = limit(None, declared(checker, &model, models)?, subtasks);
                 if seen.insert(model.get_ref().clone(), ()).is_some() {
                     let message = format!("\"{}\" was asked before", model.get_ref());
                     return Err(checker.error(model.span(), message).with_help("a fallback is another model"));
                 }
-                FallbackDecl::Model { model, limit: limit(None, latency) }
+                FallbackDecl::Model { model, limit }
             }
             FallbackTable { model: None, constant: Some(values), sql: None } if !values.is_empty() => {
                 FallbackDecl::Constant(values)

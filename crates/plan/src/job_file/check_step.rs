@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::ops::Range;
-use std::time::Duration;
 
 use forebay_core::on_error::OnError;
 use toml::Spanned;
@@ -15,7 +14,7 @@ use super::{
     rows, stream_join, window,
 };
 use crate::nearest::{listed, nearest};
-use crate::spec::{Limit, ModelSpec};
+use crate::spec::{Host, Limit, ModelSpec};
 
 type Result<T> = std::result::Result<T, JobFileError>;
 pub(super) type Models = BTreeMap<String, Spanned<ModelSpec>>;
@@ -234,7 +233,8 @@ pub(super) fn declared<'a>(checker: &Checker, model: &Spanned<String>, models: &
 
 fn infer(checker: &Checker, table: InferTable, models: &Models) -> Result<(String, InferDecl)> {
     let model = &table.model;
-    let latency = declared(checker, model, models)?.latency;
+    let asked = declared(checker, model, models)?;
+    let (latency, parallelism) = (asked.latency, checker.parallelism(table.parallelism.as_ref())?);
     check_infer::together(checker, &table)?;
     if table.outputs.is_empty() {
         return Err(checker
@@ -246,7 +246,7 @@ fn infer(checker: &Checker, table: InferTable, models: &Models) -> Result<(Strin
         batch_rows: table.batch_rows.get() as usize,
         batch_bytes: table.batch_bytes.0,
         linger: table.linger.0,
-        limit: limit(table.in_flight, latency),
+        limit: limit(table.in_flight, asked, parallelism),
         order: table.order,
         attempts: table.attempts.get(),
         timeout: match table.timeout {
@@ -254,7 +254,7 @@ fn infer(checker: &Checker, table: InferTable, models: &Models) -> Result<(Strin
             None => latency.map_or(defaults::TIMEOUT, |latency| latency.saturating_mul(defaults::TIMEOUT_LATENCIES)),
         },
         on_error: table.on_error,
-        parallelism: checker.parallelism(table.parallelism.as_ref())?,
+        parallelism,
         weight: table.weight.get(),
         deadline: table.deadline.clone().map(|time| checker.positive("deadline", time)).transpose()?,
         batch_cost: table.batch_cost.as_ref().map(|cost| cost.get_ref().get()),
@@ -268,7 +268,7 @@ fn infer(checker: &Checker, table: InferTable, models: &Models) -> Result<(Strin
         ttl: table.ttl.clone().map(|time| checker.positive("ttl", time)).transpose()?,
     };
     let uid = checker.name("uid", table.uid.as_ref().unwrap_or(&table.model))?;
-    let fallback = check_infer::ladder(checker, table.fallback, table.model.get_ref(), models)?;
+    let fallback = check_infer::ladder(checker, table.fallback, (table.model.get_ref(), parallelism), models)?;
     let decl = InferDecl {
         model: table.model,
         inputs: table.inputs,
@@ -284,10 +284,13 @@ fn infer(checker: &Checker, table: InferTable, models: &Models) -> Result<(Strin
     Ok((uid, decl))
 }
 
-pub(super) fn limit(in_flight: Option<NonZeroU32>, latency: Option<Duration>) -> Limit {
+/// How much each of `subtasks` asks of `model` at a time.
+pub(super) fn limit(in_flight: Option<NonZeroU32>, model: &ModelSpec, subtasks: u16) -> Limit {
     let given = in_flight.map(|calls| calls.get() as usize);
-    match latency {
-        Some(_) => Limit::Follows { calls_max: given },
-        None => Limit::Fixed(given.unwrap_or(defaults::IN_FLIGHT)),
+    match (model.latency, given) {
+        (Some(_), calls_max) => Limit::Follows { calls_max },
+        (None, Some(calls)) => Limit::Fixed(calls),
+        (None, None) if matches!(model.host, Host::Remote(_)) => Limit::Fixed(Limit::IN_FLIGHT),
+        (None, None) => Limit::Pool { subtasks },
     }
 }

@@ -59,9 +59,6 @@ pub(super) fn linger() -> DurationText {
     DurationText(Duration::from_millis(5))
 }
 
-/// Request batches in flight for each subtask, where nothing is declared.
-pub(super) const IN_FLIGHT: usize = 4;
-
 pub(super) fn weight() -> NonZeroU32 {
     NonZeroU32::MIN
 }

@@ -170,7 +170,7 @@ pub struct InferTable {
     #[serde(default = "defaults::linger")]
     pub linger: DurationText,
     /// Most request batches in flight. Of a model with `latency`: of all subtasks together, default no bound but its limit.
-    /// Of one without: for each subtask, default 4.
+    /// Of one without: for each subtask, default 4, or 2 for each replica of a local model between them if that is more.
     pub in_flight: Option<NonZeroU32>,
     /// Order in which rows leave.
     #[serde(default)]

@@ -1,4 +1,7 @@
 //! A lock that one process holds on a folder, given back by the operating system when the process ends.
+//!
+//! It hangs on the open file, which a child has too for the moment between its fork and the start of its program. So it is
+//! given back by a word, and not by closing the file: else whoever takes it again at once may find it held.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -11,7 +14,20 @@ use super::io_error;
 /// A held lock. Dropping it gives the lock back; the file stays, so that no one can lock a removed file.
 #[derive(Debug)]
 pub struct LockGuard {
-    _file: File,
+    file: File,
+    process: u32,
+}
+
+// === impl LockGuard ===
+
+impl Drop for LockGuard {
+    fn drop(&mut self) {
+        // A forked copy of this process has the lock on behalf of nobody.
+        if std::process::id() == self.process {
+            // What fails here is given back when the file is closed.
+            let _ = self.file.unlock();
+        }
+    }
 }
 
 /// Takes the lock in the file at `path` without waiting and leaves the process id in it.
@@ -26,7 +42,7 @@ pub(super) fn take(path: PathBuf) -> Result<LockGuard> {
     }
     let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
     written.map_err(|e| io_error("write lock file", &path, e))?;
-    Ok(LockGuard { _file: file })
+    Ok(LockGuard { file, process: std::process::id() })
 }
 
 fn held_by_another(path: &std::path::Path, file: &mut File) -> Error {
@@ -38,4 +54,21 @@ fn held_by_another(path: &std::path::Path, file: &mut File) -> Error {
         .with("file", path.display())
         .with("held by process", holder)
         .with("to do", "stop that process, or use another folder")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_is_given_back_is_free_whoever_still_has_the_file_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let guard = take(path.clone()).unwrap();
+        let inherited = guard.file.try_clone().unwrap();
+        assert!(take(path.clone()).is_err());
+        drop(guard);
+        assert!(take(path).is_ok());
+        drop(inherited);
+    }
 }

@@ -16,6 +16,7 @@ use forebay_gate::share::CallerId;
 use forebay_gate::turns::Turns;
 use forebay_gate::usage::{Usage, Used};
 
+use super::bounds::Bound;
 use super::copies::Copies;
 use super::{GateSettings, Heard};
 use crate::call::permit::Held;
@@ -37,6 +38,8 @@ pub(super) struct State {
     /// Second copies that wait for room.
     pub(super) copies: Copies,
     callers: BTreeMap<CallerId, Asking>,
+    /// How many replicas of a local model stand behind the gate.
+    pool: u16,
     joined: u32,
     /// What each replica's address told last.
     seen: Vec<Observed>,
@@ -48,7 +51,7 @@ pub(super) struct State {
 /// Somebody who asks.
 struct Asking {
     calls: usize,
-    calls_max: usize,
+    bound: Bound,
     waits: Option<(Waker, Waits)>,
 }
 
@@ -89,18 +92,27 @@ impl State {
             hedge: Hedge::new(settings.hedge),
             copies: Copies::default(),
             callers: BTreeMap::new(),
+            pool: settings.pool,
             joined: 0,
             hedged: 0,
             tally: Tally::default(),
         }
     }
 
-    pub(super) fn join(&mut self, weight: u32, calls_max: usize) -> CallerId {
+    pub(super) fn join(&mut self, weight: u32, bound: Bound) -> CallerId {
         self.joined += 1;
         let caller = CallerId(self.joined);
         self.turns.join(caller, weight);
-        self.callers.insert(caller, Asking { calls: 0, calls_max: calls_max.max(1), waits: None });
+        self.callers.insert(caller, Asking { calls: 0, bound, waits: None });
         caller
+    }
+
+    /// Other replicas stand behind the gate; those to be woken, who may have more calls now.
+    pub(super) fn scale(&mut self, replicas: u16) -> Vec<Waker> {
+        self.pool = replicas;
+        let shares = self.callers.values_mut().filter(|caller| caller.bound.is_share());
+        let waiting = shares.filter(|caller| matches!(caller.waits, Some((_, Waits::Own))));
+        waiting.filter_map(|caller| caller.waits.take()).map(|(waker, _)| waker).collect()
     }
 
     pub(super) fn leave(&mut self, caller: CallerId) {
@@ -122,7 +134,7 @@ impl State {
     }
 
     pub(super) fn calls_max(&self, caller: CallerId) -> usize {
-        self.callers.get(&caller).map_or(usize::MAX, |caller| caller.calls_max)
+        self.callers.get(&caller).map_or(usize::MAX, |caller| caller.bound.calls_max(self.pool))
     }
 
     /// The replica that would take a small call of anybody now.
@@ -137,7 +149,7 @@ impl State {
 
     /// The replica that would take a small call of `caller` now.
     pub(super) fn room(&mut self, caller: CallerId, now: Duration) -> Result<ReplicaId, Refusal> {
-        if self.callers.get(&caller).is_some_and(|caller| caller.calls >= caller.calls_max) {
+        if self.callers.get(&caller).is_some_and(|caller| caller.calls >= caller.bound.calls_max(self.pool)) {
             return Err(Refusal::Own);
         }
         let replica = self.shared_room(now).map_err(Refusal::Shared)?;

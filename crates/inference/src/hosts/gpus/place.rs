@@ -4,10 +4,11 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use forebay_core::{Error, Kind, Result};
 
-use super::{Gpu, Share, VARIABLE};
+use super::{Gpu, ReplicaOf, Share, VARIABLE};
 
 /// Thousandths of a whole GPU.
 const WHOLE: u32 = 1000;
@@ -23,8 +24,8 @@ pub struct Wanted {
     pub share: Share,
 }
 
-/// By model, for each of its replicas, the ids of its GPUs.
-pub type Placed = BTreeMap<String, Vec<Vec<String>>>;
+/// For each replica the ids of its GPUs.
+pub type Placed = BTreeMap<ReplicaOf, Vec<String>>;
 
 /// What is left of one GPU.
 struct Left<'a> {
@@ -57,20 +58,26 @@ impl Left<'_> {
     }
 }
 
-/// Places every replica of `wanted` on `gpus`.
+/// Places every replica of `wanted` on `gpus`, beside what is `kept`: those stay where they are, wanted or not. Their models are
+/// among `wanted`, if only with no replica.
 ///
 /// # Errors
 /// `Invalid` if there is too little of what a model needs, naming it, what is left, and what to do.
-pub fn place(wanted: &[Wanted], gpus: &[Gpu]) -> Result<Placed> {
+pub fn place(wanted: &[Wanted], kept: &Placed, gpus: &[Gpu]) -> Result<Placed> {
     let left = |gpu| Left { gpu, thousandths: WHOLE, memory_bytes: gpu.memory_bytes.unwrap_or(0), is_taken: false };
     let mut left: Vec<Left<'_>> = gpus.iter().map(left).collect();
+    for ((model, _), ids) in kept {
+        let share = wanted.iter().find(|wanted| wanted.model == *model).map_or(Share::default(), |wanted| wanted.share);
+        left.iter_mut().filter(|left| ids.contains(&left.gpu.id)).for_each(|left| drop(left.take(share)));
+    }
     let mut wanted: Vec<&Wanted> = wanted.iter().collect();
     wanted.sort_by_key(|wanted| (Reverse((wanted.share.thousandths, wanted.share.memory_bytes)), &wanted.model));
-    let mut placed = Placed::new();
+    let mut placed = kept.clone();
     for wanted in wanted {
         for replica in 0..wanted.replicas {
-            let ids = seat(wanted.share, &mut left).ok_or_else(|| too_few(wanted, replica, &left))?;
-            placed.entry(wanted.model.clone()).or_default().push(ids);
+            if let Entry::Vacant(free) = placed.entry((wanted.model.clone(), replica)) {
+                free.insert(seat(wanted.share, &mut left).ok_or_else(|| too_few(wanted, replica, &left))?);
+            }
         }
     }
     Ok(placed)
@@ -131,29 +138,52 @@ mod tests {
         Wanted { model: model.into(), replicas, share: Share { thousandths, memory_bytes } }
     }
 
+    fn fresh(wanted: &[Wanted], gpus: &[Gpu]) -> Result<Placed> {
+        place(wanted, &Placed::new(), gpus)
+    }
+
+    fn of<'a>(placed: &'a Placed, model: &str) -> Vec<Vec<&'a str>> {
+        let of_model = placed.iter().filter(|((other, _), _)| other == model);
+        of_model.map(|(_, ids)| ids.iter().map(String::as_str).collect()).collect()
+    }
+
     #[test]
     fn parts_spread_before_they_stack_and_whole_ones_are_alone() {
         let all = [wanted("part", 3, 500, None), wanted("whole", 1, 1000, None)];
-        let placed = place(&all, &gpus(3, None)).unwrap();
-        assert_eq!(placed["whole"], [["GPU-0"]]);
-        assert_eq!(placed["part"], [["GPU-1"], ["GPU-2"], ["GPU-1"]]);
-        let two = place(&[wanted("two", 1, 2000, None)], &gpus(2, None)).unwrap();
-        assert_eq!(two["two"], [["GPU-0", "GPU-1"]]);
+        let placed = fresh(&all, &gpus(3, None)).unwrap();
+        assert_eq!(of(&placed, "whole"), [["GPU-0"]]);
+        assert_eq!(of(&placed, "part"), [["GPU-1"], ["GPU-2"], ["GPU-1"]]);
+        let two = fresh(&[wanted("two", 1, 2000, None)], &gpus(2, None)).unwrap();
+        assert_eq!(of(&two, "two"), [["GPU-0", "GPU-1"]]);
     }
 
     #[test]
     fn memory_counts_beside_the_part() {
         let all = [wanted("a", 2, 100, Some(10 * GIB)), wanted("b", 2, 100, Some(6 * GIB))];
-        let placed = place(&all, &gpus(2, Some(16 * GIB))).unwrap();
-        assert_eq!(placed["a"], [["GPU-0"], ["GPU-1"]]);
-        assert_eq!(placed["b"], [["GPU-0"], ["GPU-1"]]);
+        let placed = fresh(&all, &gpus(2, Some(16 * GIB))).unwrap();
+        assert_eq!(of(&placed, "a"), [["GPU-0"], ["GPU-1"]]);
+        assert_eq!(of(&placed, "b"), [["GPU-0"], ["GPU-1"]]);
         let alone = [wanted("only_memory", 1, 0, Some(16 * GIB))];
-        assert_eq!(place(&alone, &gpus(1, Some(16 * GIB))).unwrap()["only_memory"], [["GPU-0"]]);
+        assert_eq!(of(&fresh(&alone, &gpus(1, Some(16 * GIB))).unwrap(), "only_memory"), [["GPU-0"]]);
+    }
+
+    #[test]
+    fn who_is_placed_stays_and_others_get_what_is_left() {
+        let there = gpus(2, Some(16 * GIB));
+        let one = [wanted("part", 1, 500, Some(6 * GIB))];
+        let kept = fresh(&one, &there).unwrap();
+        let both = [wanted("part", 3, 500, Some(6 * GIB)), wanted("whole", 1, 1000, None)];
+        assert!(fresh(&both[..1], &there).is_ok());
+        assert!(place(&both, &kept, &there).is_err(), "three parts and a whole one need three");
+        let placed = place(&[wanted("part", 0, 500, Some(6 * GIB)), both[1].clone()], &kept, &there).unwrap();
+        assert_eq!((of(&placed, "part"), of(&placed, "whole")), (vec![vec!["GPU-0"]], vec![vec!["GPU-1"]]));
+        let more = place(&both, &placed, &there).unwrap_err().chain();
+        assert!(more.contains("replica 2 has no place: left are 0 and 4096 MiB of GPU-0, 0 of GPU-1"), "{more}");
     }
 
     #[test]
     fn errors_read_like_this() {
-        let case = |all: &[Wanted], gpus: &[Gpu]| place(all, gpus).unwrap_err().chain();
+        let case = |all: &[Wanted], gpus: &[Gpu]| fresh(all, gpus).unwrap_err().chain();
         let said = [
             case(&[wanted("m", 1, 1000, None)], &[]),
             case(&[wanted("m", 3, 1000, None)], &gpus(2, None)),
@@ -174,10 +204,10 @@ mod tests {
                 .map(|(place, (replicas, thousandths, gib))| wanted(&format!("m{place}"), *replicas, *thousandths, Some(gib * GIB)))
                 .collect();
             let there = gpus(count, Some(16 * GIB));
-            if let Ok(placed) = place(&all, &there) {
+            if let Ok(placed) = fresh(&all, &there) {
                 for gpu in &there {
                     let on = all.iter().flat_map(|wanted| {
-                        placed[&wanted.model].iter().filter(|ids| ids.contains(&gpu.id)).map(|_| wanted.share)
+                        of(&placed, &wanted.model).into_iter().filter(|ids| ids.contains(&gpu.id.as_str())).map(|_| wanted.share)
                     });
                     let on: Vec<Share> = on.collect();
                     let parts: u32 = on.iter().map(|share| share.thousandths.min(WHOLE)).sum();
@@ -186,9 +216,9 @@ mod tests {
                     prop_assert!(on.iter().all(|share| share.thousandths < WHOLE) || on.len() == 1, "{on:?}");
                 }
                 for wanted in &all {
-                    prop_assert_eq!(placed[&wanted.model].len(), usize::from(wanted.replicas));
+                    prop_assert_eq!(of(&placed, &wanted.model).len(), usize::from(wanted.replicas));
                     let each = (wanted.share.thousandths / WHOLE).max(1) as usize;
-                    prop_assert!(placed[&wanted.model].iter().all(|ids| ids.len() == each));
+                    prop_assert!(of(&placed, &wanted.model).iter().all(|ids| ids.len() == each));
                 }
             } else if let [only] = &all[..] {
                 let on_one = match only.share.thousandths {

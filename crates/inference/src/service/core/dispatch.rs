@@ -175,6 +175,21 @@ impl Core {
         }
     }
 
+    pub(super) fn on_scale(&mut self, replicas: u16) {
+        self.slots.scale(replicas);
+        if self.broken.is_none() {
+            self.start_replicas();
+        }
+        if self.settings.planted.cut_short {
+            self.actions.extend(self.slots.cut_short().into_iter().map(|replica| Action::Discard { replica }));
+        }
+    }
+
+    /// Lets go of replicas that are not wanted and run nothing.
+    pub(super) fn let_go(&mut self) {
+        self.actions.extend(self.slots.take_left().into_iter().map(|replica| Action::Discard { replica }));
+    }
+
     pub(super) fn start_replicas(&mut self) {
         for (replica, after, again) in self.slots.start_stopped() {
             self.counters.replica_restarts += u64::from(again);

@@ -1,5 +1,5 @@
 //! The promises of the open table under any order of events: a world in which lookups, calls, appends and starts finish in
-//! an order, and with a result, that the test draws.
+//! an order, and with a result, that the test draws, and in which replicas come and go as it draws, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -32,12 +32,19 @@ struct World {
     told: BTreeSet<SubmissionId>,
     /// Whether replicas are given calls ahead.
     ahead: bool,
+    /// How many replicas are wanted.
+    wanted: u16,
+    loaded: BTreeSet<u16>,
+    /// Where each call went.
+    sent: BTreeMap<DispatchId, u16>,
     /// How often a row was in a call that failed, or that ended its replica.
     failed: BTreeMap<RequestId, u32>,
 }
 
 /// How often rows are tried.
 const ATTEMPTS_MAX: u32 = 3;
+/// Wanted at first.
+const REPLICAS: u16 = 2;
 
 type Checked = Result<(), TestCaseError>;
 
@@ -51,7 +58,7 @@ fn rows(ids: &[RequestId]) -> RecordBatch {
 impl World {
     fn new(planted: Planted, ahead: bool) -> Self {
         let settings = CoreSettings {
-            replicas: 2,
+            replicas: REPLICAS,
             calls_max: 1,
             remote: false,
             ahead,
@@ -68,6 +75,9 @@ impl World {
             released: BTreeSet::new(),
             told: BTreeSet::new(),
             ahead,
+            wanted: REPLICAS,
+            loaded: BTreeSet::new(),
+            sent: BTreeMap::new(),
             failed: BTreeMap::new(),
         }
     }
@@ -77,6 +87,11 @@ impl World {
         self.asked.insert(submission, ids.clone());
         let rows = rows(&ids);
         self.step(Event::Submit { submission, batch: RequestBatch { ids, rows }, replica: None })
+    }
+
+    fn scale(&mut self, replicas: u16) -> Checked {
+        self.wanted = replicas;
+        self.step(Event::Scale { replicas })
     }
 
     /// Lets the pending work number `which` end; `how` draws the result, 0 is the good one.
@@ -99,7 +114,10 @@ impl World {
             Pending::Start(replica) if how % 4 == 3 => {
                 Event::ReplicaFailed { replica, failure: failure(Kind::Unavailable) }
             }
-            Pending::Start(replica) => Event::ReplicaReady { replica },
+            Pending::Start(replica) => {
+                self.loaded.insert(replica);
+                Event::ReplicaReady { replica }
+            }
             Pending::Call { dispatch, replica, batch, given_up } => match how % 9 {
                 3 if !given_up => {
                     self.count_failure(&batch);
@@ -139,16 +157,49 @@ impl World {
 
     fn step(&mut self, event: Event) -> Checked {
         self.now += 1;
+        let gone = self.ended_by(&event);
         for action in self.core.step(event, Instant(self.now)) {
+            if let Action::Discard { replica } = action {
+                prop_assert!(gone == Some(replica) || !self.runs(replica), "{} is let go while it works", replica);
+            }
             self.carry_out(action)?;
         }
+        let ready = self.loaded.iter().filter(|replica| **replica < self.wanted).count();
+        prop_assert_eq!(self.core.replicas(), Replicas { wanted: self.wanted, ready: ready as u16 });
+        let idle = self.loaded.iter().find(|replica| **replica >= self.wanted && !self.runs(**replica));
+        prop_assert!(idle.is_none(), "{:?} stays for nothing", idle);
         Ok(())
+    }
+
+    /// The replica that `event` tells is gone. The call that ended so is pending no more.
+    fn ended_by(&self, event: &Event) -> Option<u16> {
+        match event {
+            Event::ReplicaLost { replica, .. } => Some(*replica),
+            Event::Answered { dispatch, result: Err(failure) } if failure.kind == Kind::Unavailable => {
+                self.sent.get(dispatch).copied()
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether `replica` has calls that were not given up.
+    fn runs(&self, replica: u16) -> bool {
+        self.pending
+            .iter()
+            .any(|pending| matches!(pending, Pending::Call { replica: busy, given_up: false, .. } if *busy == replica))
     }
 
     fn carry_out(&mut self, action: Action) -> Checked {
         match action {
-            Action::Start { replica, .. } => self.pending.push(Pending::Start(replica)),
+            Action::Start { replica, .. } => {
+                prop_assert!(replica < self.wanted, "{} is started for nothing", replica);
+                let starting =
+                    self.pending.iter().any(|pending| matches!(pending, Pending::Start(other) if *other == replica));
+                prop_assert!(!starting && !self.loaded.contains(&replica), "{} is started twice", replica);
+                self.pending.push(Pending::Start(replica));
+            }
             Action::Discard { replica: gone } => {
+                prop_assert!(self.loaded.remove(&gone), "{} is let go twice", gone);
                 for pending in &mut self.pending {
                     if let Pending::Call { replica, given_up, .. } = pending {
                         *given_up |= *replica == gone;
@@ -199,6 +250,8 @@ impl World {
             }
         }
         prop_assert!(calls <= usize::from(self.ahead), "too many calls at once of one replica");
+        prop_assert!(replica < self.wanted && self.loaded.contains(&replica), "{} takes no calls", replica);
+        self.sent.insert(dispatch, replica);
         self.pending.push(Pending::Call { dispatch, replica, batch, given_up: false });
         Ok(())
     }
@@ -252,13 +305,15 @@ fn every_other(batch: RequestBatch) -> Answers {
 enum Step {
     Submit(Vec<RequestId>),
     Finish(usize, u8),
+    Scale(u16),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let ids = prop::collection::vec((0u128..12).prop_map(RequestId), 1..6);
     let step = prop_oneof![
-        1 => ids.prop_map(Step::Submit),
-        4 => (any::<usize>(), any::<u8>()).prop_map(|(which, how)| Step::Finish(which, how)),
+        2 => ids.prop_map(Step::Submit),
+        1 => (1u16..5).prop_map(Step::Scale),
+        8 => (any::<usize>(), any::<u8>()).prop_map(|(which, how)| Step::Finish(which, how)),
     ];
     prop::collection::vec(step, 0..150)
 }
@@ -269,6 +324,7 @@ fn run(planted: Planted, ahead: bool, steps: Vec<Step>) -> Checked {
         match step {
             Step::Submit(ids) => world.submit(ids)?,
             Step::Finish(which, how) => world.finish(which, how)?,
+            Step::Scale(replicas) => world.scale(replicas)?,
         }
     }
     world.settle()
@@ -293,4 +349,5 @@ fn planted_bugs_are_caught() {
     assert!(is_caught(Planted { tell_before_durable: true, ..Planted::default() }));
     assert!(is_caught(Planted { no_lookup: true, ..Planted::default() }));
     assert!(is_caught(Planted { blame_all: true, ..Planted::default() }));
+    assert!(is_caught(Planted { cut_short: true, ..Planted::default() }));
 }

@@ -134,6 +134,45 @@ fn an_answer_is_told_after_it_is_durable_and_its_permit_goes_back_before() {
 }
 
 #[test]
+fn a_replica_that_is_not_wanted_any_more_ends_its_call_and_what_is_queued_for_it_goes_elsewhere() {
+    let mut script = Script::of_replicas(1);
+    script.submit(&[1]);
+    assert_eq!(script.ready(), ["dispatch 1 [1]"]);
+    assert_eq!(script.step(Event::Scale { replicas: 3 }), ["start 1 after 0ns", "start 2 after 0ns"]);
+    assert_eq!(script.step(Event::ReplicaReady { replica: 2 }), NOTHING);
+    assert_eq!(script.submit(&[2]), ["dispatch 2 [2]"]);
+    let batch = RequestBatch { ids: vec![RequestId(3)], rows: rows(1) };
+    script.submissions += 1;
+    let submission = SubmissionId(script.submissions);
+    assert_eq!(script.step(Event::Submit { submission, batch, replica: Some(2) }), NOTHING);
+    assert_eq!(script.step(Event::Scale { replicas: 1 }), NOTHING);
+    assert_eq!(script.step(Event::ReplicaReady { replica: 1 }), ["discard 1"]);
+    assert_eq!(script.answer(1, 1), ["release 1", "tell 1 @0", "dispatch 3 [3]"]);
+    assert_eq!(script.answer(2, 1), ["release 2", "tell 2 @0", "discard 2"]);
+    assert_eq!(script.answer(3, 1), ["release 3", "tell 3 @0"]);
+    assert_eq!(script.core.replicas(), Replicas { wanted: 1, ready: 1 });
+    assert_eq!(script.core.counters().replica_restarts, 0);
+}
+
+#[test]
+fn a_replica_that_leaves_and_dies_is_not_started_again_and_its_rows_are_run_by_the_others() {
+    let mut script = Script::of_replicas(2);
+    script.submit(&[1, 2]);
+    assert_eq!(script.step(Event::ReplicaReady { replica: 1 }), ["dispatch 1 [1,2]"]);
+    assert_eq!(script.step(Event::Scale { replicas: 1 }), NOTHING);
+    assert_eq!(script.error(1, Kind::Unavailable), ["discard 1"]);
+    assert_eq!(script.ready(), ["dispatch 2 [1]"]);
+    assert_eq!(script.answer(2, 1), ["dispatch 3 [2]"]);
+}
+
+#[test]
+fn nothing_is_started_for_a_job_that_is_over() {
+    let mut script = Script::of_replicas(1);
+    script.step(Event::End { failure: failure(Kind::Cancelled) });
+    assert_eq!(script.step(Event::Scale { replicas: 2 }), NOTHING);
+}
+
+#[test]
 fn a_journalled_row_is_told_and_never_run() {
     let mut script = Script::with_journal();
     script.submit(&[7, 8, 9]);
