@@ -37,7 +37,7 @@ fn a_row_that_fails_while_others_are_answered_is_found_and_given_up() {
     let dead: Vec<&String> = out.iter().filter(|out| out.contains("dead")).collect();
     assert_eq!(dead.len(), 1, "{out:?}");
     assert!(dead[0].contains("dead 1 unavailable after "), "{dead:?}");
-    assert_eq!(bench.operator.table.len(), 0, "all others were answered");
+    assert!(bench.operator.table.is_empty(), "all others were answered");
     let most = bench.calls().iter().filter(|rows| rows.contains(&1)).count();
     assert!(most < 30, "asked {most} times");
 }
@@ -51,7 +51,7 @@ fn while_nobody_is_answered_rows_wait_and_none_is_a_dead_letter() {
     }
     assert_eq!(bench.calls().last().map(Vec::len), Some(4), "no call was cut for it");
     let mut out = Vec::new();
-    while bench.operator.table.len() > 0 {
+    while !bench.operator.table.is_empty() {
         out.push(bench.round(&[]));
     }
     assert!(!out.iter().any(|out| out.contains("dead")), "{out:?}");
