@@ -7,9 +7,10 @@ import collections
 import contextlib
 import json
 import os
+import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,15 @@ def test_several_may_scale_at_once(tmp_path: Path) -> None:
     assert sorted(row["number"] for row in written(tmp_path / "out")) == list(range(400))
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Python's own handler of Ctrl-C, which it does not install where the signal is ignored, as in background jobs."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_does_not_lose_the_job(tmp_path: Path) -> None:
     with held_job(tmp_path).run() as run:
         wait_until(lambda: run.status()["models"]["held"]["in_flight"] > 0)
