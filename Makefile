@@ -7,10 +7,11 @@ SHELL := /bin/bash
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## install what is missing (also done by the others)
-	@scripts/setup.sh
+setup: ## install what is missing for all of these (also done by the others, each for itself)
+	@scripts/setup.sh tests
 
-demo: setup ## build, then run the digits pipeline through a kill -9 and a restore
+demo: ## build, then run the digits pipeline through a kill -9 and a restore
+	@scripts/setup.sh
 	@. scripts/env.sh && cargo build --workspace --bins
 	@. scripts/env.sh && "$$FOREBAY_CACHE/venv/bin/python" examples/digits/demo.py
 

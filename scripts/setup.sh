@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Installs what a build, the demo and the tests need on Debian 12 with Rust and Python 3.11. Idempotent; says nothing when
-# nothing is missing. What it installs: Debian packages for the C libraries that are built from source (libjpeg-turbo needs
-# cmake and nasm), and virtual environments with the pinned tools of python/requirements-tools.txt, the model servers of
-# python/requirements-servers.txt and python/requirements-kserve.txt, and the torch of python/requirements-torch.txt.
+# setup.sh [tests]: installs what a build and the demo need on Debian 12 with Rust and Python 3.11. Idempotent; says nothing
+# when nothing is missing. What it installs: Debian packages for the C libraries that are built from source (libjpeg-turbo
+# needs cmake and nasm), and a virtual environment with the pinned tools of python/requirements-tools.txt. With `tests` also
+# what only tests ask for, 2.5 GB: environments with the model servers of python/requirements-servers.txt and
+# python/requirements-kserve.txt, and with the torch of python/requirements-torch.txt.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/env.sh
@@ -42,6 +43,7 @@ environment() { # LIST PLACE [OPTION_OF_PIP]
     echo "$made_from" >"$mark"
 }
 environment python/requirements-tools.txt "$FOREBAY_CACHE/venv"
+[ "${1:-}" = tests ] || exit 0
 environment python/requirements-servers.txt "$FOREBAY_CACHE/venv-servers"
 environment python/requirements-kserve.txt "$FOREBAY_CACHE/venv-kserve"
 environment python/requirements-torch.txt "$FOREBAY_CACHE/venv-torch" --no-deps

@@ -10,7 +10,7 @@ use crate::{cache, python, site, tidy};
 
 /// Everything that CI runs.
 pub fn ci(root: &Path) -> Vec<Step> {
-    let mut steps = vec![Step::run("setup", root.join("scripts/setup.sh"), "")];
+    let mut steps = vec![Step::run("setup", root.join("scripts/setup.sh"), "tests")];
     steps.extend(at_once());
     steps.push(pages());
     steps.extend(supply_chain(root));
