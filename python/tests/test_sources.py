@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import forebay as fb
@@ -146,3 +148,20 @@ def test_a_csv_file_with_carriage_returns_alone_is_not_taken_for_a_header(inbox:
     assert "carriage returns alone" in result.dead_letters[0]["reason"]
     with pytest.raises(InvalidError, match="carriage returns alone"):
         fb.read_csv(inbox / "2.csv").collect()
+
+
+def test_tensors_of_another_order_or_shape_are_refused(inbox: Path) -> None:
+    def write(name: str, shape: list[int], order: list[int] | None = None) -> None:
+        values = pa.FixedSizeListArray.from_arrays(pa.array(range(6), pa.float32()), 6)
+        kind = pa.fixed_shape_tensor(pa.float32(), shape, permutation=order)
+        pq.write_table(pa.table({"t": pa.ExtensionArray.from_storage(kind, values)}), inbox / name)
+
+    write("permuted.parquet", [2, 3], [1, 0])
+    with pytest.raises(InvalidError, match=r"axes of column `t` are stored in another order .* \[1, 0\]"):
+        fb.read_parquet(inbox / "permuted.parquet").collect()
+    write("a.parquet", [2, 3])
+    write("b.parquet", [3, 2])
+    result = fb.read_parquet(inbox / "[ab].parquet").collect()
+    assert [row["t"].tolist() for row in result] == [[[0, 1, 2], [3, 4, 5]]]
+    (letter,) = result.dead_letters
+    assert "shape [3, 2] in this file, not [2, 3]" in str(letter)

@@ -13,6 +13,8 @@ use arrow::error::ArrowError;
 use bytes::Bytes;
 use forebay_core::source::Split;
 use forebay_core::store::Store;
+use forebay_core::types::extension_name;
+use forebay_core::types::tensor::{FIXED_SHAPE_TENSOR, TensorType};
 use forebay_core::{Error, Kind, Result};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
@@ -196,11 +198,26 @@ fn place_of(file: &Schema, wanted: &Field) -> std::result::Result<usize, String>
         let names: Vec<_> = file.fields().iter().map(|field| field.name().as_str()).collect();
         return Err(format!("the file has no column `{}`, only: {}", wanted.name(), names.join(", ")));
     };
+    tensors::check_order(field)?;
     let found = tensors::restored_field(field);
+    if let (Some(shape), Some(asked)) = (shape_of(&found), shape_of(wanted))
+        && shape != asked
+    {
+        return Err(format!(
+            "the tensors of column `{}` have the shape {shape:?} in this file, not {asked:?}",
+            wanted.name()
+        ));
+    }
     if found.data_type() == wanted.data_type() || retimed(found.data_type(), wanted.data_type()) {
         return Ok(place);
     }
     Err(format!("column `{}` is {} in this file, not {}", wanted.name(), found.data_type(), wanted.data_type()))
+}
+
+/// The shape of tensors that say theirs; lists of a fixed length say none.
+fn shape_of(field: &Field) -> Option<Vec<usize>> {
+    let said = extension_name(field) == Some(FIXED_SHAPE_TENSOR);
+    TensorType::of(field).filter(|_| said).map(|tensor| tensor.shape)
 }
 
 /// Whether both are timestamps of one time zone and only their unit differs: event times are in microseconds.

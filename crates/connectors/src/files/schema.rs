@@ -18,6 +18,7 @@ use super::csv::{Csv, column_names};
 use super::format::{Content, Position};
 use super::records::RecordFormat;
 use super::{FileFormat, FilePattern, FilesEnumerator, ReaderSettings, images, parser};
+use crate::sinks::files::tensors;
 
 /// Records of the first file that decide on its columns' types.
 const RECORDS_MAX: usize = 1000;
@@ -49,7 +50,7 @@ pub async fn infer_schema(store: Arc<dyn Store>, format: FileFormat, pattern: Fi
     match format {
         FileFormat::Images => Ok(images::schema()),
         FileFormat::Parquet => match super::parquet::file_schema(store, first.clone()).await {
-            Ok(schema) => distinct(schema).map_err(unclear),
+            Ok(schema) => distinct(schema).and_then(in_order).map_err(unclear),
             Err(error) if error.kind() == Kind::Data => Err(unclear(error.chain())),
             Err(error) => Err(error),
         },
@@ -231,6 +232,10 @@ fn distinct(schema: SchemaRef) -> Result<SchemaRef, String> {
         Some((_, name)) => Err(format!("it has two columns `{name}`: rename one")),
         None => Ok(schema),
     }
+}
+
+fn in_order(schema: SchemaRef) -> Result<SchemaRef, String> {
+    schema.fields().iter().try_for_each(|field| tensors::check_order(field)).map(|()| schema)
 }
 
 /// A field whose type is decided: text where only nulls were seen, members of structs in name order.

@@ -18,7 +18,7 @@ use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, FixedSizeList
 use arrow::datatypes::{DataType, Field};
 use arrow::error::ArrowError;
 use forebay_core::types::dtype;
-use forebay_core::types::tensor::TensorType;
+use forebay_core::types::tensor::{FIXED_SHAPE_TENSOR, TensorType};
 use forebay_core::types::{EXTENSION_METADATA, EXTENSION_NAME, extension_name};
 
 /// Extension name of a tensor column stored as bytes.
@@ -80,6 +80,27 @@ fn tensor_of(field: &Field) -> Option<TensorType> {
     (bytes == usize::try_from(*width).ok()?).then_some(tensor)
 }
 
+/// A field of Arrow's own tensors, by what is in its metadata.
+#[derive(serde::Deserialize)]
+struct Canonical {
+    permutation: Option<Vec<usize>>,
+}
+
+/// # Errors
+/// Says so where tensors have their axes stored in another order than they are read in, which rows cannot.
+pub fn check_order(field: &Field) -> Result<(), String> {
+    let metadata =
+        field.metadata().get(EXTENSION_METADATA).filter(|_| extension_name(field) == Some(FIXED_SHAPE_TENSOR));
+    match metadata.map(|text| serde_json::from_str(text)) {
+        Some(Ok(Canonical { permutation: Some(order) })) if !order.is_sorted() => Err(format!(
+            "the axes of column `{}` are stored in another order than they are read in (permutation {order:?}): write it \
+             from arrays in C order",
+            field.name()
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// A field as rows have it: a stored tensor becomes a tensor again, any other stays as it is.
 pub fn restored_field(field: &Field) -> Field {
     match tensor_of(field) {
@@ -121,6 +142,20 @@ mod tests {
         let DataType::FixedSizeList(item, row) = tensor.storage() else { unreachable!() };
         let list = FixedSizeListArray::try_new(item, row, values, nulls.map(Into::into)).unwrap();
         (tensor.field("t", true), Arc::new(list))
+    }
+
+    #[test]
+    fn axes_stored_in_another_order_are_refused() {
+        let field = |metadata: &str| {
+            let tensor = TensorType::new(DataType::Float32, [2, 3]);
+            let names = [(EXTENSION_NAME, FIXED_SHAPE_TENSOR), (EXTENSION_METADATA, metadata)];
+            tensor.field("t", true).with_metadata(names.map(|(key, text)| (key.to_string(), text.to_string())).into())
+        };
+        for good in [r#"{"shape":[2,3]}"#, r#"{"shape":[2,3],"permutation":[0,1]}"#, r#"{"permutation":null}"#] {
+            assert_eq!(check_order(&field(good)), Ok(()));
+        }
+        let why = check_order(&field(r#"{"shape":[2,3],"dim_names":["a","b"],"permutation":[1,0]}"#)).unwrap_err();
+        assert!(why.contains("column `t`") && why.contains("[1, 0]"), "{why}");
     }
 
     #[test]
