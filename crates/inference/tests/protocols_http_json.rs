@@ -123,7 +123,7 @@ async fn a_text_output_keeps_the_digits_that_came() {
     let server = Scripted::start(vec![Script::json(body)]);
     let rows = Rows::Many { request: None, answer: "/items".into() };
     let settings = HttpJsonSettings { rows, ..text_settings(&server.url()) };
-    assert_eq!(cells(&asked(&settings, &["a", "b"]).await.unwrap()), ["1.10", "[2.0,3]"]);
+    assert_eq!(cells(&asked(&settings, &["a", "b"]).await.unwrap()), ["1.10", "[2.0, 3]"]);
     let server = Scripted::start(vec![Script::json("{\"v\":[1.10,\"b\"]}")]);
     let mut settings = text_settings(&server.url());
     settings.outputs[0].slot.shape = vec![Some(2)];

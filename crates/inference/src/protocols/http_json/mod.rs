@@ -103,7 +103,9 @@ impl HttpJson {
         if values.len() != rows {
             return Err(self.endpoint.bad_answer(format!("{} answers to {rows} rows", values.len())));
         }
-        Ok(values.iter().zip(parts(text)).map(|(value, text)| Told { value, text }).collect())
+        let texts =
+            parts(text).map_err(|source| self.endpoint.bad_answer(format!("no array at `{pointer}`: {source}")))?;
+        Ok(values.iter().zip(texts).map(|(value, text)| Told { value, text }).collect())
     }
 
     /// The answers as rows. Where some are bad they are refused, and the others stand: all of them are paid for.

@@ -1,10 +1,9 @@
 //! What a model said to one row, whole or gathered from a stream.
 
-use arrow::datatypes::DataType;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::conform::conform;
+use super::schema::Structure;
 use crate::protocols::columns::written;
 
 /// A body of `/chat/completions` or `/completions`, or one piece of its stream.
@@ -109,19 +108,19 @@ impl Said {
         self.text.as_deref().ok_or_else(|| format!("no text (finish_reason={reason})"))
     }
 
-    /// The text, which is JSON, as the value of a column of type `kind`, once it is as `schema` says.
+    /// The text, which is JSON, as the value of a column, once it is as its schema says.
     ///
     /// # Errors
     /// It is no JSON, not as the schema says, or was cut at the limit of tokens, even where what is left can be read.
-    pub(super) fn structured(&self, schema: &Value, kind: &DataType) -> Result<Value, String> {
+    pub(super) fn structured(&self, structure: &Structure) -> Result<Value, String> {
         let text = self.spoken()?;
         if self.finish_reason.as_deref() == Some("length") {
             return Err("no whole JSON: it was cut at max_tokens".to_string());
         }
         let no_json = |source| format!("no JSON ({source})");
         let value = serde_json::from_str(text).map_err(no_json)?;
-        conform(schema, &value).map_err(|misfit| format!("not as the schema says: {misfit}"))?;
-        written(text, kind, 0).map_err(no_json)
+        structure.form.check(&value).map_err(|misfit| format!("not as the schema says: {misfit}"))?;
+        written(text, &structure.kind, 0).map_err(no_json)
     }
 }
 
@@ -133,7 +132,6 @@ fn join(whole: &mut Option<String>, part: Option<String>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::schema::struct_of;
     use super::*;
     use serde_json::json;
 
@@ -166,14 +164,14 @@ mod tests {
     #[test]
     fn structured_answers_are_whole_and_as_the_schema_says() {
         let schema = json!({ "type": "object", "properties": { "label": { "enum": ["a"] }, "any": {} } });
-        let kind = struct_of(&schema).unwrap();
+        let structure = Structure::of(&schema).unwrap();
         let read = |content: &str, reason: &str| {
             let body = json!({ "choices": [{ "message": { "content": content }, "finish_reason": reason }] });
-            gathered(&[body]).unwrap().structured(&schema, &kind)
+            gathered(&[body]).unwrap().structured(&structure)
         };
         assert_eq!(read(r#" {"label":"a","any":1.10} "#, "stop"), Ok(json!({ "label": "a", "any": "1.10" })));
         let other = read(r#"{"label":"b"}"#, "stop").unwrap_err();
-        assert_eq!(other, r#"not as the schema says: `/label` is "b", expected one of ["a"]"#);
+        assert_eq!(other, r#"not as the schema says: `/label`: "b" is not one of "a""#);
         for cut in [r#"{"label":"a"}"#, r#"{"label":"#] {
             assert_eq!(read(cut, "length").unwrap_err(), "no whole JSON: it was cut at max_tokens");
         }

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::OpenAi;
 use super::answer::{Said, Usage};
+use super::schema::Structure;
 use crate::protocols::columns::array_of;
 
 /// What to do about a server that counts no tokens.
@@ -21,9 +22,9 @@ impl OpenAi {
     /// What was said to each row as columns.
     pub(super) fn columns(&self, said: &[Said]) -> Result<RecordBatch> {
         let bad = |row: usize, why: String| self.endpoint.bad_answer(format!("row {row}: {why}"));
-        let mut columns: Vec<(FieldRef, ArrayRef)> = vec![match (&self.answer, self.settings.schema()) {
-            (Some(kind), Some(schema)) => self.answers(said, schema, kind)?,
-            _ => {
+        let mut columns: Vec<(FieldRef, ArrayRef)> = vec![match &self.answer {
+            Some(structure) => self.answers(said, structure)?,
+            None => {
                 let texts = said.iter().enumerate().map(|(row, said)| said.spoken().map_err(|why| bad(row, why)));
                 text_column("text", texts.collect::<Result<Vec<_>>>()?)
             }
@@ -41,11 +42,12 @@ impl OpenAi {
     }
 
     /// The structured answers to each row.
-    fn answers(&self, said: &[Said], schema: &Value, kind: &DataType) -> Result<(FieldRef, ArrayRef)> {
+    fn answers(&self, said: &[Said], structure: &Structure) -> Result<(FieldRef, ArrayRef)> {
         let bad = |why: String| self.endpoint.bad_answer(why);
         let read =
-            |(row, said): (usize, &Said)| said.structured(schema, kind).map_err(|why| bad(format!("row {row}: {why}")));
+            |(row, said): (usize, &Said)| said.structured(structure).map_err(|why| bad(format!("row {row}: {why}")));
         let values: Vec<Value> = said.iter().enumerate().map(read).collect::<Result<_>>()?;
+        let kind = &structure.kind;
         let array = array_of(kind, false, &values.iter().collect::<Vec<_>>());
         let array = array.map_err(|why| bad(format!("not as the schema says: {why}")))?;
         Ok((Arc::new(Field::new("answer", kind.clone(), false)), array))

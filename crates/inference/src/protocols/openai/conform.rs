@@ -1,276 +1,104 @@
-//! Whether an answer is as its JSON schema says.
-//!
-//! At any depth: `type`, `enum`, `const`; `minimum`, `maximum`, `exclusiveMinimum`, `exclusiveMaximum`, `multipleOf`;
-//! `minLength`, `maxLength`; `minItems`, `maxItems`, `items`, `prefixItems`; `required`, `properties`,
-//! `additionalProperties`, `minProperties`, `maxProperties`; `allOf`, `anyOf`, `oneOf`, `not`; and `$ref` within the schema.
-//! A keyword that is none of these (`pattern`, `format`, `if`, `uniqueItems`) lets everything pass.
+//! Whether an answer is as its JSON schema says, by the `jsonschema` crate.
 //!
 //! One leniency: null for a property that is not required counts as left out, and columns hold no difference.
 
-use std::cmp::Ordering;
-use std::fmt;
-
-use serde_json::{Map, Number, Value};
+use forebay_core::{Error, Kind, Result};
+use jsonschema::error::{TypeKind, ValidationErrorKind};
+use jsonschema::{JsonType, ValidationError, Validator};
+use serde_json::Value;
 
 use crate::protocols::refusal::cut;
 
-/// Where an answer is not as the schema says, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Misfit {
-    /// JSON pointer into the answer.
-    place: String,
-    how: String,
-}
+/// How many nulls are looked for in an answer that does not fit.
+const NULLS_MAX: usize = 1_000;
+/// Bytes of a value that errors show.
+const SHOWN_BYTES_MAX: usize = 60;
 
-/// Compares `answer` with `schema`.
-///
-/// # Errors
-/// The first misfit.
-pub(super) fn conform(schema: &Value, answer: &Value) -> Result<(), Misfit> {
-    Schemas { root: schema }.check(schema, answer, &[])
-}
+/// A schema that answers are compared with.
+#[derive(Debug, Clone)]
+pub(super) struct Form(Validator);
 
-/// A schema with what it refers to.
-struct Schemas<'a> {
-    root: &'a Value,
-}
+// === impl Form ===
 
-// === impl Misfit ===
-
-impl Misfit {
-    fn of(value: &Value, expected: impl fmt::Display) -> Self {
-        Self::how(format!("is {}, expected {expected}", shown(value)))
+impl Form {
+    /// The form of answers to `schema`: of the draft that its `$schema` names, else 2020-12.
+    ///
+    /// # Errors
+    /// `Invalid` if it is no schema, or refers to what is not in it: nothing is fetched.
+    pub(super) fn of(schema: &Value) -> Result<Self> {
+        let form = jsonschema::options().offline().build(schema);
+        form.map(Self).map_err(|error| {
+            let place = error.instance_path().to_string();
+            Error::new(Kind::Invalid, "read schema of answers").with("at", format!("`{place}`")).source(worded(&error))
+        })
     }
 
-    fn how(how: String) -> Self {
-        Self { place: String::new(), how }
-    }
-
-    /// The same, seen from outside of the value `name`.
-    fn under(self, name: impl fmt::Display) -> Self {
-        Self { place: format!("/{name}{}", self.place), ..self }
-    }
-}
-
-impl fmt::Display for Misfit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.place.as_str() {
-            "" => write!(f, "the answer {}", self.how),
-            place => write!(f, "`{place}` {}", self.how),
+    /// Compares `answer` with the schema.
+    ///
+    /// # Errors
+    /// Where it does not fit first, and how.
+    pub(super) fn check(&self, answer: &Value) -> Result<(), String> {
+        if self.0.is_valid(answer) {
+            return Ok(());
         }
-    }
-}
-
-// === impl Schemas ===
-
-impl<'a> Schemas<'a> {
-    /// `followed` are the references that led here without leaving `value`.
-    fn check(&self, schema: &'a Value, value: &Value, followed: &[&'a str]) -> Result<(), Misfit> {
-        match schema {
-            Value::Object(_) => {}
-            Value::Bool(false) => return Err(Misfit::of(value, "nothing here")),
-            _ => return Ok(()),
-        }
-        if let Some(name) = schema.get("$ref").and_then(Value::as_str) {
-            self.check_reference(name, value, followed)?;
-        }
-        check_type(schema, value)?;
-        check_choice(schema, value)?;
-        self.check_parts(schema, value, followed)?;
-        match value {
-            Value::Number(number) => check_number(schema, value, number),
-            Value::String(text) => check_count(schema, "Length", "characters", text.chars().count()),
-            Value::Array(items) => self.check_items(schema, items),
-            Value::Object(entries) => self.check_properties(schema, entries),
-            Value::Null | Value::Bool(_) => Ok(()),
-        }
-    }
-
-    /// References to other documents, and those to nothing, let everything pass.
-    fn check_reference(&self, name: &'a str, value: &Value, followed: &[&'a str]) -> Result<(), Misfit> {
-        let Some(schema) = name.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer)) else { return Ok(()) };
-        if followed.contains(&name) {
-            return Err(Misfit::of(value, format_args!("what `{name}` says, which refers to itself without end")));
-        }
-        self.check(schema, value, &[followed, &[name]].concat())
-    }
-
-    /// `allOf`, `anyOf`, `oneOf` and `not`.
-    fn check_parts(&self, schema: &'a Value, value: &Value, followed: &[&'a str]) -> Result<(), Misfit> {
-        let parts = |name: &str| schema.get(name).and_then(Value::as_array);
-        for part in parts("allOf").into_iter().flatten() {
-            self.check(part, value, followed)?;
-        }
-        for (name, one) in [("anyOf", false), ("oneOf", true)] {
-            let Some(choices) = parts(name) else { continue };
-            let misfits = choices.iter().filter_map(|choice| self.check(choice, value, followed).err());
-            let misfits: Vec<Misfit> = misfits.collect();
-            match choices.len() - misfits.len() {
-                0 => return Err(of_choices(choices, misfits, value, name)),
-                2.. if one => return Err(Misfit::of(value, "only one choice of `oneOf` to fit")),
-                _ => {}
+        let mut nulls = Vec::new();
+        self.0.iter_errors(answer).take(NULLS_MAX).for_each(|error| find_nulls(&error, &mut nulls));
+        let mut without = answer.clone();
+        nulls.iter().for_each(|place| leave_out(&mut without, place));
+        self.0.validate(&without).map_err(|error| {
+            let error = telling(&error);
+            match error.instance_path().as_str() {
+                "" => worded(error),
+                place => format!("`{place}`: {}", worded(error)),
             }
-        }
-        match schema.get("not") {
-            Some(part) if self.check(part, value, followed).is_ok() => {
-                Err(Misfit::of(value, format_args!("none of {}", shown(part))))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn check_items(&self, schema: &'a Value, items: &[Value]) -> Result<(), Misfit> {
-        check_count(schema, "Items", "items", items.len())?;
-        let rest = schema.get("items");
-        // Older drafts list the first items under `items` itself.
-        let first = schema.get("prefixItems").or(rest).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        let rest = rest.filter(|rest| !rest.is_array());
-        for (place, item) in items.iter().enumerate() {
-            if let Some(schema) = first.get(place).or(rest) {
-                self.check(schema, item, &[]).map_err(|misfit| misfit.under(place))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn check_properties(&self, schema: &'a Value, entries: &Map<String, Value>) -> Result<(), Misfit> {
-        check_count(schema, "Properties", "properties", entries.len())?;
-        let required = schema.get("required").and_then(Value::as_array);
-        let required: Vec<&str> = required.into_iter().flatten().filter_map(Value::as_str).collect();
-        if let Some(name) = required.iter().find(|name| !entries.contains_key(**name)) {
-            return Err(Misfit::how(format!("lacks `{name}`")));
-        }
-        let properties = schema.get("properties");
-        // Which names a pattern takes is not known here.
-        let others = schema.get("additionalProperties").filter(|_| schema.get("patternProperties").is_none());
-        for (name, value) in entries {
-            let Some(schema) = properties.and_then(|all| all.get(name)).or(others) else { continue };
-            if !value.is_null() || required.contains(&name.as_str()) {
-                let escaped = || name.replace('~', "~0").replace('/', "~1");
-                self.check(schema, value, &[]).map_err(|misfit| misfit.under(escaped()))?;
-            }
-        }
-        Ok(())
+        })
     }
 }
 
-/// The misfit of a value that fits none of `choices`: where but one may be anything else than null, its own.
-fn of_choices(choices: &[Value], misfits: Vec<Misfit>, value: &Value, name: &str) -> Misfit {
-    let is_null = |choice: &Value| choice.get("type").and_then(Value::as_str) == Some("null");
-    let mut others = choices.iter().zip(misfits).filter(|(choice, _)| !is_null(choice));
-    match (others.next(), others.next()) {
-        (Some((_, only)), None) => only,
-        _ => Misfit::of(value, format_args!("a choice of `{name}`")),
+/// Adds the places of the nulls that `error` is about.
+fn find_nulls(error: &ValidationError<'_>, found: &mut Vec<String>) {
+    match choices(error) {
+        Some(choices) => choices.iter().flatten().for_each(|inner| find_nulls(inner, found)),
+        None if error.instance().is_null() => found.push(error.instance_path().to_string()),
+        None => {}
     }
 }
 
-fn check_type(schema: &Value, value: &Value) -> Result<(), Misfit> {
-    let fits = match schema.get("type") {
-        Some(Value::String(name)) => is_of(name, value),
-        Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).any(|name| is_of(name, value)),
-        _ => true,
-    };
-    if fits { Ok(()) } else { Err(Misfit::of(value, format_args!("type {}", shown(&schema["type"])))) }
-}
-
-fn is_of(name: &str, value: &Value) -> bool {
-    match name {
-        "null" => value.is_null(),
-        "boolean" => value.is_boolean(),
-        "string" => value.is_string(),
-        "array" => value.is_array(),
-        "object" => value.is_object(),
-        "number" => value.is_number(),
-        "integer" => value.as_number().is_some_and(is_whole),
-        _ => true,
+/// Removes the entry of an object at `place`, a JSON pointer.
+fn leave_out(answer: &mut Value, place: &str) {
+    let Some((parent, name)) = place.rsplit_once('/') else { return };
+    if let Some(Value::Object(entries)) = answer.pointer_mut(parent) {
+        entries.shift_remove(&name.replace("~1", "/").replace("~0", "~"));
     }
 }
 
-fn check_choice(schema: &Value, value: &Value) -> Result<(), Misfit> {
-    if let Some(only) = schema.get("const").filter(|only| !is_same(only, value)) {
-        return Err(Misfit::of(value, shown(only)));
-    }
-    match schema.get("enum") {
-        Some(Value::Array(choices)) if !choices.iter().any(|choice| is_same(choice, value)) => {
-            Err(Misfit::of(value, format_args!("one of {}", shown(&schema["enum"]))))
-        }
-        _ => Ok(()),
+/// Of a value that fits no choice: where but one may be anything else than null, what that one says.
+fn telling<'e>(error: &'e ValidationError<'e>) -> &'e ValidationError<'e> {
+    let mut others = choices(error).into_iter().flatten().filter(|errors| !errors.iter().any(wants_null));
+    match (others.next().and_then(|errors| errors.first()), others.next()) {
+        (Some(only), None) => telling(only),
+        _ => error,
     }
 }
 
-fn check_number(schema: &Value, value: &Value, number: &Number) -> Result<(), Misfit> {
-    let bounds: [(&str, &str, &[Ordering]); 4] = [
-        ("minimum", "at least", &[Ordering::Greater, Ordering::Equal]),
-        ("maximum", "at most", &[Ordering::Less, Ordering::Equal]),
-        ("exclusiveMinimum", "more than", &[Ordering::Greater]),
-        ("exclusiveMaximum", "less than", &[Ordering::Less]),
-    ];
-    for (name, words, allowed) in bounds {
-        // Older drafts have booleans here.
-        let Some(bound) = schema.get(name).and_then(Value::as_number) else { continue };
-        if !compared(number, bound).is_some_and(|order| allowed.contains(&order)) {
-            return Err(Misfit::of(value, format_args!("{words} {bound}")));
-        }
-    }
-    match schema.get("multipleOf").and_then(Value::as_number) {
-        Some(unit) if !is_multiple(number, unit) => Err(Misfit::of(value, format_args!("a multiple of {unit}"))),
-        _ => Ok(()),
+fn choices<'e>(error: &'e ValidationError<'_>) -> Option<&'e [Vec<ValidationError<'static>>]> {
+    match error.kind() {
+        ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context } => Some(context),
+        _ => None,
     }
 }
 
-/// `minX` and `maxX` for `X` of `kind`.
-fn check_count(schema: &Value, kind: &str, what: &str, count: usize) -> Result<(), Misfit> {
-    let bound = |side: &str| schema.get(format!("{side}{kind}")).and_then(Value::as_u64);
-    let (min, max) = (bound("min").unwrap_or(0), bound("max").unwrap_or(u64::MAX));
-    match count as u64 {
-        count if count < min => Err(Misfit::how(format!("has {count} {what}, expected at least {min}"))),
-        count if count > max => Err(Misfit::how(format!("has {count} {what}, expected at most {max}"))),
-        _ => Ok(()),
+fn wants_null(error: &ValidationError<'_>) -> bool {
+    matches!(error.kind(), ValidationErrorKind::Type { kind: TypeKind::Single(JsonType::Null) })
+}
+
+/// What the library says, without the value where that is long.
+fn worded(error: &ValidationError<'_>) -> String {
+    if error.instance().to_string().len() > SHOWN_BYTES_MAX {
+        cut(&error.masked_with("the value").to_string())
+    } else {
+        cut(&error.to_string())
     }
-}
-
-/// Equality of JSON: 1 and 1.0 are the same, names of objects have no order.
-fn is_same(one: &Value, other: &Value) -> bool {
-    match (one, other) {
-        (Value::Number(one), Value::Number(other)) => compared(one, other) == Some(Ordering::Equal),
-        (Value::Array(one), Value::Array(other)) => {
-            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| is_same(one, other))
-        }
-        (Value::Object(one), Value::Object(other)) => {
-            let has_same =
-                |(name, value): (&String, &Value)| other.get(name).is_some_and(|other| is_same(value, other));
-            one.len() == other.len() && one.iter().all(has_same)
-        }
-        _ => one == other,
-    }
-}
-
-fn compared(one: &Number, other: &Number) -> Option<Ordering> {
-    match (one.as_i128(), other.as_i128()) {
-        (Some(one), Some(other)) => Some(one.cmp(&other)),
-        _ => one.as_f64()?.partial_cmp(&other.as_f64()?),
-    }
-}
-
-fn is_whole(number: &Number) -> bool {
-    number.as_i128().is_some() || number.as_f64().is_some_and(|number| number.fract() == 0.0)
-}
-
-/// Halves and tenths have no exact form, so a quotient counts as whole if it is as near to one as they are.
-fn is_multiple(number: &Number, unit: &Number) -> bool {
-    match (number.as_i128(), unit.as_i128()) {
-        (_, Some(0)) => true,
-        (Some(number), Some(unit)) => number % unit == 0,
-        _ => {
-            let quotient = number.as_f64().unwrap_or(0.0) / unit.as_f64().unwrap_or(1.0);
-            (quotient - quotient.round()).abs() <= 1e-9 * quotient.abs().max(1.0)
-        }
-    }
-}
-
-/// A value as errors show it, cut short.
-fn shown(value: &Value) -> String {
-    cut(&value.to_string())
 }
 
 #[cfg(test)]
@@ -279,7 +107,7 @@ mod tests {
     use serde_json::json;
 
     fn why(schema: Value, answer: Value) -> String {
-        conform(&schema, &answer).map_or_else(|misfit| misfit.to_string(), |()| "fits".to_string())
+        Form::of(&schema).unwrap().check(&answer).err().unwrap_or_else(|| "fits".to_string())
     }
 
     #[test]
@@ -287,66 +115,78 @@ mod tests {
         let label = json!({ "type": "object", "properties": { "l/l": { "enum": ["spam", "fine"] } } });
         let list = json!({ "properties": { "list": { "items": label } } });
         let answer = json!({ "list": [{ "l/l": "spam" }, { "l/l": "ham" }] });
-        assert_eq!(why(list.clone(), answer), r#"`/list/1/l~1l` is "ham", expected one of ["spam","fine"]"#);
+        assert_eq!(why(list.clone(), answer), r#"`/list/1/l~1l`: "ham" is not one of "spam" or "fine""#);
         assert_eq!(why(list, json!({ "list": [{ "l/l": "fine" }, {}], "more": 1 })), "fits");
-        assert_eq!(why(json!({ "const": "a" }), json!("zz")), r#"the answer is "zz", expected "a""#);
+        assert_eq!(why(json!({ "type": "object", "required": ["a"] }), json!({})), r#""a" is a required property"#);
+        let long = why(json!({ "maxLength": 3 }), json!("x".repeat(10_000)));
+        assert_eq!(long, "the value is longer than 3 characters");
     }
 
     #[test]
-    fn each_keyword_is_checked() {
-        for (schema, fits, misfits) in [
-            (json!({ "type": "string" }), json!("a"), json!(1)),
-            (json!({ "type": ["integer", "null"] }), json!(null), json!(1.5)),
-            (json!({ "type": "integer" }), json!(3.0), json!("3")),
-            (json!({ "enum": [1, { "a": [2] }] }), json!({ "a": [2.0] }), json!({ "a": [2, 2] })),
-            (json!({ "const": 1 }), json!(1.0), json!(true)),
-            (
-                json!({ "const": 9_007_199_254_740_993_i64 }),
-                json!(9_007_199_254_740_993_i64),
-                json!(9_007_199_254_740_992_i64),
-            ),
-            (json!({ "minimum": 5 }), json!(5), json!(4.9)),
-            (json!({ "maximum": 5.5 }), json!(5), json!(6)),
-            (json!({ "exclusiveMinimum": 5 }), json!(6), json!(5)),
-            (json!({ "exclusiveMaximum": 5 }), json!("text"), json!(5)),
-            (json!({ "multipleOf": 0.1 }), json!(0.3), json!(0.35)),
-            (json!({ "multipleOf": 3 }), json!(-9), json!(10)),
-            (json!({ "minLength": 2, "maxLength": 3 }), json!("éé"), json!("é")),
-            (json!({ "maxLength": 3 }), json!("ééé"), json!("éééé")),
-            (json!({ "minItems": 1, "items": { "type": "number" } }), json!([1]), json!([])),
-            (json!({ "prefixItems": [{ "const": 1 }], "items": { "const": 2 } }), json!([1, 2]), json!([2, 2])),
-            (json!({ "items": [{ "const": 1 }] }), json!([1, 7]), json!([2])),
-            (json!({ "required": ["a"] }), json!({ "a": null }), json!({ "b": 1 })),
-            (json!({ "properties": { "a": { "type": "number" } } }), json!({ "a": null }), json!({ "a": "1" })),
-            (json!({ "properties": { "a": {} }, "additionalProperties": false }), json!({ "a": 1 }), json!({ "b": 1 })),
-            (json!({ "maxProperties": 1 }), json!({ "a": 1 }), json!({ "a": 1, "b": 1 })),
-            (json!({ "allOf": [{ "minimum": 1 }, { "maximum": 2 }] }), json!(1), json!(3)),
-            (json!({ "anyOf": [{ "type": "null" }, { "enum": ["a"] }] }), json!(null), json!("b")),
-            (json!({ "oneOf": [{ "minimum": 1 }, { "maximum": 2 }] }), json!(3), json!(2)),
-            (json!({ "not": { "const": 1 } }), json!(2), json!(1)),
+    fn keywords_count_at_any_depth_also_those_about_texts() {
+        let schema = json!({
+            "$ref": "#/$defs/node",
+            "$defs": { "node": { "properties": {
+                "v": { "type": "string", "pattern": "^[a-z]+$", "maxLength": 3 },
+                "next": { "$ref": "#/$defs/node" },
+                "list": { "items": { "type": "number", "minimum": 1 }, "uniqueItems": true },
+            } } },
+        });
+        assert_eq!(why(schema.clone(), json!({ "v": "a", "next": { "next": { "v": "b", "list": [1, 2] } } })), "fits");
+        for (misfit, place) in [
+            (json!({ "v": "B" }), "/v"),
+            (json!({ "v": "abcd" }), "/v"),
+            (json!({ "list": [1, 1] }), "/list"),
+            (json!({ "list": [1, 0.5] }), "/list/1"),
         ] {
-            assert_eq!(why(schema.clone(), fits), "fits", "{schema}");
-            assert_ne!(why(schema.clone(), misfits), "fits", "{schema}");
+            let deep = why(schema.clone(), json!({ "next": { "next": misfit } }));
+            assert!(deep.starts_with(&format!("`/next/next{place}`: ")), "{deep}");
         }
     }
 
     #[test]
-    fn references_within_the_schema_are_followed_and_end() {
-        let tree = json!({
-            "$ref": "#/$defs/node",
-            "$defs": { "node": { "properties": { "v": { "type": "integer" }, "next": { "$ref": "#/$defs/node" } } } },
+    fn null_for_what_is_not_required_counts_as_left_out() {
+        let inner = json!({ "properties": { "n~/": { "type": "integer" } }, "additionalProperties": false });
+        let schema = json!({
+            "properties": {
+                "a": { "type": "integer" },
+                "b": { "enum": ["x"] },
+                "c": { "anyOf": [inner, { "type": "null" }] },
+                "d": { "anyOf": [{ "type": "integer" }, { "type": "string" }] },
+                "e": { "type": ["integer", "null"] },
+            },
+            "required": ["b", "e"],
         });
-        assert_eq!(why(tree.clone(), json!({ "v": 1, "next": { "next": { "v": 2 } } })), "fits");
-        let deep = why(tree, json!({ "next": { "next": { "v": "x" } } }));
-        assert_eq!(deep, r#"`/next/next/v` is "x", expected type "integer""#);
-        let endless = json!({ "anyOf": [{ "$ref": "#" }, { "$ref": "#" }] });
-        assert!(why(endless, json!(1)).contains("anyOf"));
-        assert_eq!(why(json!({ "$ref": "other.json" }), json!(1)), "fits");
+        let nulls = json!({ "a": null, "b": "x", "c": { "n~/": null }, "d": null, "e": null });
+        assert_eq!(why(schema.clone(), nulls), "fits");
+        assert_eq!(why(schema.clone(), json!({ "b": null, "e": 1 })), r#""b" is a required property"#);
+        assert_eq!(why(schema, json!({ "b": "x", "e": 1, "a": "1" })), r#"`/a`: "1" is not of type "integer""#);
+        let list = json!({ "items": { "type": "integer" } });
+        assert_eq!(why(list, json!([null])), r#"`/0`: null is not of type "integer""#);
     }
 
     #[test]
     fn of_an_optional_the_one_choice_tells_why() {
         let schema = json!({ "anyOf": [{ "type": "string", "enum": ["a"] }, { "type": "null" }] });
-        assert_eq!(why(schema, json!("b")), r#"the answer is "b", expected one of ["a"]"#);
+        assert_eq!(why(schema, json!("b")), r#""b" is not one of "a""#);
+        let union = json!({ "oneOf": [{ "type": "string" }, { "type": "integer" }] });
+        assert!(why(union, json!(true)).contains("oneOf"));
+    }
+
+    #[test]
+    fn what_is_no_schema_or_refers_elsewhere_is_refused() {
+        let refused = |schema: Value| Form::of(&schema).unwrap_err().chain();
+        let wrong = refused(json!({ "properties": { "a": { "type": "text" } } }));
+        assert!(wrong.contains("`/properties/a/type`") && wrong.contains("text"), "{wrong}");
+        for elsewhere in ["https://example.com/s.json", "file:///etc/passwd", "other.json", "#/$defs/none"] {
+            let why = refused(json!({ "$ref": elsewhere }));
+            assert!(why.contains(elsewhere.trim_start_matches('#')), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_schema_that_refers_to_itself_without_end_ends() {
+        let endless = json!({ "anyOf": [{ "$ref": "#" }, { "$ref": "#" }] });
+        assert_ne!(why(endless, json!(1)), "");
     }
 }

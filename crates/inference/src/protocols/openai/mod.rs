@@ -28,6 +28,7 @@ use serde_json::{Value, json};
 pub use self::settings::{OpenAiSettings, Task};
 
 use self::answer::{Said, Usage};
+use self::schema::Structure;
 use self::sse::Events;
 use super::columns::column_of;
 use super::connections::Connections;
@@ -49,8 +50,8 @@ pub struct OpenAi {
     settings: OpenAiSettings,
     template: Template,
     inputs: Vec<Slot>,
-    /// The type of structured answers.
-    answer: Option<DataType>,
+    /// What structured answers are.
+    answer: Option<Structure>,
     /// The length of embeddings, once it is known.
     length: OnceLock<usize>,
 }
@@ -71,7 +72,7 @@ pub fn host(settings: &OpenAiSettings, connections: &Connections, secrets: &Secr
         endpoint: Endpoint::open(&settings.endpoint, Dialect::OpenAi, false, connections, secrets)?,
         inputs: template.inputs(&settings.inputs)?,
         template,
-        answer: schema.map(schema::struct_of).transpose()?,
+        answer: schema.map(Structure::of).transpose()?,
         length: match settings.task {
             Task::Embeddings { length: Some(length), .. } => OnceLock::from(length),
             _ => OnceLock::new(),
@@ -237,7 +238,7 @@ impl Protocol for OpenAi {
         Box::pin(async move {
             let mut outputs = match (&self.settings.task, &self.answer) {
                 (Task::Embeddings { .. }, _) => vec![embedding(self.length().await?)],
-                (_, Some(answer)) => vec![Slot::scalar("answer", answer.clone())],
+                (_, Some(structure)) => vec![Slot::scalar("answer", structure.kind.clone())],
                 (_, None) => vec![Slot::scalar("text", DataType::Utf8)],
             };
             if !matches!(self.settings.task, Task::Embeddings { .. }) {

@@ -84,14 +84,6 @@ impl OpenAiSettings {
         }
     }
 
-    /// The schema of structured answers.
-    pub(super) fn schema(&self) -> Option<&Value> {
-        match &self.task {
-            Task::Chat { schema, .. } => schema.as_ref(),
-            Task::Completion { .. } | Task::Embeddings { .. } => None,
-        }
-    }
-
     pub(super) fn revision(&self) -> String {
         let parameters = Value::Object(self.parameters.clone());
         let text = format!("{:?} {:?} {:?} {parameters} {:?}", self.endpoint.url, self.model, self.task, self.revision);
