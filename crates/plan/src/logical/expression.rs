@@ -8,8 +8,9 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, DataFusionError, ScalarValue, SchemaError};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::registry::FunctionRegistry;
-use datafusion::logical_expr::{Expr, Volatility};
+use datafusion::logical_expr::{Expr, Operator, Volatility};
 use forebay_core::Kind;
+use regex::Regex;
 use toml::Spanned;
 
 use super::session::RowUdf;
@@ -134,8 +135,31 @@ fn refusal(part: &Expr) -> Option<(String, &'static str)> {
             format!("{}() gives another result at every run", call.func.name()),
             "a row that is read again after a restart must come out the same",
         )),
-        _ => None,
+        _ => broken_pattern(part).map(|why| (why, "patterns have no look-around and no back-references")),
     }
+}
+
+/// What is wrong with a regular expression that is written out in `part`; those of rows, or with flags, fail their rows.
+fn broken_pattern(part: &Expr) -> Option<String> {
+    let pattern = match part {
+        Expr::ScalarFunction(call) => match (call.func.name(), &call.args[..]) {
+            ("regexp_like" | "regexp_match" | "regexp_count" | "regexp_instr", [_, pattern]) => pattern,
+            ("regexp_replace", [_, pattern, _]) => pattern,
+            _ => return None,
+        },
+        Expr::BinaryExpr(compared) => match compared.op {
+            Operator::RegexMatch | Operator::RegexIMatch | Operator::RegexNotMatch | Operator::RegexNotIMatch => {
+                &compared.right
+            }
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let pattern = literal(pattern)?;
+    let pattern = pattern.try_as_str()??;
+    let error = Regex::new(pattern).err()?.to_string();
+    let why = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
+    Some(format!("{pattern:?} is no regular expression: {why}"))
 }
 
 /// The nearest column and all that there are.

@@ -154,6 +154,10 @@ fn columns_and_functions() {
     said.step("select = [\"CAST('abc' AS BIGINT) AS x\"]");
     said.step("select = [\"upper(path, 1) AS x\"]");
     said.step("select = [\"now() AS x\"]");
+    said.step("filter = \"regexp_like(path, 'a(b')\"");
+    said.step("filter = \"path ~ 'a{99999999}'\"");
+    said.step("select = [\"regexp_replace(path, 'a(?=b)', 'c') AS x\"]");
+    said.step("filter = \"regexp_like(path, '^a.*(b|c)$')\"");
     said.step("select = [\"count(path) AS x\"]");
     said.step("select = [\"(SELECT 1) AS x\"]");
     said.step("filter = \"true\"\n[[step]]\nselect = [\"taken\"]\n[[step]]\nwith = [\"path AS x\"]");
