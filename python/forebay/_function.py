@@ -126,7 +126,7 @@ class Function:
         if not any(isinstance(each, Expression) for each in (*arguments, *named.values())):
             return self.load()(*arguments, **named)
         inputs = self._bound(arguments, named)
-        asked = self._asked_with(tuple(inputs))
+        asked = Bound(self, tuple(inputs))
         # A field is a column of its own name, also where it is the only one; a value takes its name from an input.
         name = self.outputs[0].name if self.several and len(self.outputs) == 1 else None
         return Answer(Call(asked, inputs, tuple(slot.name for slot in self.outputs), self.options), name=name)
@@ -145,7 +145,7 @@ class Function:
         Raises: InvalidError if it has other ones.
         """
         self._bound((), {name: lit(None) for name in given})
-        return self._asked_with(given)
+        return Bound(self, given)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         """Travels to a worker by name where it has one there, else as a whole."""
@@ -157,9 +157,6 @@ class Function:
             # Of a class that travels whole, names that only hints use stay behind; so what they said travels, too.
             return _method, (type(self), self.plain.__name__, self.owner, self._parts()[1:])
         return by_name(self) or (type(self), self._parts())
-
-    def _asked_with(self, given: tuple[str, ...]) -> Bound:
-        return Bound(self, given, self.options.get("replicas", 1))
 
     def _parts(self) -> tuple[Any, ...]:
         """What it is made of anew in a worker."""
@@ -185,8 +182,6 @@ class Bound:
 
     function: Function
     given: tuple[str, ...]
-    # In how many workers; a function that travels by name forgets its options.
-    replicas: int = 1
 
     @property
     def label(self) -> str:

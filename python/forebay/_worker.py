@@ -66,8 +66,9 @@ def _serve(connection: socket.socket, descriptors: Sequence[int] | None, log: st
         return 0
     try:
         _expect(_frames.OPEN, frame[0])
-        bound = load(json.loads(frame[1].to_pybytes()))
-        _share_cores(bound.replicas)
+        settings = json.loads(frame[1].to_pybytes())
+        bound = load(settings)
+        _share_cores(settings.get("replicas", 1))
         executor = Executor(bound)
         memory = _memory(descriptors, bound)
     except BaseException as error:

@@ -376,3 +376,15 @@ def test_an_error_that_a_function_raises_is_of_its_row_alone(name: str) -> None:
 
     result = WORDS.select(x=raising(fb.col("word"))).collect()
     assert (sorted(result.column("x")), len(result.dead_letters)) == (["a", "c", "d"], 1)
+
+
+@fb.func(replicas=2)
+def cores(word: str) -> str:
+    """How many threads libraries may have in this worker."""
+    return os.environ.get("OMP_NUM_THREADS", "")
+
+
+def test_replicas_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    found = WORDS.select(threads=cores(fb.col("word"))).collect().column("threads")
+    assert set(found) == {str(max(1, len(os.sched_getaffinity(0)) // 2))}

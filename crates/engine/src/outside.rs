@@ -229,6 +229,7 @@ impl Local {
                 PythonCode::Pickled(file) => python::PythonCode::Pickled(PathBuf::from(file)),
             },
             path: spec.path.iter().map(PathBuf::from).collect(),
+            replicas: model.replicas,
             version: spec.version.clone(),
             memory_bytes: spec.memory_bytes,
             seats: share_of(spec).map(|share| self.gpus.want(name, model.replicas, share)),

@@ -52,6 +52,7 @@ fn host(function: &str, folder: PathBuf, interpreter: PathBuf, shares_memory: bo
         model: "measured".into(),
         code: PythonCode::Function(function.into()),
         path: vec![folder],
+        replicas: 1,
         version: None,
         memory_bytes: None,
         seats: None,

@@ -172,7 +172,7 @@ def threads(n: torch.Tensor) -> Any:
 
 def threads_of_a_worker(folder: Path, replicas: int) -> int:
     """What one of several replicas says."""
-    worker = Worker.of(folder, threads.with_options(replicas=replicas))
+    worker = Worker.of(folder, threads, replicas=replicas)
     answers, _ = worker.call(n=[1])
     worker.end()
     return int(answers["value"][0])

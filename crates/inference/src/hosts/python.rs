@@ -28,6 +28,8 @@ pub struct PythonSettings {
     pub code: PythonCode,
     /// Folders that the worker looks for modules in before all others.
     pub path: Vec<PathBuf>,
+    /// How many workers share the machine's cores.
+    pub replicas: u16,
     /// Names the content; `None` hashes what can be found of it.
     pub version: Option<String>,
     /// Most private memory of one worker in bytes.
@@ -70,6 +72,7 @@ struct Open<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     sha256: Option<String>,
     path: &'a [PathBuf],
+    replicas: u16,
 }
 
 // === impl WorkerCommand ===
@@ -103,19 +106,20 @@ impl PythonSettings {
     /// # Errors
     /// `Invalid` if a pickled function or the signature cannot be read.
     pub fn declared(&self) -> Result<Declared> {
-        let path = &self.path;
+        let (path, replicas) = (&self.path, self.replicas);
         let (open, content) = match &self.code {
             PythonCode::Function(name) => {
                 let source = source_of(name, path).unwrap_or_default();
                 let revision = hash128_parts(&[name.as_bytes(), &source]);
-                (Open { function: Some(name), pickled: None, sha256: None, path }, revision)
+                (Open { function: Some(name), pickled: None, sha256: None, path, replicas }, revision)
             }
             PythonCode::Pickled(file) => {
                 let content = std::fs::read(file).map_err(|source| {
                     Error::new(Kind::Invalid, "read pickled function").with("file", file.display()).source(source)
                 })?;
                 let sha256 = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
-                (Open { function: None, pickled: Some(file), sha256: Some(sha256), path }, hash128_parts(&[&content]))
+                let open = Open { function: None, pickled: Some(file), sha256: Some(sha256), path, replicas };
+                (open, hash128_parts(&[&content]))
             }
         };
         let open = serde_json::to_string(&open)
@@ -157,6 +161,7 @@ mod tests {
             model: "m".into(),
             code,
             path: vec![path.into()],
+            replicas: 2,
             version: None,
             memory_bytes: None,
             seats: None,
@@ -197,5 +202,6 @@ mod tests {
         let host = host(&settings(PythonCode::Pickled(file), folder.path()), WorkerCommand::python("python3")).unwrap();
         let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert!(host.settings().open.contains(sha256), "{}", host.settings().open);
+        assert!(host.settings().open.contains("\"replicas\":2"), "{}", host.settings().open);
     }
 }
