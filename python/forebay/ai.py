@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from forebay.errors import InvalidError
 from forebay.expressions import Answer, Expression
+from forebay.models import schema_of
 
 if TYPE_CHECKING:
     from forebay.models import Model
@@ -23,10 +24,20 @@ def predict(model: Model, inputs: Mapping[str, Any] | None = None, /, **named: A
     return model.predict(inputs, **named)
 
 
-def prompt(text: Expression, model: Model, *, system: str | None = None, **parameters: Any) -> Expression:
+def prompt(
+    text: Expression,
+    model: Model,
+    *,
+    system: str | None = None,
+    return_format: Mapping[str, Any] | type[Any] | None = None,
+    **parameters: Any,
+) -> Expression:
     """What the model answers to a text.
 
-    Shape:  in [rows] text; out [rows] text.
+    With `return_format`, a JSON schema of an object or a pydantic model, the answer is a struct of its properties; an
+    answer that is not as the schema says is an error of its row.
+
+    Shape:  in [rows] text; out [rows] text, or a struct with `return_format`.
     Nulls:  a null is an error of its row.
     Raises: InvalidError if the model is none of OpenAI's API.
 
@@ -37,7 +48,10 @@ def prompt(text: Expression, model: Model, *, system: str | None = None, **param
     """
     messages = [{"role": "system", "content": _plain(system)}] if system is not None else []
     messages.append({"role": "user", "content": "{{text}}"})
-    return _asked(model, {"messages": messages}, parameters).predict(text=text)["text"]
+    if return_format is None:
+        return _asked(model, {"messages": messages}, parameters).predict(text=text)["text"]
+    task = {"messages": messages, "schema": schema_of(return_format)}
+    return _asked(model, task, parameters).predict(text=text)["answer"]
 
 
 def embed_text(text: Expression, model: Model, **parameters: Any) -> Expression:

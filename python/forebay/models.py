@@ -88,7 +88,7 @@ class Model:
         messages: Sequence[Mapping[str, str]] | None = None,
         prompt: str | None = None,
         input: str | None = None,  # noqa: A002 - the API's own name
-        schema: Mapping[str, Any] | None = None,
+        schema: Mapping[str, Any] | type[Any] | None = None,
         parameters: Mapping[str, Any] | None = None,
         vector_length: int | None = None,
         credential: str | None = None,
@@ -98,14 +98,16 @@ class Model:
     ) -> Model:
         """A model behind OpenAI's API; without `messages`, `prompt` and `input` one for the functions of `ai`.
 
-        `url` is its address, or a list of those of its replicas.
+        `url` is its address, or a list of those of its replicas. `schema`, for `messages`, is what answers have to be:
+        a JSON schema of an object, or a pydantic model.
         """
         own: dict[str, Any] = {
             "messages": messages and [dict(each) for each in messages],
             "prompt": prompt,
             "input": input,
+            "schema": None if schema is None else schema_of(schema),
         }
-        own |= {"schema": schema, "parameters": parameters, "length": vector_length}
+        own |= {"parameters": parameters, "length": vector_length}
         table = {**_remote("openai", url, model, credential), "openai": without_none(own)}
         whole = _merged(table, settings, options)
         return cls(whole, outputs=_openai_outputs(whole["openai"]), name=name or model, options=checked(options))
@@ -247,6 +249,20 @@ def _both(key: str, own: Any, more: Any) -> dict[str, Any]:
     if twice:
         raise InvalidError(f"settings say {twice[0]}, which an argument says too; say it in one place")
     return {**own, **more}
+
+
+def schema_of(form: Mapping[str, Any] | type[Any]) -> Mapping[str, Any]:
+    """The JSON schema of answers: itself, or that of a pydantic model.
+
+    Raises: InvalidError for anything else.
+    """
+    if isinstance(form, Mapping):
+        return form
+    make = getattr(form, "model_json_schema", None)
+    if not callable(make):
+        raise InvalidError(f"a JSON schema is a mapping or a pydantic model, found {form!r}")
+    schema: Mapping[str, Any] = make()
+    return schema
 
 
 def _hosts(hosts: Sequence[str]) -> list[str]:

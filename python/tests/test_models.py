@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pydantic
 import pytest
 from PIL import Image, ImageDraw
 
@@ -74,10 +75,18 @@ class Service(BaseHTTPRequestHandler):
         if self.path.endswith(("/length", "/held")):
             return {"found": {"length": len(body["q"])}}
         asked = body["messages"][-1]["content"]
-        content = json.dumps({"label": asked.split()[0]}) if "response_format" in body else asked.upper()
+        content = json.dumps(Service.structured(body, asked)) if "response_format" in body else asked.upper()
         message = {"role": "assistant", "content": content}
         usage = {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5}
         return {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}
+
+    @staticmethod
+    def structured(body: dict[str, Any], asked: str) -> dict[str, Any]:
+        """A label, or the person that a text names where the schema has one; its ages are never below 0."""
+        if "age" not in body["response_format"]["json_schema"]["schema"]["properties"]:
+            return {"label": asked.split()[0]}
+        name, age, *places = asked.split()
+        return {"name": name, "age": int(age), "home": {"place": places[0]} if places else None}
 
     def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - its base calls it so
         """Says nothing."""
@@ -146,6 +155,35 @@ def test_a_hosted_model_answers_prompts(url: str) -> None:
 def test_a_hosted_model_chooses_labels(url: str) -> None:
     label = fb.ai.classify_text(fb.col("text"), ["good", "bad"], fb.Model.openai(url, "small"))
     assert sorted(TEXTS.select(label=label).collect().column("label")) == ["bad", "good"]
+
+
+class Home(pydantic.BaseModel):
+    """Where somebody lives."""
+
+    place: str
+
+
+class Person(pydantic.BaseModel):
+    """What is read out of a text."""
+
+    name: str = pydantic.Field(pattern="^[A-Z]")
+    age: int = pydantic.Field(ge=0)
+    home: Home | None = None
+
+
+def test_a_hosted_model_answers_in_the_form_of_a_pydantic_model(url: str) -> None:
+    texts = ["Ada 36 London", "Bob 7", "eve 20", "Carl -1"]
+    person = fb.ai.prompt(fb.col("text"), fb.Model.openai(url, "small", on_error="null"), return_format=Person)
+    frame = testing.rows([{"text": text} for text in texts]).select("text", person=person)
+    found = {row["text"]: row["person"] for row in frame.collect()}
+    assert found == {
+        "Ada 36 London": {"name": "Ada", "age": 36, "home": {"place": "London"}},
+        "Bob 7": {"name": "Bob", "age": 7, "home": None},
+        "eve 20": None,
+        "Carl -1": None,
+    }
+    direct = fb.Model.openai(url, "small", messages=MESSAGES, schema=Person)
+    assert direct.outputs[0] == "answer"
 
 
 def test_a_hosted_model_makes_vectors(url: str) -> None:
@@ -238,6 +276,7 @@ def test_rows_that_one_model_refuses_go_to_another(url: str) -> None:
         (lambda: fb.ai.embed_text(fb.col("text"), testing.scripted()), r"Model\.openai"),
         (lambda: fb.ai.classify_text(fb.col("text"), ["one"], fb.Model.openai("http://x", "m")), "two labels"),
         (lambda: fb.ai.prompt(fb.col("text"), fb.Model.openai("http://x", "m"), system="{{x}}"), "place of an input"),
+        (lambda: fb.ai.prompt(fb.col("x"), fb.Model.openai("http://x", "m"), return_format=int), "or a pydantic model"),
         (lambda: fb.Model.python(len), "with @func"),
         (lambda: testing.scripted().with_options(**UNKNOWN), "no option"),
         (lambda: http("http://x", settings={"urls": ["http://a"]}), "say urls, which the argument url says; for repl"),
