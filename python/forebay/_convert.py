@@ -109,7 +109,7 @@ def nulls_in(column: pa.Array) -> int:
 def ndarray(column: pa.Array) -> np.ndarray[Any, Any]:
     """The column as one array, rows first; a view where the column has no nulls, no text and no booleans."""
     if not is_tensor(column.type):
-        return _with_none(column) if pa.types.is_integer(column.type) and column.null_count else _numpy(column)
+        return _with_none(column) if _would_be_floats(column) else _numpy(column)
     storage = _storage(column)
     shape = column.type.shape if isinstance(column, pa.FixedShapeTensorArray) else [storage.type.list_size]
     return _with_nulls(storage, shape) if storage.null_count else _shaped(storage, shape)
@@ -153,11 +153,35 @@ def _numpy(column: pa.Array) -> np.ndarray[Any, Any]:
     return array
 
 
+def _would_be_floats(column: pa.Array) -> bool:
+    """Whether whole numbers stand beside nulls, for which NumPy has floats: alone, or in values of nested types."""
+    if pa.types.is_integer(column.type):
+        return bool(column.null_count)
+    if pa.types.is_struct(column.type):
+        return any(map(_would_be_floats, column.flatten()))
+    if pa.types.is_map(column.type):
+        return _would_be_floats(column.items)
+    nested = pa.types.is_list, pa.types.is_large_list, is_tensor
+    return any(check(column.type) for check in nested) and _would_be_floats(_storage(column).flatten())
+
+
 def _with_none(column: pa.Array) -> np.ndarray[Any, Any]:
     """Whole numbers and nulls as objects: as floats they would lose digits."""
     import numpy as np
 
-    return np.array(column.to_pylist(), dtype=object)
+    boxed = np.empty(len(column), dtype=object)
+    for row, value in enumerate(column):
+        boxed[row] = _object(value)
+    return boxed
+
+
+def _object(value: pa.Scalar) -> Any:
+    """One value as Arrow's own arrays of objects have it: a list is an array, a struct a dict."""
+    if not value.is_valid or pa.types.is_map(value.type):
+        return value.as_py()
+    if pa.types.is_struct(value.type):
+        return {name: _object(member) for name, member in value.items()}
+    return ndarray(value.values) if hasattr(value, "values") else value.as_py()
 
 
 def _with_nulls(storage: pa.Array, shape: Sequence[int]) -> np.ndarray[Any, Any]:

@@ -39,6 +39,29 @@ def test_whole_numbers_beside_nulls_keep_their_digits(is_sliced: bool) -> None:
     assert [None if each is None else each.tolist() for each in found] == [[large, None], None, [large, 2]]
 
 
+NESTED = [
+    (pa.list_(pa.int64()), [[2**53 + 1], [None], None]),
+    (pa.list_(pa.list_(pa.int64())), [[[2**53 + 1], []], [[None]], None]),
+    (pa.struct({"a": pa.int64(), "b": pa.list_(pa.int32())}), [{"a": 2**53 + 1, "b": [1]}, {"a": None, "b": None}]),
+    (pa.list_(pa.struct({"a": pa.int64()})), [[{"a": 2**53 + 1}], [{"a": None}], []]),
+    (pa.map_(pa.string(), pa.int64()), [[("a", 2**53 + 1)], [("b", None)], None]),
+]
+
+
+@pytest.mark.parametrize(("kind", "rows"), NESTED)
+def test_whole_numbers_in_values_beside_nulls_keep_their_digits(kind: pa.DataType, rows: list[Any]) -> None:
+    found = ndarray(pa.array(rows, kind))
+    assert (found.dtype, found.shape) == (object, (len(rows),))
+    assert pa.array([as_python(each) for each in found], kind).to_pylist() == rows
+    assert "nan" not in str(found), "a null among whole numbers is None"
+
+
+def as_python(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return [as_python(each) for each in value]
+    return {name: as_python(each) for name, each in value.items()} if isinstance(value, dict) else value
+
+
 def test_only_rows_without_nulls_of_their_own_are_arrays_of_numbers() -> None:
     column = pa.array([[1, 2], None, [3, 4]], pa.list_(pa.int16(), 2))
     assert column.values.null_count == 2

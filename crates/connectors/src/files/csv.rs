@@ -11,6 +11,7 @@ use arrow::csv::ReaderBuilder;
 use arrow::csv::reader::Format;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
+use forebay_core::types::numbers::why_changed;
 
 use super::format::Position;
 use super::records::{Decode, RecordFormat};
@@ -97,8 +98,7 @@ impl RecordFormat for Csv {
         let field = |(place, name): (usize, &String)| {
             let found = wanted.iter().position(|wanted| *wanted == place);
             let kept = found.map(|found| &self.schema.fields()[found]);
-            // Dates are parsed later: Arrow's reader takes a time of day after one and drops it.
-            let kept = kept.filter(|field| *field.data_type() != DataType::Date32);
+            let kept = kept.filter(|field| !is_parsed_later(field.data_type()));
             kept.map_or_else(|| Arc::new(Field::new(name, DataType::Utf8, true)), Arc::clone)
         };
         let fields: Vec<Arc<Field>> = names.iter().enumerate().map(field).collect();
@@ -140,6 +140,7 @@ impl Decoder {
         let fields = self.schema.fields().iter();
         let columns = fields.zip(rows.columns()).map(|(field, column)| match field.data_type() {
             DataType::Date32 => dates(column),
+            kind if kind.is_decimal() => decimals(column, kind),
             _ => Ok(Arc::clone(column)),
         });
         RecordBatch::try_new(Arc::clone(&self.schema), columns.collect::<Result<_, _>>()?)
@@ -158,6 +159,19 @@ fn without_line(error: ArrowError) -> ArrowError {
 
 fn count(names: &[String], name: &str) -> usize {
     names.iter().filter(|other| *other == name).count()
+}
+
+/// Arrow's reader takes a time of day after a date, and digits that a decimal does not keep, and drops them.
+fn is_parsed_later(kind: &DataType) -> bool {
+    *kind == DataType::Date32 || kind.is_decimal()
+}
+
+/// Text as decimals.
+fn decimals(text: &ArrayRef, kind: &DataType) -> Result<ArrayRef, ArrowError> {
+    match text.as_string::<i32>().iter().flatten().find_map(|text| why_changed(text, kind)) {
+        Some(why) => Err(ArrowError::ParseError(why)),
+        None => cast_with_options(text, kind, &CastOptions { safe: false, ..CastOptions::default() }),
+    }
 }
 
 /// Text as dates.

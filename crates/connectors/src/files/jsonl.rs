@@ -1,14 +1,14 @@
 //! JSON lines: one object per line. Columns that a line lacks are null; members that the schema lacks are ignored.
 //!
 //! The ordinal of a row is the byte position of its line. Numbers and truth values are taken for a text column as they are
-//! written, a text that spells a number for a number column; any other mismatch makes the line a dead letter, a fraction in a
-//! column of whole numbers too.
+//! written, a text that spells a number for a number column; any other mismatch makes the line a dead letter, a number that its
+//! column would change too.
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::json::ReaderBuilder;
-use forebay_core::types::fractions::{lost_fraction, takes_whole_numbers};
+use forebay_core::types::numbers::{has_numbers, misfit};
 use forebay_core::{Error, Kind, Result};
 
 use super::format::Position;
@@ -18,8 +18,8 @@ use super::records::{Decode, RecordFormat};
 #[derive(Clone)]
 pub(super) struct JsonLines {
     schema: SchemaRef,
-    /// The type of a line, if whole numbers are in it.
-    whole: Option<DataType>,
+    /// The type of a line, if numbers are in it.
+    line: Option<DataType>,
 }
 
 // === impl JsonLines ===
@@ -27,7 +27,7 @@ pub(super) struct JsonLines {
 impl JsonLines {
     pub fn new(schema: SchemaRef) -> Result<Self> {
         let line = DataType::Struct(schema.fields().clone());
-        let format = Self { schema, whole: Some(line).filter(takes_whole_numbers) };
+        let format = Self { schema, line: Some(line).filter(has_numbers) };
         let tried = format.builder().build_decoder();
         tried.map_err(|source| Error::new(Kind::Invalid, "set up jsonl reader").source(source))?;
         Ok(format)
@@ -59,8 +59,8 @@ impl Decode for JsonLines {
     fn decode(&self, records: &[&[u8]]) -> std::result::Result<RecordBatch, ArrowError> {
         let mut decoder = self.builder().with_batch_size(records.len() + 1).build_decoder()?;
         for (place, record) in records.iter().enumerate() {
-            if let Some(number) = self.whole.as_ref().and_then(|line| lost_fraction(record, line)) {
-                return Err(ArrowError::JsonError(format!("{number} has a fraction, its column takes whole numbers")));
+            if let Some(why) = self.line.as_ref().and_then(|line| misfit(record, line)) {
+                return Err(ArrowError::JsonError(why));
             }
             decoder.decode(record)?;
             // A line that stops inside an object would otherwise swallow the next line, a line of two objects add a row.

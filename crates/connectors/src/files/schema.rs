@@ -210,14 +210,15 @@ fn infer_csv(sample: &[u8]) -> Result<SchemaRef, String> {
     std::iter::from_fn(next).filter(good).take(RECORDS_MAX).for_each(|record| kept.extend_from_slice(record));
     let format = CsvFormat::default().with_header(true);
     let (schema, _) = format.infer_schema(kept.as_slice(), Some(RECORDS_MAX)).map_err(|error| error.to_string())?;
-    let fields = schema.fields().iter().map(|field| with_fractions(settled(field)));
+    let fields = schema.fields().iter().map(|field| in_microseconds(settled(field)));
     Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
 }
 
-/// The field, in microseconds if it holds times: later records may have fractions of a second that the first have not.
-fn with_fractions(field: Field) -> Field {
+/// The field, in microseconds if it holds times: later records may have more digits behind the second than the first have,
+/// or lie outside of the years that nanoseconds reach.
+fn in_microseconds(field: Field) -> Field {
     match field.data_type() {
-        DataType::Timestamp(TimeUnit::Second, zone) => {
+        DataType::Timestamp(_, zone) => {
             let kind = DataType::Timestamp(TimeUnit::Microsecond, zone.clone());
             field.with_data_type(kind)
         }

@@ -10,7 +10,7 @@
 //! A decoded image is a tensor of shape `[height, width, channels]`.
 
 pub mod dtype;
-pub mod fractions;
+pub mod numbers;
 pub mod tensor;
 
 use std::collections::HashMap;

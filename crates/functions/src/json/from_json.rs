@@ -13,7 +13,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::json::ReaderBuilder;
 use forebay_core::function::{Argument, BoundFunction, Evaluated, RowFunction};
-use forebay_core::types::fractions::lost_fraction;
+use forebay_core::types::numbers::misfit;
 use forebay_core::{Error, Kind, Result};
 use serde::de::IgnoredAny;
 
@@ -69,10 +69,8 @@ impl Bound {
         let builder = ReaderBuilder::new(Arc::clone(&self.schema)).with_batch_size(texts.len().max(1));
         let mut decoder = builder.build_decoder()?;
         for text in texts {
-            if let Some(number) = lost_fraction(text.as_bytes(), self.output.data_type()) {
-                return Err(ArrowError::JsonError(format!(
-                    "{number} has a fraction, and the type takes whole numbers"
-                )));
+            if let Some(why) = misfit(text.as_bytes(), self.output.data_type()) {
+                return Err(ArrowError::JsonError(why));
             }
             let line = format!("{{\"{}\":{text}}}\n", self.output.name());
             decoder.decode(line.as_bytes())?;

@@ -1,35 +1,38 @@
-//! Numbers in JSON text that have a fraction where a type takes whole numbers only.
+//! Numbers in JSON text that a type would change: whole numbers with a fraction, decimals with too many digits, floats beyond all.
 //!
-//! Arrow's JSON reader (58) reads `2.5` as the whole number 2. What it is given is looked at here first: one pass over the bytes,
-//! nothing is built, and no deeper than the type is.
+//! Arrow's JSON reader (58) reads `2.5` as the whole number 2, `1e30` microseconds as the last of all times. What it is given is looked
+//! at here first: one pass over the bytes, nothing is built, and no deeper than the type is.
+
+mod fit;
 
 use arrow::datatypes::DataType;
 
-/// Whether a value of `kind` holds whole numbers, or times, which are counted in whole units.
-pub fn takes_whole_numbers(kind: &DataType) -> bool {
+pub use self::fit::why_changed;
+
+/// Whether values of `kind` hold numbers, or times, which are counted.
+pub fn has_numbers(kind: &DataType) -> bool {
     use DataType as D;
     match kind {
         D::List(field) | D::LargeList(field) | D::FixedSizeList(field, _) | D::Map(field, _) => {
-            takes_whole_numbers(field.data_type())
+            has_numbers(field.data_type())
         }
-        D::Struct(fields) => fields.iter().any(|field| takes_whole_numbers(field.data_type())),
-        D::Timestamp(..) | D::Date32 | D::Date64 | D::Time32(_) | D::Time64(_) | D::Duration(_) => true,
-        kind => kind.is_integer(),
+        D::Struct(fields) => fields.iter().any(|field| has_numbers(field.data_type())),
+        kind => fit::has_limits(kind),
     }
 }
 
-/// The first number in `json`, one value of `kind`, that would lose its fraction. Text that is no JSON is for its reader to refuse.
+/// Why the first number in `json`, one value of `kind`, that `kind` does not keep is not kept as it is written. Text that is no JSON is
+/// for its reader to refuse.
 ///
 /// ```
 /// use arrow::datatypes::DataType;
-/// use forebay_core::types::fractions::lost_fraction;
+/// use forebay_core::types::numbers::misfit;
 ///
-/// assert_eq!(lost_fraction(b"2.5", &DataType::Int64), Some("2.5"));
-/// assert_eq!(lost_fraction(b"25e-1", &DataType::Int64), Some("25e-1"));
-/// assert_eq!(lost_fraction(b"2.0", &DataType::Int64), None);
-/// assert_eq!(lost_fraction(b"2.5", &DataType::Float64), None);
+/// assert_eq!(misfit(b"2.5", &DataType::Int64).as_deref(), Some("2.5 has a fraction, where whole numbers belong"));
+/// assert_eq!(misfit(b"2.0", &DataType::Int64), None);
+/// assert_eq!(misfit(b"2.5", &DataType::Float64), None);
 /// ```
-pub fn lost_fraction<'a>(json: &'a [u8], kind: &DataType) -> Option<&'a str> {
+pub fn misfit(json: &[u8], kind: &DataType) -> Option<String> {
     let mut scan = Scan { json, place: 0, found: None };
     scan.value(Some(kind));
     scan.found
@@ -39,7 +42,7 @@ pub fn lost_fraction<'a>(json: &'a [u8], kind: &DataType) -> Option<&'a str> {
 struct Scan<'a> {
     json: &'a [u8],
     place: usize,
-    found: Option<&'a str>,
+    found: Option<String>,
 }
 
 // === impl Scan ===
@@ -47,7 +50,7 @@ struct Scan<'a> {
 impl<'a> Scan<'a> {
     /// Goes past one value, which is of `kind` if that is known; `None` ends the walk.
     fn value(&mut self, kind: Option<&DataType>) -> Option<()> {
-        match (self.next()?, kind.filter(|kind| takes_whole_numbers(kind))) {
+        match (self.next()?, kind.filter(|kind| has_numbers(kind))) {
             (b'{', Some(DataType::Struct(fields))) => self.members(|key| {
                 let field = fields.iter().find(|field| field.name().as_bytes() == key);
                 field.map(|field| field.data_type())
@@ -59,23 +62,30 @@ impl<'a> Scan<'a> {
             (b'[', Some(DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _))) => {
                 self.elements(item.data_type())
             }
-            (b'-' | b'0'..=b'9', Some(_)) => self.number(),
+            (b'-' | b'0'..=b'9', Some(kind)) => self.number(kind),
+            (b'"', Some(kind)) if kind.is_decimal() => self.spelled(kind),
             _ => self.skip(),
         }
     }
 
-    fn number(&mut self) -> Option<()> {
+    fn number(&mut self, kind: &DataType) -> Option<()> {
         let rest = &self.json[self.place..];
         let is_part = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E');
         let length = rest.iter().take_while(|byte| is_part(byte)).count();
-        let text = std::str::from_utf8(&rest[..length]).ok()?;
         self.place += length;
-        let is_whole = !text.contains(['.', 'e', 'E']) || text.parse::<f64>().is_ok_and(|number| number.fract() == 0.0);
-        if is_whole {
-            return Some(());
-        }
-        self.found = Some(text);
-        None
+        self.keeps(&rest[..length], kind)
+    }
+
+    /// A number in a text, which Arrow reads as well.
+    fn spelled(&mut self, kind: &DataType) -> Option<()> {
+        let start = self.place + 1;
+        self.text()?;
+        self.keeps(&self.json[start..self.place - 1], kind)
+    }
+
+    fn keeps(&mut self, number: &'a [u8], kind: &DataType) -> Option<()> {
+        self.found = why_changed(std::str::from_utf8(number).ok()?, kind);
+        self.found.is_none().then_some(())
     }
 
     /// The members of an object; `kind_of` a key, as it is written. One that is written with escapes matches none.
@@ -180,6 +190,7 @@ mod tests {
         let fields = vec![
             Field::new("n", DataType::Int32, true),
             Field::new("x", DataType::Float64, true),
+            Field::new("d", DataType::Decimal128(5, 2), true),
             Field::new("all", list(DataType::UInt8), true),
             Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), true),
             Field::new("in", DataType::Struct(vec![Field::new("n", DataType::Int64, true)].into()), true),
@@ -188,8 +199,8 @@ mod tests {
     }
 
     #[test]
-    fn fractions_are_found_where_whole_numbers_belong() {
-        let cases: [(&str, Option<&str>); 16] = [
+    fn numbers_are_looked_at_by_the_type_of_their_place() {
+        let cases: [(&str, Option<&str>); 19] = [
             (r#"{"n": 2.5}"#, Some("2.5")),
             (r#"{"n": 2, "x": 2.5, "other": 0.1}"#, None),
             (r#"{"x": {"n": 1.5}, "n": -1e-1}"#, Some("-1e-1")),
@@ -202,33 +213,37 @@ mod tests {
             (r#"{"n": null, "all": [null, true], "in": []}"#, None),
             (r#"{"n": 1"#, None),
             (r#"{"n" 1.5}"#, None),
-            (r#"{"n": 2.5.5}"#, Some("2.5.5")),
+            (r#"{"n": 2.5.5}"#, None),
             ("", None),
             ("[]", None),
-            (r#"{"n": 12345678901234567890.5}"#, None),
+            (r#"{"n": 12345678901234567890.5}"#, Some("12345678901234567890.5")),
+            (r#"{"x": 1e400}"#, Some("1e400")),
+            (r#"{"d": "1.239"}"#, Some("1.239")),
+            (r#"{"d": 1.23}"#, None),
         ];
         for (json, found) in cases {
-            assert_eq!(lost_fraction(json.as_bytes(), &row()), found, "{json}");
+            let why = misfit(json.as_bytes(), &row());
+            assert_eq!(why.as_deref().and_then(|why| why.split(' ').next()), found, "{json}");
         }
     }
 
     #[test]
-    fn only_types_with_whole_numbers_are_looked_at() {
-        assert!(takes_whole_numbers(&row()));
-        for kind in [DataType::Utf8, DataType::Float32, DataType::Decimal128(10, 2), DataType::Boolean] {
-            assert!(!takes_whole_numbers(&kind), "{kind}");
+    fn only_types_with_numbers_are_looked_at() {
+        assert!(has_numbers(&row()));
+        for kind in [DataType::Utf8, DataType::Binary, DataType::Boolean] {
+            assert!(!has_numbers(&kind), "{kind}");
         }
     }
 
     proptest! {
         #[test]
         fn any_bytes_come_to_an_end(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            lost_fraction(&bytes, &row());
+            misfit(&bytes, &row());
         }
 
         #[test]
         fn any_brackets_come_to_an_end(text in r#"[\[\]\{\}",:n0-9.eE\\ -]{0,200}"#) {
-            lost_fraction(text.as_bytes(), &row());
+            misfit(text.as_bytes(), &row());
         }
     }
 }
