@@ -19,8 +19,17 @@ class Node:
 
 def is_endless(node: Node) -> bool:
     """Whether its rows have no end: a source of new files is behind it, and no `limit` between."""
+    return _finds_endless([node])
+
+
+def waits_for_an_end(node: Node) -> bool:
+    """Whether it has rows only once endless input has ended: a `group_by` of such rows, without `emit="changes"`."""
+    at_the_end = (each for each in ordered([node]) if each.kind == "group" and each.settings.get("emit") != "changes")
+    return any(_finds_endless(list(each.inputs)) for each in at_the_end)
+
+
+def _finds_endless(stack: list[Node]) -> bool:
     seen: set[int] = set()
-    stack = [node]
     while stack:
         node = stack.pop()
         if node.kind == "limit" or id(node) in seen:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from forebay._function import Function
-from forebay.errors import DataError
+from forebay.errors import DataError, InvalidError
 from forebay.expressions import Answer, Expression
 from forebay.types import Slot
 
@@ -74,8 +74,19 @@ class Yielding(Function):
         """Runs at once with values; with expressions, rows for `flat_map`."""
         if not any(isinstance(each, Expression) for each in (*arguments, *named.values())):
             return super().load()(*arguments, **named)
+        self._check_fallback()
         answer = super().__call__(*arguments, **named)
         return Rows(answer, self.fields)
+
+    def _check_fallback(self) -> None:
+        """A constant would be taken for what it is to the engine: all rows as JSON."""
+        given: Any = self.options.get("fallback")
+        for each in given if isinstance(given, list | tuple) else () if given is None else (given,):
+            if not isinstance(each, Yielding) or (each.fields, each.named) != (self.fields, self.named):
+                raise InvalidError(
+                    f"fallback of {self.label}, which yields rows: give another function that yields the same, "
+                    f"instead of {each!r:.60}"
+                )
 
     def _parts(self) -> tuple[Any, ...]:
         return (*super()._parts(), None, self.fields, self.named)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from forebay import _engine
-from forebay._graph import Node, is_endless
+from forebay._graph import Node, is_endless, waits_for_an_end
 from forebay.closing import ClosingIterator
 from forebay.errors import InvalidError
 from forebay.job import Job
@@ -74,7 +74,8 @@ class Ending:
 
         `kinds` names the column that says what rows of an update stream do; such streams need it.
 
-        Raises: InvalidError, before anything is read, if a source has `monitor_interval` and no `limit` ends it.
+        Raises: InvalidError, before anything is read, if a source has `monitor_interval` and no `limit` ends it, or a
+                `group_by` waits for its end.
         """
         if is_endless(self.node):
             raise InvalidError(
@@ -187,6 +188,11 @@ class Ending:
     @contextlib.contextmanager
     def _started(self, progress: bool | None, kinds: str | None, settings: Any) -> Iterator[tuple[Run, Path]]:
         """The running job, and the folder that its rows come to; both are gone afterwards."""
+        if waits_for_an_end(self.node):
+            raise InvalidError(
+                "group_by has its rows once the input has ended, which never happens, because a source has "
+                'monitor_interval: group_by(.., emit="changes") gives results as they change, window(..) by interval'
+            )
         with tempfile.TemporaryDirectory(prefix="forebay-", ignore_cleanup_errors=True) as name:
             folder = Path(name)
             named = {"checkpoint_interval": _INTERVAL, "dead_letters": folder / "dead_letters", **settings}

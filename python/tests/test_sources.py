@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, time
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -49,6 +52,17 @@ def test_rows_without_end_are_not_collected(inbox: Path) -> None:
     assert len(frame.limit(3).collect()) == 3
     with frame.iter_rows() as rows:
         assert next(rows)["n"] == 1
+
+
+def test_a_group_over_rows_without_end_is_not_waited_for(inbox: Path) -> None:
+    put(inbox, "a", 1, 2, 3)
+    frame = fb.read_jsonl(inbox / "*.jsonl", monitor_interval="50ms")
+    for waiting in [frame.group_by().agg(n=fb.count()).limit(1), frame.group_by("n").agg(k=fb.count())]:
+        with pytest.raises(InvalidError, match=r'emit="changes"|never end'):
+            waiting.collect()
+        with pytest.raises(InvalidError, match=r'emit="changes"'):
+            waiting.take(1)
+    assert frame.limit(3).group_by().agg(n=fb.count()).collect().column("n") == [3]
 
 
 def test_a_folder_may_be_empty_where_the_schema_is_said(inbox: Path, tmp_path: Path) -> None:
@@ -165,3 +179,32 @@ def test_tensors_of_another_order_or_shape_are_refused(inbox: Path) -> None:
     assert [row["t"].tolist() for row in result] == [[[0, 1, 2], [3, 4, 5]]]
     (letter,) = result.dead_letters
     assert "shape [3, 2] in this file, not [2, 3]" in str(letter)
+
+
+def test_declared_types_take_no_number_that_they_would_change(tmp_path: Path) -> None:
+    lines, table = tmp_path / "n.jsonl", tmp_path / "n.csv"
+    cases: list[tuple[str, list[str], list[str], list[Any]]] = [
+        ("Int64", ["9007199254740993"], ["123456789012345678.9", "9007199254740993.0", "1e-400"], [2**53 + 1]),
+        ("Decimal128(5, 2)", ["1.230", '"4.5"'], ["1.239", '"9.999"'], [Decimal("1.23"), Decimal("4.50")]),
+        ("Timestamp(Microsecond, None)", ["1"], ["9223372036854775808", "-1e30"], [datetime(1970, 1, 1, 0, 0, 0, 1)]),
+        ("Time64(Microsecond)", ["1"], ["86400000000", "-1"], [time(0, 0, 0, 1)]),
+        ("Float32", ["1.5"], ["1e300"], [1.5]),
+        ("Float64", ["1e300"], ["1e400"], [1e300]),
+    ]
+    for kind, good, bad, expected in cases:
+        lines.write_text("".join(f'{{"x": {value}}}\n' for value in good + bad))
+        result = fb.read_jsonl(lines, schema={"x": kind}).collect()
+        assert (result.column("x"), len(result.dead_letters)) == (expected, len(bad)), kind
+    table.write_text("x\n1.239\n1.230\n")
+    result = fb.read_csv(table, schema={"x": "Decimal128(5, 2)"}).collect()
+    assert result.column("x") == [Decimal("1.23")]
+    assert "1.239 has 3 digits behind the point" in result.dead_letters[0]["reason"]
+
+
+@pytest.mark.parametrize(("first", "later"), [(".123", ".123456"), (".123456789", ".5"), ("", ".000001")])
+def test_csv_times_are_in_microseconds_whatever_the_first_ones_have(tmp_path: Path, first: str, later: str) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text("t\n" + f"2020-01-01T10:00:00{first}\n" * 1000 + f"2400-01-01T10:00:00{later}\n")
+    found = fb.read_csv(file).collect()
+    assert found.dead_letters == []
+    assert found.column("t")[-1] == datetime.fromisoformat(f"2400-01-01T10:00:00{later}")

@@ -288,3 +288,40 @@ def test_dates_of_all_years_are_compared_with_times() -> None:
         found = rows.filter(fb.expr(expression)).collect()
         assert (datetime.datetime(9999, 12, 31) in found.column("until"), len(found.dead_letters)) == (True, 0)
     assert len(rows.filter(fb.col("until") < datetime.date(9999, 12, 31)).collect()) == 1
+
+
+def test_truth_values_come_back_as_a_tensor() -> None:
+    @fb.func.batch(returns=fb.Tensor("bool", 2), on_error="null")
+    def mask(i: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        if (i == 9).any():
+            raise ValueError("no mask")
+        return np.stack([i > 1, i > 2], axis=1)
+
+    found = testing.rows([{"i": 1}, {"i": 2}, {"i": 9}]).select("i", m=mask(fb.col("i"))).collect()
+    seen = {row["i"]: row["m"] for row in found.rows()}
+    assert (seen[1].dtype, seen[1].tolist(), seen[2].tolist(), seen[9]) == (bool, [False, False], [True, False], None)
+
+
+def test_tensors_of_too_many_values_are_refused_by_their_number() -> None:
+    @fb.func.batch(returns=fb.Tensor("uint8", 4096, 4097))
+    def large(i: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return np.zeros((len(i), 4096, 4097), "uint8")
+
+    with pytest.raises(InvalidError, match="at most 16777216 values a row"):
+        testing.rows([{"i": 1}]).select(x=large(fb.col("i"))).collect()
+
+
+def test_a_fallback_of_a_function_that_yields_is_one_that_yields_the_same() -> None:
+    @fb.func(attempts=1)
+    def broken(i: int) -> Iterator[int]:
+        yield 1 // (i - i)
+
+    @fb.func
+    def whole(i: int) -> Iterator[int]:
+        yield from (i, i + 1)
+
+    rows = testing.rows([{"i": 1}])
+    for fallback in ({"value": -1}, "[]", [{"value": -1}], 0):
+        with pytest.raises(InvalidError, match="fallback of broken, which yields rows"):
+            rows.flat_map(broken.with_options(fallback=fallback))
+    assert rows.flat_map(broken.with_options(fallback=whole)).collect().column("value") == [1, 2]

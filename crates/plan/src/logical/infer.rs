@@ -18,8 +18,8 @@ use crate::job_file::{InferDecl, JobFile, JobFileError, StepDecl};
 use crate::nearest::{listed, nearest};
 use crate::spec::{Changes, InferSpec};
 
-/// Most values of one answer that becomes one cell: a tensor column of 1024 such rows is 4 GiB of `Float32`.
-const ANSWER_VALUES_MAX: usize = 1 << 20;
+/// Most values of one answer that becomes one cell: 64 MiB of `Float32`. A null one takes as much.
+const ANSWER_VALUES_MAX: usize = 1 << 24;
 
 /// The settings of the step with columns resolved, and the schema of its output. Its input are rows of a schema and what they do.
 pub(super) fn check(
@@ -145,11 +145,13 @@ impl Wiring<'_> {
         if shape.is_empty() {
             return Ok(Field::new(column.get_ref(), field.value.clone(), true));
         }
-        if !field.value.is_primitive() {
-            return Err(refused("only numbers can be in a tensor column".to_string()));
+        if !field.value.is_primitive() && field.value != DataType::Boolean {
+            return Err(refused("only numbers and truth values can be in a tensor column".to_string()));
         }
-        let tensor = TensorType::new(field.value.clone(), shape).checked(ANSWER_VALUES_MAX);
-        tensor.map(|tensor| tensor.field(column.get_ref(), true)).map_err(|error| refused(error.chain()))
+        match TensorType::new(field.value.clone(), shape).checked(ANSWER_VALUES_MAX) {
+            Ok(tensor) => Ok(tensor.field(column.get_ref(), true)),
+            Err(_) => Err(refused(format!("a tensor column has at most {ANSWER_VALUES_MAX} values a row"))),
+        }
     }
 
     fn unknown(&self, at: &Spanned<String>, what: &str, name: &str, fields: &[ModelField]) -> JobFileError {
