@@ -182,23 +182,30 @@ def test_tensors_of_another_order_or_shape_are_refused(inbox: Path) -> None:
 
 
 def test_declared_types_take_no_number_that_they_would_change(tmp_path: Path) -> None:
-    lines, table = tmp_path / "n.jsonl", tmp_path / "n.csv"
+    lines = tmp_path / "n.jsonl"
     cases: list[tuple[str, list[str], list[str], list[Any]]] = [
         ("Int64", ["9007199254740993"], ["123456789012345678.9", "9007199254740993.0", "1e-400"], [2**53 + 1]),
         ("Decimal128(5, 2)", ["1.230", '"4.5"'], ["1.239", '"9.999"'], [Decimal("1.23"), Decimal("4.50")]),
         ("Timestamp(Microsecond, None)", ["1"], ["9223372036854775808", "-1e30"], [datetime(1970, 1, 1, 0, 0, 0, 1)]),
         ("Time64(Microsecond)", ["1"], ["86400000000", "-1"], [time(0, 0, 0, 1)]),
-        ("Float32", ["1.5"], ["1e300"], [1.5]),
+        ("Float32", ["1.5", "3.4028235e38"], ["1e300"], [1.5, 3.4028234663852886e38]),
         ("Float64", ["1e300"], ["1e400"], [1e300]),
     ]
     for kind, good, bad, expected in cases:
         lines.write_text("".join(f'{{"x": {value}}}\n' for value in good + bad))
         result = fb.read_jsonl(lines, schema={"x": kind}).collect()
         assert (result.column("x"), len(result.dead_letters)) == (expected, len(bad)), kind
-    table.write_text("x\n1.239\n1.230\n")
-    result = fb.read_csv(table, schema={"x": "Decimal128(5, 2)"}).collect()
-    assert result.column("x") == [Decimal("1.23")]
-    assert "1.239 has 3 digits behind the point" in result.dead_letters[0]["reason"]
+
+
+@pytest.mark.parametrize("kind", ["Decimal64(5, 2)", "Decimal128(5, 2)", "Decimal256(5, 2)"])
+def test_decimals_of_csv_are_exact_or_dead_letters(tmp_path: Path, kind: str) -> None:
+    table = tmp_path / "n.csv"
+    table.write_text("x,y\n1.239,1\n1.230,2\n1.2e1,3\n-.5,4\n,5\n1234.5,6\nabc,7\n")
+    result = fb.read_csv(table, schema={"x": kind, "y": int}).collect()
+    assert result.column("x") == [Decimal("1.23"), Decimal("12.00"), Decimal("-0.50"), None]
+    reasons = [letter["reason"] for letter in result.dead_letters]
+    assert len(reasons) == 3
+    assert "1.239 has 3 digits behind the point" in reasons[0]
 
 
 @pytest.mark.parametrize(("first", "later"), [(".123", ".123456"), (".123456789", ".5"), ("", ".000001")])

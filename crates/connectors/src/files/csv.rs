@@ -5,11 +5,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, PrimitiveArray, RecordBatch};
+use arrow::compute::kernels::cast_utils::parse_decimal;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::csv::ReaderBuilder;
 use arrow::csv::reader::Format;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{
+    DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, DecimalType, Field, Schema, SchemaRef,
+};
 use arrow::error::ArrowError;
 use forebay_core::types::numbers::why_changed;
 
@@ -168,10 +171,24 @@ fn is_parsed_later(kind: &DataType) -> bool {
 
 /// Text as decimals.
 fn decimals(text: &ArrayRef, kind: &DataType) -> Result<ArrayRef, ArrowError> {
-    match text.as_string::<i32>().iter().flatten().find_map(|text| why_changed(text, kind)) {
-        Some(why) => Err(ArrowError::ParseError(why)),
-        None => cast_with_options(text, kind, &CastOptions { safe: false, ..CastOptions::default() }),
+    if let Some(why) = text.as_string::<i32>().iter().flatten().find_map(|text| why_changed(text, kind)) {
+        return Err(ArrowError::ParseError(why));
     }
+    match kind {
+        DataType::Decimal32(precision, scale) => parsed::<Decimal32Type>(text, *precision, *scale),
+        DataType::Decimal64(precision, scale) => parsed::<Decimal64Type>(text, *precision, *scale),
+        DataType::Decimal128(precision, scale) => parsed::<Decimal128Type>(text, *precision, *scale),
+        DataType::Decimal256(precision, scale) => parsed::<Decimal256Type>(text, *precision, *scale),
+        other => Err(ArrowError::ParseError(format!("{other} is no decimal"))),
+    }
+}
+
+// A cast would take no exponents.
+fn parsed<T: DecimalType>(text: &ArrayRef, precision: u8, scale: i8) -> Result<ArrayRef, ArrowError> {
+    let each = text.as_string::<i32>().iter();
+    let values = each.map(|text| text.map(|text| parse_decimal::<T>(text, precision, scale)).transpose());
+    let values = values.collect::<Result<PrimitiveArray<T>, _>>()?;
+    Ok(Arc::new(values.with_precision_and_scale(precision, scale)?))
 }
 
 /// Text as dates.

@@ -4,6 +4,8 @@ use arrow::datatypes::{DataType, TimeUnit};
 
 /// Whole numbers below this one are exact as `f64`, which Arrow's readers take for those with a point or an exponent.
 const EXACT_END: f64 = 9_007_199_254_740_992.0;
+/// What is below rounds to the largest `f16`, 65504.
+const FLOAT16_END: f32 = 65_520.0;
 
 /// Whether numbers of `kind` are looked at; a nested type is what its values are.
 pub(super) fn has_limits(kind: &DataType) -> bool {
@@ -25,23 +27,23 @@ pub fn why_changed(text: &str, kind: &DataType) -> Option<String> {
             is_longer.then(|| format!("{text} has {behind} digits behind the point, {kind} keeps {scale}"))
         }
         D::UInt64 if text.parse::<u64>().is_ok() => None,
-        kind if has_limits(kind) => not_whole(text).or_else(|| beyond_times(text, kind)),
+        kind if has_limits(kind) => not_whole(text).or_else(|| beyond_a_day(text, kind)),
         _ => None,
     }
 }
 
+/// Whether `text` would be read as infinite. What rounds to the largest float is not: writers give that one shortened.
 fn beyond_floats(text: &str, kind: &DataType) -> Option<String> {
     // Without an exponent only long numbers are beyond a type; most are looked at no further.
     let is_short = text.len() < 5 || (text.len() <= 38 && *kind != DataType::Float16);
     if is_short && !text.contains(['e', 'E']) {
         return None;
     }
-    let max = match kind {
-        DataType::Float16 => 65504.0,
-        DataType::Float32 => f64::from(f32::MAX),
-        _ => f64::MAX,
+    let is_beyond = match kind {
+        DataType::Float16 => text.parse::<f32>().ok()?.abs() >= FLOAT16_END,
+        DataType::Float32 => text.parse::<f32>().ok()?.is_infinite(),
+        _ => text.parse::<f64>().ok()?.is_infinite(),
     };
-    let is_beyond = text.parse::<f64>().ok()?.abs() > max;
     is_beyond.then(|| format!("{text} is beyond the largest {kind}"))
 }
 
@@ -58,8 +60,8 @@ fn not_whole(text: &str) -> Option<String> {
     }
 }
 
-/// Whether a time, or a time of day, that `text` counts is none.
-fn beyond_times(text: &str, kind: &DataType) -> Option<String> {
+/// Whether a time of day that `text` counts is none.
+fn beyond_a_day(text: &str, kind: &DataType) -> Option<String> {
     let (DataType::Time32(unit) | DataType::Time64(unit)) = kind else { return None };
     let seconds = text.parse::<f64>().ok()? / per_second(*unit);
     (!(0.0..86_400.0).contains(&seconds)).then(|| format!("{text} is no time of day"))
@@ -104,7 +106,7 @@ mod tests {
     fn what_a_type_would_change_is_refused() {
         use DataType as D;
         let micros = D::Timestamp(TimeUnit::Microsecond, None);
-        let cases: [(&str, &D, Option<&str>); 26] = [
+        let cases: [(&str, &D, Option<&str>); 28] = [
             ("2.0", &D::Int64, None),
             ("25e-1", &D::Int64, Some("fraction")),
             ("250e-1", &D::Int64, None),
@@ -128,6 +130,8 @@ mod tests {
             ("1.0e-5", &D::Decimal128(5, 2), Some("5 digits")),
             ("1e99999999999999999999", &D::Decimal128(5, 2), None),
             ("1e300", &D::Float32, Some("largest")),
+            ("3.4028235e38", &D::Float32, None),
+            ("-1.7976931348623157e308", &D::Float64, None),
             ("1e400", &D::Float64, Some("largest")),
             ("70000", &D::Float16, Some("largest")),
             ("1.5e3", &D::Float16, None),
